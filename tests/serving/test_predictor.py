@@ -12,6 +12,7 @@ import labelwise as lw
 import tiny_runs
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
+from labelwise.labels import Group
 from labelwise.serving import Prediction, Predictor
 from labelwise.training.run import Run
 from tolerance import ANSWERS
@@ -108,6 +109,30 @@ def test_the_line_of_an_answer() -> None:
             {"name": "cat", "score": 0.25, "threshold": 0.2, "selected": True},
         ],
     }
+
+
+def test_an_exclusive_group_is_one_choice_and_the_labels_are_listed_by_group() -> None:
+    scores = {"hat": 0.9, "man": 0.75, "young": 0.6, "old": 0.2, "bag": 0.1}
+    groups = {
+        "person": Group(("man", "young", "old")),
+        "head": Group(("hat",)),
+        "age": Group(("young", "old"), exclusive=True),
+        "alone": Group(("bag",), exclusive=True),
+    }
+    answer = Prediction("a.jpg", scores, dict.fromkeys(scores, 0.5), names=tuple(scores), groups=groups)
+    # Each pair of independent states but both, by its probability.
+    young, old, none = 0.6 * 0.8, 0.4 * 0.2, 0.4 * 0.8
+    assert answer.choices == {
+        "age": pytest.approx(
+            {k: v / (young + old + none) for k, v in (("young", young), ("old", old))}, abs=1e-12
+        )
+    }
+    assert list(answer.choices["age"]) == ["young", "old"]
+    assert answer.to_json()["choices"] == answer.choices
+    assert answer.by_group() == {"person": ["man"], "head": ["hat"], "age": ["young"]}
+    assert answer.summary() == "person: man 0.75; head: hat 0.90; age: young 0.55"
+    sure = Prediction("", {"young": 1.0, "old": 0.0}, {}, groups=groups)
+    assert sure.choices["age"] == pytest.approx({"young": 1.0, "old": 0.0}, abs=1e-9)
 
 
 def test_rules_forbid_what_a_threshold_allows() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from labelwise.errors import LabelwiseError
+from labelwise.labels import Group
 
 FAMILIARITY = "familiarity.safetensors"
 """The file that `labelwise familiarity` adds to a run."""
@@ -31,6 +33,7 @@ class Prediction:
         note: a note on how the image was decoded; "" for none.
         familiar: p-value of the image among the training images; `None` for a run without `labelwise familiarity`.
         familiar_labels: selected label -> p-value of its feature among those of its training images.
+        groups: the groups of the labels.
     """
 
     image: str
@@ -44,6 +47,7 @@ class Prediction:
     note: str = ""
     familiar: float | None = None
     familiar_labels: dict[str, float] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict, repr=False)
 
     @property
     def unfamiliar(self) -> bool:
@@ -54,6 +58,59 @@ class Prediction:
     def selected(self) -> list[str]:
         """Labels over their own thresholds that no rule forbids, highest probability first."""
         return [name for name, score in self.scores.items() if self._selects(name, score)]
+
+    @property
+    def choices(self) -> dict[str, dict[str, float]]:
+        """For each exclusive group, the probability that each of its labels is the one present, highest first.
+
+        With `o_l = p_l / (1 - p_l)`, it is `o_l / (1 + sum of o)`: that of independent labels, given that at most one
+        is present. What is missing to 1 is the probability of none.
+
+        >>> age = {"age": Group(("young", "old"), exclusive=True)}
+        >>> Prediction("", {"young": 0.5, "old": 0.5, "hat": 0.9}, {}, groups=age).choices["age"]["young"].__round__(4)
+        0.3333
+        """
+        chosen = {}
+        for name, group in self.groups.items():
+            members = [label for label in group.labels if label in self.scores]
+            if not group.exclusive or len(members) < 2:
+                continue
+            # Divided by the largest odds, so that no product overflows.
+            p = np.clip([self.scores[label] for label in members], 1e-12, 1 - 1e-12)
+            logs = np.log(p) - np.log1p(-p)
+            top = max(0.0, float(logs.max()))
+            odds = np.exp(logs - top)
+            shares = odds / (np.exp(-top) + odds.sum())
+            ranked = sorted(zip(members, shares.tolist(), strict=True), key=lambda item: -item[1])
+            chosen[name] = dict(ranked)
+        return chosen
+
+    def by_group(self) -> dict[str, list[str]]:
+        """The selected labels of each group that has one, in the order of the groups; those in none under "".
+
+        A label in several groups is listed in the exclusive one, else in the first.
+        """
+        ordered = sorted(self.groups.items(), key=lambda item: not item[1].exclusive)
+        of_label: dict[str, str] = {}
+        for name, group in ordered:
+            for label in group.labels:
+                of_label.setdefault(label, name)
+        listed: dict[str, list[str]] = {"": [], **{name: [] for name in self.groups}}
+        for label in self.selected:
+            listed[of_label.get(label, "")].append(label)
+        return {name: labels for name, labels in listed.items() if labels}
+
+    def summary(self) -> str:
+        """The selected labels with their probabilities, by group if the labels have groups.
+
+        A label of an exclusive group has its probability as the one choice of the group, see `choices`.
+        """
+        parts = []
+        for name, labels in self.by_group().items():
+            scores = {**self.scores, **self.choices.get(name, {})}
+            text = ", ".join(f"{label} {scores[label]:.2f}" for label in labels)
+            parts.append(f"{name}: {text}" if name else text)
+        return "; ".join(parts)
 
     def map(self, label: str) -> np.ndarray:
         """`[h, w]` evidence of a label, non-negative, sum 1.
@@ -93,6 +150,8 @@ class Prediction:
             "labels": labels,
             **({"note": self.note} if self.note else {}),
         }
+        if choices := self.choices:
+            line["choices"] = choices
         if self.familiar is not None:
             line |= {"familiar": self.familiar, "unfamiliar": self.unfamiliar}
         return line

@@ -185,7 +185,17 @@ class Predictor:
             known = familiar[row] if familiar else (None, {})
             out.append(
                 Prediction(
-                    d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note, *known
+                    d.name,
+                    ranked,
+                    self.thresholds,
+                    None,
+                    evidence,
+                    names,
+                    picked,
+                    d.shown,
+                    d.note,
+                    *known,
+                    self.labels.groups,
                 )
             )
             row += 1
