@@ -22,6 +22,7 @@ from labelwise.data.fingerprints import ranges
 from labelwise.data.implied import contradictions
 from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.readers.name_doubts import few
+from labelwise.data.small import small_images
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 from labelwise.progress import bar
@@ -153,7 +154,7 @@ def check(text: str, near: bool = True, decode: bool = False) -> CheckReport:
         leaks=[names[id(rows)] for rows in leaks],
         contradictions=broken,
         notes=[*data.notes, *_option_note(resolve(text)), *_dark_note(dark), *unpaired],
-        doubts=[*_broken_doubt(broken), *doubts_of(data)],
+        doubts=[*_broken_doubt(broken), *doubts_of(data), *small_images(data)],
         problems=problems,
     )
 

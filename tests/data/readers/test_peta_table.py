@@ -10,21 +10,24 @@ import pytest
 from PIL import Image
 
 import labelwise as lw
+from labelwise.data.check import check
 from labelwise.data.readers.peta import NAMES
 from labelwise.errors import LabelwiseError
 
 
-def folder(root: Path, splits: list[str], persons: list[str]) -> np.ndarray:
+def folder(root: Path, splits: list[str], persons: list[str], cameras: list[str] | None = None) -> np.ndarray:
     """Write a folder of small images with drawn attributes, columns in reverse order; return the attributes."""
-    (root / "images" / "CUHK").mkdir(parents=True)
+    cameras = cameras or ["CUHK"] * len(splits)
+    for camera in cameras:
+        (root / "images" / camera).mkdir(parents=True, exist_ok=True)
     values = (np.random.default_rng(0).random((len(splits), len(NAMES))) < 0.4).astype(int)
     values[:, :4] = np.eye(4, dtype=int)[np.arange(len(splits)) % 4]
     with (root / "labels.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "split", "group", *NAMES[::-1]])
-        for i, (split, person) in enumerate(zip(splits, persons, strict=True)):
-            Image.new("RGB", (8, 16)).save(root / "images" / "CUHK" / f"{i}.png")
-            writer.writerow([f"images/CUHK/{i}.png", split, person, *values[i, ::-1]])
+        for i, (split, person, camera) in enumerate(zip(splits, persons, cameras, strict=True)):
+            Image.new("RGB", (8, 16)).save(root / "images" / camera / f"{i}.png")
+            writer.writerow([f"images/{camera}/{i}.png", split, person, *values[i, ::-1]])
     return values
 
 
@@ -58,6 +61,54 @@ def test_a_person_in_two_splits_is_refused(tmp_path: Path) -> None:
     ):
         lw.read(f"peta:{tmp_path}")
     assert len(lw.read(f"csv:{tmp_path}/labels.csv")) == 4
+
+
+def test_a_subset_left_out_is_in_no_training_image_and_is_the_whole_test(tmp_path: Path) -> None:
+    splits = ["train", "val", "test", "train", "val", "test", "test"]
+    folder(tmp_path, splits, list("abcdefg"), ["CUHK"] * 3 + ["GRID"] * 3 + ["CUHK"])
+    data = lw.read(f"peta:{tmp_path}?leave_out=GRID")
+    of_split = {name: data.split(name).images.to_pylist() for name in ("train", "val", "test")}
+    assert of_split == {
+        "train": ["images/CUHK/0.png"],
+        "val": ["images/CUHK/1.png"],
+        "test": ["images/GRID/5.png"],
+    }
+    assert any(note.startswith("Without GRID: ") for note in data.notes)
+    assert lw.read(f"peta:{tmp_path}").splits()["test"] == 3
+    with pytest.raises(
+        LabelwiseError,
+        match=r"leave_out=grid in .*; expected one of several subsets with test images: CUHK, GRID; ",
+    ):
+        lw.read(f"peta:{tmp_path}?leave_out=grid")
+
+
+def test_only_a_subset_among_others_is_left_out(tmp_path: Path) -> None:
+    folder(tmp_path, ["train", "test"], ["a", "b"])
+    with pytest.raises(LabelwiseError, match=r"leave_out=CUHK in .*; expected one of several subsets"):
+        lw.read(f"peta:{tmp_path}?leave_out=CUHK")
+
+
+def test_doubtful_attributes_and_images_are_named_and_reading_goes_on(tmp_path: Path) -> None:
+    folder(tmp_path, ["train", "train", "val", "test"], list("abcd"))
+    table = tmp_path / "labels.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    male, young, older = (
+        rows[0].index(name) for name in ("personalMale", "personalLess30", "personalLess45")
+    )
+    for row in rows[1:]:
+        row[male] = "1"
+    rows[2][young] = rows[2][older] = "1"
+    table.write_text("\n".join(",".join(row) for row in rows))
+    report = check(f"peta:{tmp_path}", near=False)
+    (clash,) = (note for note in report.notes if "several of age" in note)
+    assert clash == (
+        "1 images have several of age, such as images/CUHK/1.png: these labels are not treated as exclusive."
+    )
+    assert not lw.read(f"peta:{tmp_path}").labels.groups["age"].exclusive
+    assert any("personalMale" in line and "no known negative" in line for line in report.doubts)
+    (small,) = (line for line in report.doubts if "under 16 px" in line)
+    assert small.startswith("4 of 4 images have a side under 16 px, such as images/CUHK/0.png (8 x 16): ")
+    assert report.problems == [] or all("copies" in line or "no positive" in line for line in report.problems)
 
 
 def test_options_of_published_partitions_are_refused(tmp_path: Path) -> None:

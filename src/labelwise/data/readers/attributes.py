@@ -98,7 +98,7 @@ def dataset_of_attributes(
     codes, names = _split_codes(index)
     values = (states == 1).astype(np.uint8)
     known = np.ones_like(unknown) if zero else ~unknown
-    groups, group_notes = _groups(official, values, known)
+    groups, group_notes = _groups(official, values, known, index.images)
     used = codes >= 0
     if not used.all():
         notes.append(f"{int((~used).sum()):,} images are in no split of this partition and were left out.")
@@ -175,7 +175,7 @@ def _split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _groups(
-    official: Attributes, values: np.ndarray, known: np.ndarray
+    official: Attributes, values: np.ndarray, known: np.ndarray, images: Sequence[str]
 ) -> tuple[dict[str, Group], list[str]]:
     """Groups of the regions and exclusive sets; a set that an image contradicts is noted and is not exclusive."""
     listed = set(official.names)
@@ -187,10 +187,11 @@ def _groups(
     for name, labels in official.exclusive.items():
         labels = tuple(label for label in labels if label in listed)
         columns = [official.names.index(label) for label in labels]
-        clash = int(((values[:, columns] & known[:, columns]).sum(1) > 1).sum())
-        if clash:
+        clash = np.flatnonzero((values[:, columns] & known[:, columns]).sum(1) > 1)
+        if len(clash):
             notes.append(
-                f"{clash:,} images have several of {name}: these labels are not treated as exclusive."
+                f"{len(clash):,} images have several of {name}, such as {images[clash[0]]}: these labels are not "
+                "treated as exclusive."
             )
-        groups[name] = Group(labels, exclusive=not clash)
+        groups[name] = Group(labels, exclusive=not len(clash))
     return {name: group for name, group in groups.items() if group.labels}, notes

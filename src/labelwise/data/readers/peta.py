@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
-FORM = "peta:DIR[?split=official|zs]"
+FORM = "peta:DIR[?split=official|zs][?leave_out=SUBSET]"
 MEANING = "PETA, 35 attributes of pedestrians: PETA.mat, the pickled index or labels.csv, and images/"
-OPTIONS = frozenset({"split", "order", "images", "missing"})
+OPTIONS = frozenset({"split", "order", "images", "missing", "leave_out"})
 
 _NAMES = (
     "personalLess30 personalLess45 personalLess60 personalLarger60 carryingBackpack carryingOther lowerBodyCasual "
@@ -51,11 +51,12 @@ def read(source: Source) -> Dataset:
     """Reads PETA's first partition; with `split=zs` the zero-shot one, with test persons in no training image.
 
     A folder without the published files may hold the attributes as `labels.csv`, with columns for the image, the split
-    and the person (`group`). Its splits are its own.
+    and the person (`group`). Its splits are its own. With `leave_out=SUBSET`, train and val are without the images in
+    the folder `images/SUBSET`, and the test split is of these alone: a camera that training has not seen.
 
     Raises:
-        LabelwiseError: missing or truncated files, sizes other than the official ones, a person in two splits, or
-            `split` beside a table.
+        LabelwiseError: missing or truncated files, sizes other than the official ones, a person in two splits,
+            `split` beside a table, or `leave_out` of a folder without test images or that training needs.
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
     root = source_folder(source, "a PETA folder")
@@ -70,7 +71,14 @@ def read(source: Source) -> Dataset:
             )
         table = _from_table(root / TABLE)
         data = dataset_of_attributes(table, ATTRIBUTES, source, [root, root / "images"], {})
-        return data.with_notes(f"The splits are those of {TABLE}, not a published partition.")
+        data = data.with_notes(f"The splits are those of {TABLE}, not a published partition.")
+        return _without(data, source.options["leave_out"], source) if "leave_out" in source.options else data
+    if "leave_out" in source.options:
+        raise LabelwiseError(
+            f"leave_out={source.options['leave_out']} for the published files",
+            f"a folder with {TABLE} and images/SUBSET/",
+            "remove leave_out=",
+        )
     index = index_of(root, root / "PETA.mat", _from_mat, zero_shot)
     published = PUBLISHED["peta-zs" if zero_shot else "peta"]
     return dataset_of_attributes(index, ATTRIBUTES, source, [root / "images"], published)
@@ -97,6 +105,23 @@ def _refuse_divided(rows: Dataset, person: np.ndarray, split: np.ndarray, file: 
             "each person in one split",
             f"give each person one split, or read the table as it is with csv:{file}",
         )
+
+
+def _without(data: Dataset, subset: str, source: Source) -> Dataset:
+    """Train and val without a subset's images, and of test these alone."""
+    subsets = np.array([PurePosixPath(name).parent.name for name in data.image_ids(np.arange(len(data)))])
+    inside, test = subsets == subset, np.zeros(len(data), bool)
+    test[data.rows_of("test")] = True
+    kept = inside == test
+    if not (inside & test).any() or not (kept & ~test).any():
+        named = ", ".join(sorted(set(subsets[test])))
+        raise LabelwiseError(
+            f"leave_out={subset} in {str(source)!r}",
+            f"one of several subsets with test images: {named}",
+            "correct the option",
+        )
+    note = f"Without {subset}: train and val have none of its images, and the test split is of these alone."
+    return data.take(kept).with_notes(note)
 
 
 def _from_mat(file: Path) -> Index:
