@@ -54,9 +54,9 @@ def stripes_of(labels: LabelSet, given: Mapping[str, Sequence[float]] | None = N
     chosen: dict[str, Stripe] = {}
     for label in labels.names:
         groups = [name for name, group in labels.groups.items() if label in group.labels]
-        name = next((name for name in (label, *groups) if name in table), None)
-        if name is not None:
-            chosen[label] = (float(table[name][0]), float(table[name][1]))
+        own = next((table[name] for name in (label, *groups) if name in table), None)
+        if own is not None:
+            chosen[label] = (float(own[0]), float(own[1]))
     return chosen
 
 
