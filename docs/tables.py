@@ -23,6 +23,7 @@ PAGES = tuple(
         "docs/training.md",
         "docs/teach.md",
         "docs/unfamiliar.md",
+        "docs/attributes.md",
         "README.md",
     )
 )
@@ -35,6 +36,9 @@ NAMES = {
     "dlfl-disc": "`dlfl`, with the discriminative loss",
     "ssgrl-disc": "`ssgrl`, with the discriminative loss",
     "add-gcn-mean": "`add-gcn`, `extractor.own_logit=mean`",
+    "stripes-mlp": "`baseline-stripes`, hidden layer (`extractor.hidden=512`)",
+    "csra-disc": "`csra`, with the discriminative loss",
+    "query2label-disc": "`query2label`, with the discriminative loss",
     "baseline-mlp-per-place": "`baseline-mlp`, hidden layer before the pool",
 }
 HEADS = (
@@ -460,6 +464,78 @@ def builds() -> str:
     return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
 
 
+def attributes() -> str:
+    """Heads on pedestrian attributes, best first, with the differences of their mAP to the controls."""
+    rows = kept("peta-attributes")
+    cells = {(row["row"], row["against"], row["figure"]): row for row in rows}
+    names = sorted(
+        {row["row"] for row in rows if not row["row"].endswith("-uniform")},
+        key=lambda name: -float(cells[name, "", "mAP"]["value"]),
+    )
+
+    def value(name: str, key: str) -> str:
+        row = cells[name, "", key]
+        low, high = (f"{100 * float(row[side]):.1f}" for side in ("low", "high"))
+        return f"{100 * float(row['value']):.1f} [{low}, {high}]"
+
+    def gap(name: str, against: str) -> str:
+        row = cells.get((name, against, "mAP"))
+        return interval({**row, "difference": row["value"]}) if row else ""
+
+    lines = [
+        [
+            NAMES.get(name, f"`{name}`"),
+            *(value(name, key) for key in ("mAP", "mA", "tuned_mA", "F1_instance")),
+            *(gap(name, other) for other in (twin_of(name), "baseline-mlp", "stripes-mlp")),
+            cells[name, "", "mAP"]["seeds"],
+        ]
+        for name in names
+    ]
+    over = ["mAP over its uniform twin", "over the pooled MLP", "over the MLP of stripes", "seeds"]
+    return markdown(["head", "mAP", "mA at .5", "mA, tuned", "F1 over images", *over], lines)
+
+
+def attribute_parts() -> str:
+    """Figures of parts of the test images of pedestrians, with the widest gap of recall."""
+    rows = kept("peta-parts")
+
+    def value(row: dict[str, str], key: str) -> str:
+        if not row[key]:
+            return ""
+        low, high = (f"{100 * float(row[f'{key}_{side}']):.1f}" for side in ("low", "high"))
+        return f"{100 * float(row[key]):.1f} [{low}, {high}]"
+
+    lines = []
+    for row in rows:
+        if row["part"] == "all" and lines:
+            continue
+        recalls = [f"{100 * float(row[key]):.0f}" for key in ("recall", "rest") if row["widest"]]
+        lines.append(
+            [
+                row["part"],
+                f"{int(row['images']):,}",
+                f"{int(row['persons']):,}",
+                *(value(row, key) for key in ("mA", "F1_instance", "label_recall", "gap")),
+                f"{100 * float(row['ECE']):.1f}" if row["ECE"] else "",
+                f"`{row['widest']}`, {' against '.join(recalls)}" if recalls else "",
+            ]
+        )
+    head = ["part", "images", "persons", "mA", "F1 over images", "label recall", "gap to the rest", "ECE"]
+    return markdown([*head, "widest gap of recall"], lines)
+
+
+def body_regions() -> str:
+    """The share of selected and true attributes whose evidence peaks in their part of the body, by head."""
+    rows = kept("body-regions")
+    every = [{**row, "row": row["run"].rpartition("-seed")[0]} for row in rows if row["attribute"] == "all"]
+    keys = ("in_stripe", "mean_over_attributes", "chance")
+    lines = [
+        [shown(row), *(figure(own, key, 1, sd=False) for key in keys), str(len(own))]
+        for (row,), own in grouped(every, "row").items()
+    ]
+    return markdown(["head", "in the part", "mean over attributes", "by chance", "runs"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -479,6 +555,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "collection-page": collection_page,
     "teach": teach,
     "unfamiliar": unfamiliar,
+    "peta-attributes": attributes,
+    "peta-parts": attribute_parts,
+    "body-regions": body_regions,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),
 }

@@ -194,8 +194,9 @@ class Predictor:
                     picked,
                     d.shown,
                     d.note,
-                    *known,
-                    self.labels.groups,
+                    familiar=known[0],
+                    familiar_labels=known[1],
+                    groups=self.labels.groups,
                 )
             )
             row += 1
