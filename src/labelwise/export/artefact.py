@@ -177,8 +177,7 @@ class Artefact:
     def _preprocessing(self) -> dict[str, Any]:
         """The stored preprocessing, with the input that this kind of graph takes."""
         stored = self.preprocessing.to_json()
-        if self.kind in FOR_PHONES:
-            stored["input"] = stored["input"].replace("batch", "1")
+        stored["input"] = stored["input"].replace("batch", "1" if self.kind in FOR_PHONES else "batch")
         if self.kind == "coreml":
             stored["input"] = stored["input"].replace("uint8", "float32 from 0 to 255,")
         return stored

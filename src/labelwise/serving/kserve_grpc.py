@@ -17,6 +17,7 @@ import numpy as np
 from labelwise import __version__
 from labelwise.inference.prediction import Prediction
 from labelwise.serving.grpc_messages import MESSAGES, SERVICE
+from labelwise.serving.kserve import model_metadata
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.listen import bound
 from labelwise.serving.metrics import ServerMetrics
