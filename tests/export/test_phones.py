@@ -210,3 +210,19 @@ def test_decisions_of_a_page_or_a_phone_are_not_in_the_graph(
     done = tiny_runs.command("export", run_folder, "--format", kind, "--decide", "--out", tmp_path / "x")
     assert done.code == 2
     assert f"--decide with --format {kind}" in done.err
+
+
+def test_a_product_with_a_vector_becomes_one_with_a_column() -> None:
+    class Scores(torch.nn.Module):
+        def forward(self, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return (places @ weights).softmax(-1)
+
+    example = torch.rand(2, 5, 3), torch.rand(3)
+    exported = torch.export.export(Scores(), example).run_decompositions({})
+    before = exported.module()(*example)
+    after = phones.without_vectors(exported).module()(*example)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
+    products = [
+        node for node in exported.graph.nodes if "matmul" in str(node.target) or "mv" in str(node.target)
+    ]
+    assert [node.args[1].meta["val"].dim() for node in products] == [2]

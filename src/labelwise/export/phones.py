@@ -87,7 +87,10 @@ def _write_executorch(exported: torch.export.ExportedProgram, file: Path) -> Non
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+    try:
+        lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+    except AssertionError:  # "found dependency cycles": with one operation a part there are none
+        lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner(per_op_mode=True)])
     file.write_bytes(lowered.to_executorch().buffer)
 
 
@@ -98,12 +101,34 @@ def _write_litert(exported: torch.export.ExportedProgram, file: Path) -> None:
     litert_torch.convert(_Named(exported.module()), sample_kwargs={INPUT: example}).export(str(file))
 
 
+def without_vectors(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Write products of a matrix with a vector as products with a matrix of one column, in place; returns the program.
+
+    coremltools 9 ends in an IndexError at a product with a vector.
+    """
+    aten, graph = torch.ops.aten, exported.graph
+    for node in list(graph.nodes):
+        if node.target not in (aten.matmul.default, aten.mv.default) or node.args[1].meta["val"].dim() != 1:
+            continue
+        left, vector = node.args
+        with graph.inserting_before(node):
+            column = graph.call_function(aten.unsqueeze.default, (vector, -1))
+            column.meta["val"] = vector.meta["val"].unsqueeze(-1)
+            product = graph.call_function(aten.matmul.default, (left, column))
+            product.meta["val"] = node.meta["val"].unsqueeze(-1)
+            result = graph.call_function(aten.squeeze.dim, (product, -1))
+            result.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(result)
+        graph.erase_node(node)
+    return exported
+
+
 def _write_coreml(exported: torch.export.ExportedProgram, file: Path) -> None:
     import coremltools as ct
 
     # Without the decompositions, the converter refuses the program; without the precision, it computes in 16 bits.
     model = ct.convert(
-        exported.run_decompositions({}),
+        without_vectors(exported.run_decompositions({})),
         convert_to="mlprogram",
         compute_precision=ct.precision.FLOAT32,
         skip_model_load=True,
