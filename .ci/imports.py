@@ -24,6 +24,13 @@ EXTRAS = {
     "pyspark",
     "psycopg",
     "qdrant_client",
+    "grpc",
+    "google",  # protobuf
+    "nncf",
+    "executorch",
+    "litert_torch",
+    "ai_edge_litert",
+    "coremltools",
 }
 
 
