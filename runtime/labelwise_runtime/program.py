@@ -12,9 +12,9 @@ from pathlib import Path
 import labelwise_runtime
 from labelwise_runtime.errors import LabelwiseError
 from labelwise_runtime.export.devices import DEVICES
-from labelwise_runtime.serving.output import find_images
-from labelwise_runtime.serving.screen import note, predict_files, print_rate
-from labelwise_runtime.serving.writers import TEXT_WRITERS
+from labelwise_runtime.inference.output import find_images
+from labelwise_runtime.inference.screen import note, predict_files, print_rate
+from labelwise_runtime.inference.writers import TEXT_WRITERS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
