@@ -104,10 +104,10 @@ for _ in range(2):
     array, bad = stored(folder / "maps.npy", lambda: (2, 3), compute, "computed", print)
 assert (array == 3).all() and bad == [(1, "reason")]
 _outlive_signals(0)
-from labelwise.data.fingerprints import fingerprint
+from labelwise.data.fingerprints import fingerprint_image
 from labelwise.data.readers import read
 from labelwise.errors import LabelwiseError
-print(fingerprint(thumbs[0])[0] > 0)
+print(fingerprint_image(thumbs[0])[0] > 0)
 try: read("digits:")
 except LabelwiseError as error: print(error)
 """

@@ -195,7 +195,7 @@ def test_boxes_of_the_report_follow_the_runs_order_of_labels(
     seen = {}
     monkeypatch.setattr(finish, "read", lambda source: turned)
 
-    def written(path: Path, predictor: object, dataset: Dataset) -> Path:
+    def written(path: Path, predictor: object, dataset: Dataset, **_: object) -> Path:
         seen["rows"] = dataset
         return path
 

@@ -18,6 +18,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact
 from labelwise.export.artefact import seal
 from labelwise.export.devices import OnDevice, opened_on
+from labelwise.export.opening import open_graph
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 REAL = ort.InferenceSession
@@ -139,12 +140,12 @@ def test_blank_images_prove_nothing(providers: type[Session]) -> None:
     """A server warms up with them."""
     artefact = Artefact.open(EXPORT)
     providers.fault = 0.01
-    engine = OnDevice(artefact, "gpu", runtimes.open_graph(artefact))
+    engine = OnDevice(artefact, "gpu", open_graph(artefact))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 3, *artefact.preprocessing.input_size), dtype=np.uint8)
     expected = engine(images * 0)[0]
     assert engine.name.endswith("(gpu)")
-    np.testing.assert_array_equal(expected, runtimes.open_graph(artefact)(images * 0)[0])
+    np.testing.assert_array_equal(expected, open_graph(artefact)(images * 0)[0])
     engine(images)
     assert engine.name.endswith("(cpu)")
 

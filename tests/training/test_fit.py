@@ -46,7 +46,7 @@ def test_a_run_holds_what_it_says(run_folder: Path) -> None:
     }
     assert not [name for name in names if name.endswith(".part")]
     settings = yaml.safe_load((run_folder / "config.yaml").read_text())
-    assert settings["optim"] == lw.training.config.OptimSettings().model_dump()
+    assert settings["optim"] == lw.runs.config.OptimSettings().model_dump()
     labels = json.loads((run_folder / "labels.json").read_text())
     assert labels["names"] == [str(d) for d in range(10)]
     assert set(labels["thresholds"]) == set(labels["names"])

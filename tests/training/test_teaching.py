@@ -322,11 +322,11 @@ def test_two_processes_learn_from_one_store(tmp_path: Path, photos: Path) -> Non
         ),
         (
             {"teacher": "pooled"},
-            "teacher.features of the teacher pooled, a baseline-gap with one feature for all",
+            "teacher.features of the teacher pooled, a baseline-gap with pooled features",
         ),
         (
             {"method": "baseline-mlp", "extractor": {}},
-            "teacher.features for baseline-mlp with one feature for all",
+            "teacher.features for baseline-mlp with pooled features",
         ),
         ({"mixup": 0.2}, "teacher.features = 1 with mixup=0.2; expected images that are not combined"),
         (

@@ -73,8 +73,8 @@ class Store(Protocol):
 Address: TypeAlias = str | Path
 
 _SERVERS = {
-    "pgvector": ("labelwise.collection.pgvector_store", ("psycopg", "pgvector")),
-    "qdrant": ("labelwise.collection.qdrant_store", ("qdrant_client",)),
+    "pgvector": ("labelwise.collection.pgvector_store", "PgvectorStore", ("psycopg", "pgvector")),
+    "qdrant": ("labelwise.collection.qdrant_store", "QdrantStore", ("qdrant_client",)),
 }
 
 
@@ -113,7 +113,7 @@ def require_packages(address: Address) -> None:
 
         engine()
         return
-    missing = [name for name in _SERVERS[kind][1] if find_spec(name) is None]
+    missing = [name for name in _SERVERS[kind][2] if find_spec(name) is None]
     if missing:
         raise LabelwiseError(
             f"a store {kind} without {missing[0]}",
@@ -154,7 +154,8 @@ def _class(address: Address) -> Any:
         from labelwise.collection.store import FolderStore
 
         return FolderStore
-    return import_module(_SERVERS[kind][0]).Server
+    module, name, _ = _SERVERS[kind]
+    return getattr(import_module(module), name)
 
 
 def _place(address: Address) -> Any:
