@@ -15,5 +15,6 @@ assert p.selected, p.scores
 assert not {"torch", "labelwise", "scipy", "pyarrow"} & set(sys.modules)
 program = Path(sys.executable).with_name("labelwise-runtime")
 printed = subprocess.run([program, "predict", export, "red.png"], check=True, capture_output=True, text=True)
-assert printed.stdout.startswith("red.png: ") and p.selected[0] in printed.stdout, printed.stdout
+assert printed.stdout.startswith("red.png: "), printed.stdout
+assert p.selected[0] in printed.stdout, printed.stdout
 print(printed.stdout, end="")
