@@ -214,8 +214,8 @@ def test_a_label_that_loses_is_named_and_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("labelwise.export.accuracy.BAR", 1.0)
     assert not accuracy.passes
     message = (
-        "expected an mAP at most 100 point below the run's, and no label with 10 positives or more to lose over 2 points "
-        f"of AP: dog {100 * after:.1f} beside {100 * before:.1f}; give"
+        "expected an mAP at most 100 point below the run's, and no label with 10 positives or more to lose over 2 "
+        f"points of AP: dog {100 * after:.1f} beside {100 * before:.1f}; give"
     )
     with pytest.raises(LabelwiseError, match=message):
         accuracy.demand("the copy")
