@@ -518,7 +518,7 @@ def attributes() -> str:
     cells = {(row["row"], row["against"], row["figure"]): row for row in rows}
     names = sorted(
         {row["row"] for row in rows if not row["row"].endswith("-uniform")},
-        key=lambda name: -float(cells[name, "", "mAP"]["value"]),
+        key=lambda name: (-float(cells[name, "", "mAP"]["value"]), name),
     )
 
     def value(name: str, key: str) -> str:
