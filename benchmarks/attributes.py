@@ -15,7 +15,6 @@ seeds. An interval over persons does not cover the deviation between seeds.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 from collections import defaultdict
 from functools import partial
@@ -81,7 +80,7 @@ def table(study: Path) -> list[dict[str, Any]]:
     persons = len(first.ids) if first.group is None else len(np.unique(first.group))
     found: dict[str, dict[int, Draws]] = defaultdict(dict)
     for folder in folders:
-        row, seed = re.fullmatch(r"(.+)-seed(\d+)", folder.name).groups()  # type: ignore[union-attr]
+        row, _, seed = folder.name.rpartition("-seed")
         if not np.array_equal(StoredScores.read(folder / "scores" / "test.npz").ids, first.ids):
             raise SystemExit(f"{folder}: other test images than {folders[0]}")
         found[row][int(seed)] = draws_of(Run.open(folder), counts)
