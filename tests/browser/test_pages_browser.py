@@ -17,6 +17,7 @@ import pytest
 import labelwise as lw
 import tiny_runs
 from labelwise.data.review import Review
+from labelwise.labels import Group, LabelSet
 from labelwise.serving.app import create_app
 from live_server import live, scene_files
 
@@ -152,6 +153,40 @@ def test_maps_show_by_pointer_and_by_keyboard(page: Any, run_folder: Path, photo
         page.locator("#clear").focus()
         assert "on" in canvas.get_attribute("class")
         assert canvas.get_attribute("data-label") == second
+
+
+def test_an_exclusive_group_is_one_choice(page: Any, run_folder: Path, photos: Path) -> None:
+    predictor = lw.load(run_folder)
+    ten = predictor.labels.names
+    groups = {"size": Group(ten[:4], exclusive=True), "colour": Group(ten[4:8])}
+    predictor.labels = LabelSet(ten, groups)
+    (found,) = predictor.predict([photos / "train0.jpg"])
+    with live(create_app(predictor)) as client:
+        page.goto(str(client.base_url))
+        page.wait_for_selector("[data-ready]")
+        page.set_input_files("#files", [photos / "train0.jpg"])
+        page.wait_for_selector("#save:not([disabled])")
+
+        def titles(group: int) -> list[str]:
+            """Rows below a heading."""
+            lines = page.locator(".card .rows > li").evaluate_all(
+                "items => items.map(i => [i.className, i.querySelector('.row')?.title ?? i.innerText])"
+            )
+            starts = [i for i, (kind, _) in enumerate(lines) if kind == "group"] + [len(lines)]
+            return [title for _, title in lines[starts[group] + 1 : starts[group + 1]]]
+
+        headings = page.locator(".card .group").all_inner_texts()
+        assert [" ".join(text.split()) for text in headings] == ["size one of 4", "colour"]
+        choices = found.choices["size"]
+        (shown,) = titles(0)
+        assert shown == next((n for n in found.selected if n in choices), next(iter(choices)))
+        row = page.locator(f'.card .row[title="{shown}"]')
+        assert row.locator(".tick").is_hidden()
+        assert "as the one choice of its group" in (row.get_attribute("aria-label") or "")
+        if page.locator(".card .more").is_visible():
+            page.click(".card .more")
+            assert set(titles(0)) == set(ten[:4])
+            assert set(titles(1)) == set(ten[4:8])
 
 
 def test_a_moved_threshold_changes_the_decision_at_once(page: Any, run_folder: Path, photos: Path) -> None:

@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 WEB, RUNTIME = "web.json", "onnxruntime-web"
 _HERE, _PAGE = Path(__file__).parent / "browser", Path(__file__).parents[1] / "serving" / "page"
 _OWN = ("index.html", "labelwise.d.ts", "labelwise.js", "resize.js", "source.js", "web.css")
-_SHARED = ("common.js", "decide.js", "labelwise.css", "photographs.js")
+_SHARED = ("common.js", "decide.js", "groups.js", "labelwise.css", "photographs.js")
 """Files of the server's page, which the exported page is also made of."""
 
 

@@ -91,6 +91,10 @@ class Answers:
                 {"name": n, "threshold": float(t), "scale": float(s), "bias": float(b), "never_selected": no}
                 for n, t, s, b, no in rows
             ],
+            "groups": [
+                {"name": name, "labels": list(group.labels), "exclusive": group.exclusive}
+                for name, group in self._predictor.labels.groups.items()
+            ],
             "exclusive": [[names[j] for j in group] for group in d.exclusive],
             "rules": {
                 "implies": [[names[j] for j in pair] for pair in d.implies],

@@ -38,6 +38,8 @@ export interface Model {
   /** Method and backbone. */
   readonly title: string;
   readonly labels: { name: string; threshold: number; never_selected: boolean }[];
+  /** Named groups of labels; of an exclusive one an image has at most one label. */
+  readonly groups: { name: string; labels: string[]; exclusive: boolean }[];
   readonly hasMaps: boolean;
   readonly provider: Provider;
   readonly runtime: string;

@@ -126,6 +126,7 @@ class Model {
     const { thresholds, calibration, rules } = artefact.decisions;
     const never = new Set(rules.never ?? []);
     this.labels = names.map((name) => ({ name, threshold: thresholds[name], never_selected: never.has(name) }));
+    this.groups = Object.entries(artefact.labels.groups ?? {}).map(([name, group]) => ({ name, ...group }));
     this.hasMaps = artefact.outputs.includes("maps");
     this.provider = provider;
     this.runtime = `onnxruntime-web ${web.runtime.version}`;

@@ -31,6 +31,7 @@ export const about = "Photographs stay on this device; nothing is sent.";
 export const model = {
   model: opened.title,
   labels: opened.labels,
+  groups: opened.groups,
   rules: opened.rules,
   top_k: opened.topK,
   takes_states: false,

@@ -1,6 +1,7 @@
 // The page of photographs: show what the model sees in them, and let thresholds and known labels be tried.
 import { at, build, fit, lay, paint, percent } from "./common.js";
 import { select } from "./decide.js";
+import { byGroup, shares } from "./groups.js";
 import { AT_ONCE, about, inParts, model, predict } from "./source.js";
 
 const FEWEST = 8; // rows of a card, unless all are shown
@@ -89,27 +90,49 @@ function show(photograph) {
   const ranked = [...photograph.scores.keys()].sort((a, b) => chosen.has(b) - chosen.has(a));
   const few = Math.max(FEWEST, chosen.size + NEXT);
   const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-  rows.replaceChildren(...(photograph.whole ? ranked : ranked.slice(0, few)).map((name) => row(photograph, name)));
+  rows.replaceChildren(...groupedRows(photograph, photograph.whole ? ranked : ranked.slice(0, few)).filter(Boolean));
   if (focused) rows.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   more.hidden = ranked.length <= few;
   more.textContent = photograph.whole ? "Fewer labels" : `All ${ranked.length} labels`;
 }
 
-function row(photograph, name) {
-  const [score, threshold, selected] = [photograph.scores.get(name), thresholds.get(name), photograph.chosen.has(name)];
+/** Rows of these labels below the names of their groups; of an exclusive group only the choice, unless all are shown. */
+function groupedRows(photograph, shown) {
+  return byGroup(model.groups, shown).flatMap((group) => {
+    if (!group.exclusive) return [heading(group.name), ...group.labels.map((name) => row(photograph, name))];
+    const whole = model.groups.find(({ name }) => name === group.name).labels;
+    const share = shares(whole, photograph.scores);
+    const rank = (name) => share.get(name) + photograph.chosen.has(name);
+    const labels = photograph.whole ? group.labels : [whole.reduce((a, b) => (rank(b) > rank(a) ? b : a))];
+    return [heading(group.name, `one of ${whole.length}`), ...labels.map((name) => row(photograph, name, share.get(name)))];
+  });
+}
+
+function heading(name, note = "") {
+  return name && build("li", { className: "group" }, name, build("span", { className: "soft", textContent: note }));
+}
+
+/** A name that may break before its capitals and after its separators. */
+const breakable = (name) => name.split(/(?<=[a-z])(?=[A-Z])|(?<=[_/.-])/).flatMap((part, i) => (i ? [build("wbr"), part] : [part]));
+
+/** A row of a label; `share`: its probability as the one choice of its group, shown in place of its own. */
+function row(photograph, name, share) {
+  const [threshold, selected] = [thresholds.get(name), photograph.chosen.has(name)];
+  const score = share ?? photograph.scores.get(name);
   const fill = build("span", { className: "fill" });
   fill.style.width = `${100 * score}%`;
   const tick = build("span", { className: "tick" });
   tick.style.left = `${100 * threshold}%`;
-  tick.hidden = never.has(name);
-  const decided = never.has(name) ? NEVER : `threshold ${percent(threshold)}, ${selected ? "selected" : "not selected"}`;
+  tick.hidden = never.has(name) || share !== undefined;
+  const rule = share === undefined ? `threshold ${percent(threshold)}` : "as the one choice of its group";
+  const decided = never.has(name) ? NEVER : `${rule}, ${selected ? "selected" : "not selected"}`;
   const button = build("button", {
     type: "button", className: selected ? "row selected" : "row", title: name,
     "data-key": `row ${name}`, "aria-pressed": String(photograph.pinned === name),
     "aria-label": `${name}: ${percent(score)}, ${decided}`,
   },
     build("span", { className: "mark", textContent: selected ? "✓" : "" }),
-    build("span", { className: "name", textContent: name }),
+    build("span", { className: "name" }, ...breakable(name)),
     build("span", { className: "track" }, fill, tick),
     build("span", { className: "value", textContent: percent(score) }));
   const look = () => overlay(photograph, name);
