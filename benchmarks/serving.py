@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kept import keep
@@ -74,9 +74,10 @@ class Offline:
 
 
 @contextlib.contextmanager
-def server(run: str, batch: int) -> Iterator[int]:
+def server(run: str, batch: int, options: Sequence[str] = ()) -> Iterator[int]:
     """Runs `labelwise serve` in a separate process; yields its port."""
     command = [sys.executable, "-m", "labelwise", "serve", run, "--port", "0", "--batch-size", str(batch)]
+    command += options
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     line = process.stderr.readline()

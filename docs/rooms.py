@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "ground": (
-        *("errors", "lazy", "memory", "numerics", "progress", "rarity", "distributed"),
+        *("errors", "lazy", "memory", "cores", "numerics", "progress", "rarity", "distributed"),
         *("rules", "labels", "jsonfile", "taught", "types", "registry"),
     ),
     "parts of a model": ("backbones", "extractors", "blending", "relations", "classifiers", "losses"),

@@ -625,6 +625,28 @@ def kserve() -> str:
     return markdown(head, [[row[name] for name in head] for row in rows])
 
 
+def overload() -> str:
+    """Goodput of the server at and beyond its capacity, before and with refusal by time."""
+    head = ["refuses", "requests, of capacity", "capacity, images/s", "answered in time, of capacity"]
+    head += ["median answer", "median, 99 % of refusals", "without an answer"]
+    sides = {"before": "a full queue (64fdb6d)", "now": "what would be late"}
+    return markdown(
+        head,
+        [
+            [
+                sides[row["side"]],
+                row["load"],
+                row["capacity_per_second"],
+                f"{float(row['share_of_capacity']):.2f}",
+                f"{float(row['median_seconds']):.1f} s",
+                f"{row['median_refusal_ms']}, {row['p99_refusal_ms']} ms" if row["median_refusal_ms"] else "",
+                row["without_answer"],
+            ]
+            for row in kept("overload")
+        ],
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -654,6 +676,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "kinds-voc": lambda: kinds("voc"),
     "decide": decide,
     "kserve": kserve,
+    "overload": overload,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,12 +36,14 @@ class Engine:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.seconds = 0.0
         self.free = threading.Event()
         self.free.set()
 
     def __call__(self, queries: Sequence[QueuedImage]) -> list[Prediction]:
         self.batches.append(len(queries))
         assert self.free.wait(10)
+        time.sleep(self.seconds * len(queries))
         values = [float(q.image[0, 0, 0]) for q in queries]
         if 13.0 in values:
             raise RuntimeError("the engine broke")
@@ -72,6 +75,55 @@ def value(prediction: Prediction) -> int:
 async def ask(batcher: Batcher, data: str) -> int:
     with batcher.admitted(1):
         return value(await batcher.submit(data.encode(), False, {}))
+
+
+def test_images_that_would_wait_too_long_are_refused_at_once() -> None:
+    async def flood(batcher: Batcher, engine: Engine) -> tuple[list[float], list[float]]:
+        engine.seconds = 0.02  # per image
+        for i in range(6):
+            await ask(batcher, str(i))  # the pace is known now
+        answered, refused = [], []
+        reasons: set[tuple[int, bool]] = set()
+
+        async def one(i: int) -> None:
+            started = time.perf_counter()
+            try:
+                await ask(batcher, str(i % 9))
+                answered.append(time.perf_counter() - started)
+            except Refused as error:
+                refused.append(time.perf_counter() - started)
+                reasons.add((error.status, "a queue that is answered in 0.6 s" in str(error)))
+
+        # Twice as many as it answers, for two seconds.
+        calls = []
+        for i in range(200):
+            calls.append(asyncio.ensure_future(one(i)))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*calls)
+        assert reasons == {(429, True)}
+        with batcher.admitted(1):
+            pass  # an empty queue accepts again
+        return answered, refused
+
+    (answered, refused), _, metrics = run(flood, dataclasses.replace(LIMITS, within=0.6))
+    assert len(answered) > 0.5 * 100
+    assert sum(seconds < 0.6 for seconds in answered) > 0.9 * len(answered)
+    assert len(refused) > 40
+    assert sorted(refused)[int(0.9 * len(refused))] < 0.05
+    assert f'labelwise_images_total{{outcome="refused"}} {len(refused)}.0'.encode() in metrics.text()
+    assert b"labelwise_queue_seconds_count" in metrics.text()
+
+
+def test_a_slow_batch_does_not_lock_the_door() -> None:
+    async def slow(batcher: Batcher, engine: Engine) -> None:
+        engine.seconds = 0.5
+        await ask(batcher, "1")
+        engine.seconds = 0.0
+        for _ in range(3):
+            await ask(batcher, "1")
+            await ask(batcher, "2")
+
+    run(slow, dataclasses.replace(LIMITS, within=0.1))
 
 
 async def until(true: Callable[[], bool]) -> None:

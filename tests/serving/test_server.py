@@ -349,6 +349,15 @@ def test_a_request_that_takes_too_long_ends(predictor: Predictor, photos: list[P
         assert "labelwise_waiting_images 0.0" in client.get("/metrics").text
 
 
+def test_a_client_may_say_how_long_it_waits(predictor: Predictor, photos: list[Path]) -> None:
+    with live(create_app(predictor)) as client, slowed(predictor, 20) as go:
+        answer = client.post("/predict", files=parts(photos[:1]), headers={"Prefer": "wait=1"})
+        assert answer.status_code == 504
+        assert "a request not answered in 1 s" in answer.json()["error"]
+        go.set()
+        assert client.post("/predict", files=parts(photos[:1])).status_code == 200
+
+
 def test_who_closes_the_connection_is_not_worked_for(predictor: Predictor, photos: list[Path]) -> None:
     def waiting() -> str:
         return re.search(r"^labelwise_waiting_images (\S+)", client.get("/metrics").text, re.MULTILINE)[1]  # type: ignore[index]

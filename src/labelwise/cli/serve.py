@@ -44,6 +44,10 @@ def serve(
     max_mb: Annotated[float, typer.Option(help="largest image file in MiB")] = 20.0,
     max_megapixels: Annotated[float, typer.Option(help="largest image in megapixels")] = 50.0,
     timeout: Annotated[float, typer.Option(help="seconds per request; then status 504")] = 30.0,
+    answer_within: Annotated[
+        float | None,
+        typer.Option(help="seconds; images that would probably wait longer get status 429 at once"),
+    ] = None,
     allow_url: Annotated[
         list[str] | None,
         typer.Option(help="host that images may be fetched from; may be repeated", metavar="HOST"),
@@ -81,6 +85,7 @@ def serve(
         batch=batch_size,
         wait_ms=wait_ms,
         seconds=timeout,
+        within=timeout if answer_within is None else answer_within,
         url_hosts=tuple(allow_url or ()),
     )
     if review and data and collection and not review.exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.cores import usable_cores
 from labelwise.data.balance import LabelCounts, commonest_pairs, counted_cells
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image, evenly, first_dark, image_size
@@ -194,7 +194,7 @@ def _unreadable(data: Dataset, decode: bool, dark: list[str]) -> list[tuple[int,
         return None
 
     unreadable = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool, bar("images read", len(data)) as tick:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool, bar("images read", len(data)) as tick:
         for block in ranges(len(data), 512):  # bounds the number of pending tasks
             for row, reason in zip(block, pool.map(one, block), strict=True):
                 if reason:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8, UInt64
 from PIL import Image
 
+from labelwise.cores import usable_cores
 from labelwise.data.cache import THUMB_SIDE, PrintCache, StoredThumbs, image_keys, prints_folder
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import decode_image
@@ -62,7 +62,7 @@ def fingerprints(data: Dataset) -> Fingerprints:
 
     absent = np.flatnonzero(slots < 0)
     with (
-        ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
+        ThreadPoolExecutor(max_workers=usable_cores()) as pool,
         bar("images searched for copies", len(absent)) as tick,
     ):
         for block in ranges(len(absent), _ROWS):  # bounds the number of pending results

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from labelwise.cores import usable_cores
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image, image_size, is_jpeg, portable_pixmap
 from labelwise.data.store import DESCRIPTION, FORMAT, SCHEMA, TABLE, file_check
@@ -86,7 +87,7 @@ def pack(
     plan = {"format": FORMAT, "form": form, "size": size, "images": _digest(data)}
     with _disk_errors(out):
         kept = _resume(part, plan)
-        bad = _write_files(data, part, _encoder(size, form), kept, workers or os.cpu_count() or 1, tick)
+        bad = _write_files(data, part, _encoder(size, form), kept, workers or usable_cores(), tick)
         write_table(_without_images(data, size, form, len(bad)), part / TABLE)
         files = sorted(path.name for path in part.glob("images-*.arrow"))
         described = {

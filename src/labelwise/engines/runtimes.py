@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.cores import usable_cores
 from labelwise.engines.engine import DECIDED as DECIDED
 from labelwise.engines.engine import INPUT as INPUT
 from labelwise.engines.engine import OUTPUTS as OUTPUTS
@@ -177,7 +178,7 @@ def threads() -> int:
     if torch := sys.modules.get("torch"):
         return int(torch.get_num_threads())
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    return int(limit) if limit.isdecimal() and int(limit) else os.cpu_count() or 1
+    return int(limit) if limit.isdecimal() and int(limit) else usable_cores()
 
 
 def _named(runtime: str, precision: str, device: str = "cpu") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -108,43 +109,54 @@ class Server:
     async def predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
         """The answers of a request, in the order of its images."""
 
+        within = self.limits.within_of(request.headers)
+        self.batcher.check(1, within)  # before its images are received
+
         async def answers() -> list[dict[str, Any]]:
             content: PredictRequest = await read_request(request, self.limits)
-            predictions = await self._predict(request, content.uploads, maps, content.states)
+            predictions = await self._predict(request, content.uploads, maps, content.states, within)
             return [
                 {"image": upload.name, "error": p} if isinstance(p, str) else as_json(p, upload.name)
                 for upload, p in zip(content.uploads, predictions, strict=True)
             ]
 
-        return await self._in_time(answers())
+        return await self._in_time(answers(), within)
 
     async def infer(
-        self, request: Request | None, uploads: Sequence[Upload], maps: bool
+        self, request: Request | None, uploads: Sequence[Upload], maps: bool, within: float = math.inf
     ) -> list[Prediction | str]:
         """The predictions of images that were read from a request, or the reasons why they cannot be read.
 
-        Without a request, the caller notes the images and cancels the call when its client is gone.
+        Without a request, the caller notes the images and cancels the call when its client is gone; it may give the
+        seconds in which the client expects the answer.
         """
-        return await self._in_time(self._predict(request, uploads, maps, {}))
+        own = self.limits.within if request is None else self.limits.within_of(request.headers)
+        within = min(own, within)
+        return await self._in_time(self._predict(request, uploads, maps, {}, within), within)
 
-    async def _in_time(self, answers: Awaitable[T]) -> T:
+    async def _in_time(self, answers: Awaitable[T], seconds: float) -> T:
         try:
-            return await asyncio.wait_for(answers, self.limits.seconds)
+            return await asyncio.wait_for(answers, seconds)
         except asyncio.TimeoutError:
             raise Refused(
                 504,
-                f"a request not answered in {self.limits.seconds:g} s",
+                f"a request not answered in {seconds:g} s",
                 "an answer in time",
                 "send fewer images, or later",
             ) from None
 
     async def _predict(
-        self, request: Request | None, uploads: Sequence[Upload], maps: bool, states: Mapping[str, bool]
+        self,
+        request: Request | None,
+        uploads: Sequence[Upload],
+        maps: bool,
+        states: Mapping[str, bool],
+        within: float,
     ) -> list[Prediction | str]:
         self.answers.check(maps, states)
         if request is not None:
             request.state.seen["images"] = len(uploads)
-        with self.batcher.admitted(len(uploads)):
+        with self.batcher.admitted(len(uploads), within):
             answers = asyncio.gather(*(self._one(upload, maps, states) for upload in uploads))
             return await (answers if request is None else _unless_gone(request, answers))
 

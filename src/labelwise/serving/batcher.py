@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from labelwise.cores import usable_cores
 from labelwise.inference.prediction import Prediction
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
+
+MARGIN = 0.8
+"""Share of the time to answer that the estimate of admission may fill; the rest covers its error."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class QueuedImage:
 @dataclass
 class _Waiting:
     query: QueuedImage
+    came: float
     since: float
     answer: asyncio.Future[Prediction]
 
@@ -45,6 +49,9 @@ class Batcher:
 
     A batch starts when the engine is free and the batch is full, or no other image is being decoded, or its first
     image has waited for `limits.wait_ms`. A single image therefore never waits, and a busy server fills its batches.
+
+    Images that would probably not be answered in time are refused at once, so that a server with more requests than
+    it can answer works on those that it can.
 
     Args:
         decode: bytes of a file, or pixels -> input of the engine; called in the pool.
@@ -61,11 +68,13 @@ class Batcher:
         metrics: ServerMetrics,
     ) -> None:
         self._decode, self._answer, self._limits, self._metrics = decode, answer, limits, metrics
-        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+        self._decoders = ThreadPoolExecutor(usable_cores(), "decode")
         self._engine = ThreadPoolExecutor(1, "engine")
         self._waiting: deque[_Waiting] = deque()
         self._came = asyncio.Event()
-        self._held, self._decoding, self._pace = 0, 0, 0.05
+        self._held, self._decoding = 0, 0
+        # Seconds between the answers of two images while others wait, and the end of the last batch.
+        self._pace, self._ended = 0.0, 0.0
         self._task: asyncio.Task[None] | None = None
         self._began: float | None = None
         self.abandoned = False
@@ -94,27 +103,41 @@ class Batcher:
         """Whether the engine has been running one batch for longer than a request may take."""
         return self._began is not None and time.perf_counter() - self._began > self._limits.seconds
 
-    @contextmanager
-    def admitted(self, count: int) -> Iterator[None]:
-        """Reserves places in the queue for a number of images and releases them at the end.
+    def check(self, count: int, seconds: float = math.inf) -> None:
+        """Refuses images that cannot be answered in time.
+
+        Args:
+            count: number of images.
+            seconds: time in which they are to be answered; at most `limits.within`.
 
         Raises:
-            Refused: 429, the queue is full; 503, the engine stalls.
+            Refused: 429, the queue is full or too long for that time; 503, the engine stalls.
         """
         if self.stalled:
             self._metrics.images.labels("refused").inc(count)
             raise Refused(
                 503, "an engine that stalls", "one that answers", "restart the server; see its log", 30
             )
+        wait, seconds = self._held * self._pace, min(seconds, self._limits.within)
         if self._held + count > self._limits.waiting:
-            self._metrics.images.labels("refused").inc(count)
-            raise Refused(
-                429,
-                f"{count} more images with {self._held} waiting",
-                f"at most {self._limits.waiting} at a time",
-                "send them again later",
-                max(1, math.ceil(self._held * self._pace)),
-            )
+            expected = f"at most {self._limits.waiting} at a time"
+        elif self._held and wait + count * self._pace > MARGIN * seconds:
+            expected = f"a queue that is answered in {seconds:g} s"
+        else:
+            return
+        self._metrics.images.labels("refused").inc(count)
+        raise Refused(
+            429,
+            f"{count} more images with {self._held} waiting",
+            expected,
+            "send them again later",
+            max(1, math.ceil(wait)),
+        )
+
+    @contextmanager
+    def admitted(self, count: int, seconds: float = math.inf) -> Iterator[None]:
+        """Reserves places in the queue for a number of images and releases them at the end; see `check`."""
+        self.check(count, seconds)
         self._hold(count)
         try:
             yield
@@ -128,10 +151,11 @@ class Batcher:
             UnreadableImage: not an image, damaged, or too many pixels.
         """
         loop = asyncio.get_running_loop()
+        came = loop.time()
         self._decoding += 1
         try:
             image = await loop.run_in_executor(self._decoders, self._decode, data)
-            waiting = _Waiting(QueuedImage(image, maps, states), loop.time(), loop.create_future())
+            waiting = _Waiting(QueuedImage(image, maps, states), came, loop.time(), loop.create_future())
             self._waiting.append(waiting)
         finally:
             self._decoding -= 1
@@ -153,8 +177,7 @@ class Batcher:
                 continue
             finally:
                 self._began = None
-            took = time.perf_counter() - started
-            self._note(len(batch), took)
+            self._note(batch, started)
             for w, prediction in zip(batch, answers, strict=True):
                 _settle(w.answer, prediction)
 
@@ -173,16 +196,26 @@ class Batcher:
             except asyncio.TimeoutError:
                 break
         count = min(len(self._waiting), self._limits.batch)
-        return [w for w in (self._waiting.popleft() for _ in range(count)) if not w.answer.done()]
+        batch = [w for w in (self._waiting.popleft() for _ in range(count)) if not w.answer.done()]
+        now = asyncio.get_running_loop().time()
+        for w in batch:
+            self._metrics.queue.observe(now - w.came)
+        return batch
 
     def _hold(self, count: int) -> None:
         self._held += count
         self._metrics.waiting.set(self._held)
 
-    def _note(self, count: int, took: float) -> None:
-        self._metrics.batch.observe(count)
-        self._metrics.engine.observe(took)
-        self._pace += 0.1 * (took / count - self._pace)
+    def _note(self, batch: Sequence[_Waiting], started: float) -> None:
+        """Measures a batch that has just been answered."""
+        now = time.perf_counter()
+        self._metrics.batch.observe(len(batch))
+        self._metrics.engine.observe(now - started)
+        # A batch that waited for the one before it shows the pace of everything, decoding and requests included.
+        waited = asyncio.get_running_loop().time() - min(w.came for w in batch)
+        pace = min(now - self._ended, waited) / len(batch)
+        self._pace += (0.2 if self._pace else 1.0) * (pace - self._pace)
+        self._ended = now
 
 
 def _settle(answer: asyncio.Future[Prediction], result: Prediction | Exception) -> None:

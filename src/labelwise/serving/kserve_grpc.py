@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import sys
 import time
 import traceback
@@ -117,7 +118,7 @@ class Grpc:
         started, self._held = time.perf_counter(), self._held + len(body)
         try:
             self._check(name, context)
-            answer = await _METHODS[name](self, _read(f"{name}Request", body), seen)
+            answer = await _METHODS[name](self, _read(f"{name}Request", body), seen, context)
             seen["status"] = "OK"
             return bytes(answer.SerializeToString())
         except Refused as error:
@@ -164,32 +165,34 @@ class Grpc:
             given = f"model {name!r}" + (f" of version {version!r}" if version else "")
             raise Refused(404, given, f"{self._server.title!r} without a version", "correct the name")
 
-    async def _live(self, request: Any, seen: dict[str, Any]) -> Any:
+    async def _live(self, request: Any, seen: dict[str, Any], context: Any) -> Any:
         return MESSAGES["ServerLiveResponse"](live=True)
 
-    async def _ready(self, request: Any, seen: dict[str, Any]) -> Any:
+    async def _ready(self, request: Any, seen: dict[str, Any], context: Any) -> Any:
         return MESSAGES["ServerReadyResponse"](ready=self._server.ready)
 
-    async def _model_ready(self, request: Any, seen: dict[str, Any]) -> Any:
+    async def _model_ready(self, request: Any, seen: dict[str, Any], context: Any) -> Any:
         self._of_model(request.name, request.version)
         return MESSAGES["ModelReadyResponse"](ready=self._server.ready)
 
-    async def _about_server(self, request: Any, seen: dict[str, Any]) -> Any:
+    async def _about_server(self, request: Any, seen: dict[str, Any], context: Any) -> Any:
         return MESSAGES["ServerMetadataResponse"](name="labelwise", version=__version__)
 
-    async def _about_model(self, request: Any, seen: dict[str, Any]) -> Any:
+    async def _about_model(self, request: Any, seen: dict[str, Any], context: Any) -> Any:
         self._of_model(request.name, request.version)
         return MESSAGES["ModelMetadataResponse"](**model_metadata(self._server.title, self._server.names))
 
-    async def _infer(self, request: Any, seen: dict[str, Any]) -> Any:
+    async def _infer(self, request: Any, seen: dict[str, Any], context: Any) -> Any:
         self._of_model(request.model_name, request.model_version)
         wanted = read_grpc_request(request, self._server.limits)
         seen["images"] = len(wanted.images)
-        predictions = await self._server.infer(None, wanted.images, "maps" in wanted.outputs)
+        left = context.time_remaining()
+        within = math.inf if left is None else max(left, 0.001)
+        predictions = await self._server.infer(None, wanted.images, "maps" in wanted.outputs, within)
         return grpc_response(wanted, predictions, self._server.names, self._server.title, request)
 
 
-_METHODS: dict[str, Callable[[Grpc, Any, dict[str, Any]], Awaitable[Any]]] = {
+_METHODS: dict[str, Callable[[Grpc, Any, dict[str, Any], Any], Awaitable[Any]]] = {
     "ServerLive": Grpc._live,
     "ServerReady": Grpc._ready,
     "ModelReady": Grpc._model_ready,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +63,8 @@ class Limits:
         batch: maximum number of images in a batch.
         wait_ms: maximum time that an image waits for others to share its batch, in milliseconds.
         seconds: maximum time of a request with its upload; then 504.
+        within: time in which accepted images are to be answered, in seconds; images that would probably take longer
+            are refused at once with 429. At most `seconds`, which is the default.
         connections: maximum number of open connections; above it, those without a request are closed.
         head_seconds: maximum time that a connection may wait without a complete request head.
         held_bytes: maximum number of bytes of bodies in memory, over all requests; more are refused with 429.
@@ -80,6 +85,7 @@ class Limits:
     batch: int = 16
     wait_ms: float = 5.0
     seconds: float = 30.0
+    within: float = math.inf
     connections: int = 512
     head_seconds: float = 10.0
     held_bytes: int = 512 * MIB
@@ -97,3 +103,15 @@ class Limits:
                 "a queue that holds one full request",
                 "raise --queue or lower --max-files",
             )
+        object.__setattr__(self, "within", min(self.within, self.seconds))
+
+    def within_of(self, headers: Mapping[str, str]) -> float:
+        """Seconds in which a request is to be answered: `within`, or less if its header `Prefer: wait=S` says so.
+
+        Source: RFC 7240, 4.3.
+
+        >>> Limits(within=5).within_of({"prefer": "respond-async, wait=2"})
+        2.0
+        """
+        wait = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\b", headers.get("prefer", ""))
+        return min(self.within, float(wait[1])) if wait and int(wait[1]) else self.within

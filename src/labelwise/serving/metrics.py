@@ -50,6 +50,13 @@ class ServerMetrics:
             registry=registry,
         )
 
+        self.queue = Histogram(
+            "labelwise_queue_seconds",
+            "Time from an image's admission to the start of its batch, with its decoding.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -16,6 +16,7 @@ from labelwise.collection import Collection
 from labelwise.collection.features import Embedder
 from labelwise.collection.graphs import GraphEmbedder
 from labelwise.collection.queries import Query, queries_of
+from labelwise.cores import usable_cores
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Refused
@@ -84,7 +85,7 @@ class Photographs:
 
     def __init__(self, embedder: Embedder | GraphEmbedder, kept: KeptPictures, pixels: int) -> None:
         self._embedder, self._kept, self._pixels = embedder, kept, pixels
-        self._computing, self._decoding = threading.Lock(), threading.Semaphore(os.cpu_count() or 1)
+        self._computing, self._decoding = threading.Lock(), threading.Semaphore(usable_cores())
         self._photographs: Recent[Photograph] = Recent(4096)
         self._queries: Recent[Query] = Recent(512)
 

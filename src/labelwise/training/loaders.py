@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from accelerate import Accelerator
 
+from labelwise.cores import usable_cores
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import EvalLoader, TrainLoader, eval_loader, train_loader
 from labelwise.data.sampling import order_of
@@ -19,8 +19,7 @@ from labelwise.training.progress import ProgressBar
 
 def decoding_processes(wanted: int) -> int:
     """The number of decoding processes; -1 means one less than the number of cores, and at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return wanted if wanted >= 0 else min(8, max(0, cores - 1))
+    return wanted if wanted >= 0 else min(8, usable_cores() - 1)
 
 
 class Loaders:
