@@ -25,8 +25,7 @@ from equation_tables import (
 
 from labelwise.errors import LabelwiseError
 from labelwise.losses import classification, functional
-from labelwise.losses.strategies import STRATEGIES
-from labelwise.registry import list_methods
+from labelwise.registry import STRATEGIES, list_methods
 
 ROWS, FORMS = every_row(), registry()
 PLACE = ROOT / "docs/methods/made-up.md"

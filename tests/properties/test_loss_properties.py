@@ -22,7 +22,7 @@ from labelwise.losses import (
     UnknownLoss,
     WeightedBinaryCrossEntropy,
 )
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.registry import STRATEGIES
 from labelwise.types import Targets
 
 ROWS, LABELS = 6, 5

@@ -11,7 +11,7 @@ from labelwise.backbones import TimmBackbone
 from labelwise.composition.compose import Options
 from labelwise.composition.method import Method
 from labelwise.model import LabelModel
-from labelwise.registry import method as find_method
+from labelwise.registry import METHODS
 from labelwise.types import LabelSet
 
 
@@ -51,7 +51,7 @@ def create_method(
     Raises:
         LabelwiseError: unknown method, backbone, weights or option.
     """
-    _, build = find_method(name)
+    _, build = METHODS[name]
     label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
     if isinstance(backbone, str):
         backbone = TimmBackbone(
