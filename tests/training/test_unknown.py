@@ -85,7 +85,7 @@ def test_contradictions_are_refused(table: Path, known: dict[str, Any], says: st
         ),
         (
             {"unknown": {"name": "em", "file": "x"}},
-            "unknown.file with --unknown em; expected --unknown external; ",
+            "unknown.file; expected one of alpha; ",
         ),
         (
             {"unknown": {"name": "external"}},

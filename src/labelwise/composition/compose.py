@@ -144,7 +144,8 @@ def compose(
     rules = labels.every_rule.over(labels.names)
     of_head = HeadSizes(len(labels), decoupled, sizes["dim"], groups, last is not None, rules)
     method = Method(model, criterion, build_terms(of_head, terms or {}, options.terms), **for_method)
-    method.parts = parts
+    changed = {name: Part(TERMS[name], {}, defaults) for name, defaults in (terms or {}).items()}
+    method.parts = {**parts, **changed}
     return method
 
 

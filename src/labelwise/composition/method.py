@@ -29,7 +29,7 @@ class Method(nn.Module):
         show: splits the known labels of a batch into input states of the model and targets of the loss.
 
     `clock` is (epochs done, total epochs); `unknown` is the loss of unknown cells, or `None` to leave them out. The
-    trainer sets both. `parts` holds the composition's `Part` of extractor, relation and classifier, for documentation.
+    trainer sets both. `parts` are the composition's parts and terms by section, for documentation.
     """
 
     def __init__(

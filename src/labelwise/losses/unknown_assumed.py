@@ -139,6 +139,7 @@ class ExternalScores(Strategy):
     Args:
         facts: of the training rows, with scores.
         weight: w, in [0, 1].
+        file: an npz file of the scores, from which the facts are read.
 
     Raises:
         LabelwiseError: no scores, or a score outside [0, 1].
@@ -149,7 +150,7 @@ class ExternalScores(Strategy):
     treatment: ClassVar[str] = "given the scores of unknown.file as soft targets"
     scores: Tensor
 
-    def __init__(self, facts: Facts, weight: Share = 1.0) -> None:
+    def __init__(self, facts: Facts, weight: Share = 1.0, file: str = "") -> None:
         super().__init__()
         self.weight = weight
         if facts.scores is None:

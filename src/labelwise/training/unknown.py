@@ -110,12 +110,9 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
     """
     options = {k: v for k, v in config.unknown.items() if k != "name"}
     name = strategy(config, rows)
-    file = options.pop("file", None)
     if name != IGNORE and name not in STRATEGIES:
         known = ["auto", IGNORE, *STRATEGIES]
         raise LabelwiseError(f"--unknown {name}", f"one of {', '.join(known)}", advice(name, known))
-    if file is not None and name != "external":
-        raise LabelwiseError(f"unknown.file with --unknown {name}", "--unknown external", "leave one out")
     if name == IGNORE:
         if options:
             raise LabelwiseError(
@@ -129,7 +126,8 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
                 "images that are not blended: a blended cell is unknown if either image's cell is",
                 f"set {joined} to 0, or use --unknown ignore",
             )
-    scores = None if file is None else _scores(Path(str(file)), rows)
+    file = options.get("file") if name == "external" else None
+    scores = _scores(Path(str(file)), rows) if file else None
     facts = Facts(len(rows), len(rows.labels), _prior(rows), scores)
     return UnknownLoss(loss, build_part(STRATEGIES[name], "unknown", options, {"facts": facts}))
 
