@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from labelwise.methods.create import method_parts
-from labelwise.options import options_model
+from labelwise.options import first_sentence, options_model
 from labelwise.registry import CLASSIFIERS, EXTRACTORS, LOSSES, METHODS, RELATIONS, STRATEGIES, TERMS
 from labelwise.runs.config import Config
 
@@ -27,8 +27,8 @@ and a test compares it.
 
 Editors complete and check a settings file by its schema. Write it once, and name it in the file's first line:
 
-```console
-$ labelwise train --json-schema > labelwise.schema.json
+```
+labelwise train --json-schema > labelwise.schema.json
 ```
 
 ```yaml
@@ -139,9 +139,10 @@ def shown(value: Any) -> str:
 
 
 def options(title: str, part: type, prefix: str = "") -> list[str]:
-    """Return the table of a part's options, if it has any."""
+    """Return the first sentence of a part, and the table of its options if it has any."""
     rows = list(fields(options_model(part), prefix))
-    return [table(title, iter(rows), "###")] if rows else []
+    text = f"{title}\n\n{first_sentence(part)}"
+    return [table(text, iter(rows), "###")] if rows else [f"### {text}\n"]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import nn
 
 from labelwise import registry
 from labelwise.errors import LabelwiseError
-from labelwise.options import options_model, summary
+from labelwise.options import first_sentence, options_model
 from labelwise.registry import LOSSES, METHODS, TERMS, Card, Registry, list_methods
 
 KINDS: dict[str, Registry[type]] = {
@@ -97,7 +97,7 @@ def test_every_card_is_complete(name: str) -> None:
 def test_every_part_documents_its_options_and_accepts_its_defaults(kind: str, name: str) -> None:
     part = KINDS[kind][name]
     model = options_model(part)
-    assert summary(part)
+    assert first_sentence(part)
     assert [option for option, field in model.model_fields.items() if not field.description] == []
     defaults = {option: field.default for option, field in model.model_fields.items()}
     assert model.model_validate(defaults).model_dump() == defaults

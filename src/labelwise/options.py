@@ -31,6 +31,7 @@ Natural = Annotated[int, Ge(0)]
 
 Class = TypeVar("Class", bound=type)
 _SCALARS = (bool, int, float, str)
+_BOUNDS: Mapping[type, str] = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
 
 
 @cache
@@ -49,15 +50,15 @@ def options_model(part: Callable[..., Any]) -> type[BaseModel]:
             meaning = Field(parameter.default, description=meanings.get(name, ""))
             fields[name] = (_strict(hints[name]), meaning)
     config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    return create_model(part.__name__, __config__=config, __doc__=summary(part), **fields)
+    return create_model(part.__name__, __config__=config, __doc__=first_sentence(part), **fields)
 
 
-def summary(part: Callable[..., Any]) -> str:
+def first_sentence(part: Callable[..., Any]) -> str:
     """The first sentence of a part's docstring."""
     return " ".join((inspect.getdoc(part) or "").partition("\n\n")[0].split())
 
 
-def checked(
+def checked_options(
     part: Callable[..., Any], options: Mapping[str, Any], section: str, given: Collection[str] = ()
 ) -> dict[str, Any]:
     """The options with values of the annotated types.
@@ -83,7 +84,7 @@ def checked(
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        expected = described(model.model_fields[name]) or str(first["msg"]).lower()
+        expected = values_in_words(model.model_fields[name]) or str(first["msg"]).lower()
         todo = advice(str(options[name]), _choices(model.model_fields[name]), otherwise="correct the option")
         raise LabelwiseError(f"{section}.{name}={options[name]!r}", expected, todo) from None
     return {name: getattr(made, name) for name in options}
@@ -99,10 +100,10 @@ def advice(name: str, known: Iterable[str], prefix: str = "", otherwise: str = "
     return f"did you mean {prefix}{near[0]}?" if near else otherwise
 
 
-def described(field: FieldInfo) -> str:
+def values_in_words(field: FieldInfo) -> str:
     """The values that an option takes, in words; empty for lists and mappings.
 
-    >>> described(options_model(advice).model_fields["prefix"])
+    >>> values_in_words(options_model(advice).model_fields["prefix"])
     'text'
     """
     if choices := _choices(field):
@@ -111,7 +112,7 @@ def described(field: FieldInfo) -> str:
     kind = kinds.get(field.annotation) if isinstance(field.annotation, type) else None
     if kind is None:
         return ""
-    bounds = {type(m): next(iter(vars_of(m))) for m in field.metadata if isinstance(m, (Ge, Gt, Le, Lt))}
+    bounds = {type(m): getattr(m, _BOUNDS[type(m)]) for m in field.metadata if type(m) in _BOUNDS}
     words = [
         f"{word} {bounds[bound]:g}"
         for bound, word in (
@@ -124,11 +125,6 @@ def described(field: FieldInfo) -> str:
     ]
     joined = " and ".join(words) if Lt in bounds or Gt in bounds else " ".join(words)
     return f"{kind} {joined}".rstrip()
-
-
-def vars_of(bound: Ge | Gt | Le | Lt) -> tuple[Any, ...]:
-    """The number of a bound."""
-    return tuple(getattr(bound, name) for name in ("ge", "gt", "le", "lt") if hasattr(bound, name))
 
 
 def build_part(
@@ -150,7 +146,7 @@ def build_part(
     Raises:
         LabelwiseError: an unknown option, a value that does not fit, or an argument that nothing passes.
     """
-    values = checked(part, options, section, given)
+    values = checked_options(part, options, section, given)
     parameters = inspect.signature(part).parameters.values()
     needed = {p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     if lacking := sorted(needed - set(given)):
@@ -169,7 +165,7 @@ def build_part(
         ) from None
 
 
-def accepted(part: Callable[..., Any], context: Mapping[str, Any]) -> dict[str, Any]:
+def taken_arguments(part: Callable[..., Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a context that a part takes as arguments and not as options."""
     taken = inspect.signature(part).parameters.keys() - options_model(part).model_fields.keys()
     return {name: value for name, value in context.items() if name in taken}
@@ -190,7 +186,7 @@ def checking(section: str) -> Callable[[Class], Class]:
             bound = signature.bind(self, *args, **kwargs)
             fields = options_model(part).model_fields
             options = {name: value for name, value in bound.arguments.items() if name in fields}
-            bound.arguments.update(checked(part, options, section))
+            bound.arguments.update(checked_options(part, options, section))
             init(*bound.args, **bound.kwargs)
 
         part.__init__ = checked_init  # type: ignore[misc]

@@ -14,7 +14,7 @@ from labelwise.composition.method import Method
 from labelwise.errors import LabelwiseError
 from labelwise.losses import build_loss
 from labelwise.model import LabelModel
-from labelwise.options import accepted, build_part, checked
+from labelwise.options import build_part, checked_options, taken_arguments
 from labelwise.registry import CLASSIFIERS, EXTRACTORS, RELATIONS, TERMS, Registry
 from labelwise.relations import LabelText, LabelVectors
 from labelwise.terms.term import HeadSizes
@@ -72,7 +72,9 @@ class Part:
             LabelwiseError: an unknown option, or a value that does not fit.
         """
         passed = {
-            name: make() for name, make in accepted(self.kind, context).items() if name not in self.given
+            name: make()
+            for name, make in taken_arguments(self.kind, context).items()
+            if name not in self.given
         }
         return build_part(self.kind, section, {**self.defaults, **options}, {**passed, **self.given})
 
@@ -163,7 +165,7 @@ def build_terms(
         if options.get("weight", 0):
             terms[name] = build_part(TERMS[name], name, options, {"sizes": sizes})
         else:
-            checked(TERMS[name], options, name, {"sizes"})
+            checked_options(TERMS[name], options, name, {"sizes"})
     return terms
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from labelwise.losses import functional as L
 from labelwise.losses.functional import Reduction
 from labelwise.numerics import at_least_float32
-from labelwise.options import Rate, Weight, accepted, build_part
+from labelwise.options import Rate, Weight, build_part, taken_arguments
 from labelwise.registry import LOSSES
 from labelwise.types import LabelPriors, Targets
 
@@ -157,5 +157,5 @@ def build_loss(
             "priors": priors,
         }
     part = LOSSES[name]
-    given = {key: value for key, value in accepted(part, counts).items() if value is not None}
+    given = {key: value for key, value in taken_arguments(part, counts).items() if value is not None}
     return build_part(part, "loss", options, given, name)

@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 
 from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
-from labelwise.options import advice
 from labelwise.registry import TERMS
 from labelwise.runs.continual_settings import ContinualSettings
 from labelwise.runs.data_settings import DataSettings
@@ -23,6 +22,7 @@ from labelwise.runs.sections import (
     TaughtSettings,
     TeacherSettings,
     VectorSettings,
+    unknown_setting,
 )
 from labelwise.runs.test_time import larger_of, resolved
 
@@ -143,7 +143,7 @@ class Config(Section):
             return settings
         for name in settings.keys() - cls.model_fields.keys():
             if name not in TERMS:
-                raise _unknown_setting(name, Config)
+                raise unknown_setting(name, [*Config.model_fields, *TERMS])
         return {k: v for k, v in settings.items() if k in cls.model_fields or v != {}}
 
     @field_validator("frequency_bounds")
@@ -287,7 +287,7 @@ def make_config(settings: Mapping[str, Any]) -> Config:
             raise refusal from None
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise _unknown_setting(name, _section_of(first["loc"])) from None
+            raise unknown_setting(name, _section_of(first["loc"]).model_fields) from None
         if first["type"] == "missing":
             raise LabelwiseError(f"no {name}", "a value for it", "give --data SOURCE") from None
         raise LabelwiseError(
@@ -295,18 +295,7 @@ def make_config(settings: Mapping[str, Any]) -> Config:
         ) from None
 
 
-def _unknown_setting(name: str, model: type[BaseModel]) -> LabelwiseError:
-    """The error for a setting, by its dotted name, that a section does not have."""
-    section, _, last = name.rpartition(".")
-    known = [*model.model_fields, *(TERMS if model is Config else ())]
-    prefix = f"{section}." if section else ""
-    return LabelwiseError(
-        f"setting {name!r}", "a known setting", advice(last, known, prefix, "see docs/settings.md")
-    )
-
-
 def _section_of(place: Sequence[int | str]) -> type[BaseModel]:
-    """The section that holds a setting."""
     model: Any = Config
     for part in place[:-1]:
         model = model.model_fields[part].annotation

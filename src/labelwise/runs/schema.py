@@ -9,7 +9,7 @@ import yaml
 
 from labelwise.composition.compose import Part
 from labelwise.methods.create import method_parts
-from labelwise.options import checked, options_model, summary
+from labelwise.options import checked_options, first_sentence, options_model
 from labelwise.registry import (
     CLASSIFIERS,
     EXTRACTORS,
@@ -140,7 +140,7 @@ def described_yaml(config: Config) -> str:
             lines.append(_line(name, value, field.description))
     for name, term in TERMS.items():
         changed = parts[name].defaults if name in parts else {}
-        lines += _section(name, config.terms().get(name, {}), summary(term), term, changed)
+        lines += _section(name, config.terms().get(name, {}), first_sentence(term), term, changed)
     return "\n".join(lines) + "\n"
 
 
@@ -166,7 +166,7 @@ def _section(
         LabelwiseError: an option that the part does not take.
     """
     if part is not None:
-        checked(part, {key: one for key, one in value.items() if key != "name"}, name, set(given))
+        checked_options(part, {key: one for key, one in value.items() if key != "name"}, name, set(given))
     fields = {} if part is None else options_model(part).model_fields
     left = {key: (defaults or {}).get(key, field.default) for key, field in fields.items()}
     meanings = {key: field.description for key, field in fields.items()}
