@@ -7,10 +7,9 @@ annotation, `weight: Annotated[float, Ge(0)]`, and meanings under `Args:` of the
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.errors import LabelwiseError, advice, first_line
 
 Weight = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -90,21 +89,12 @@ def checked_options(
     return {name: getattr(made, name) for name in options}
 
 
-def advice(name: str, known: Iterable[str], prefix: str = "", otherwise: str = "correct it") -> str:
-    """What to do about a wrong name: the nearest known one, if any is near.
-
-    >>> advice("gama", ["gamma", "margin"], "loss."), advice("x", ["gamma"])
-    ('did you mean loss.gamma?', 'correct it')
-    """
-    near = difflib.get_close_matches(name, list(known), 1, 0.6)
-    return f"did you mean {prefix}{near[0]}?" if near else otherwise
-
-
 def values_in_words(field: FieldInfo) -> str:
     """The values that an option takes, in words; empty for lists and mappings.
 
-    >>> values_in_words(options_model(advice).model_fields["prefix"])
-    'text'
+    >>> def loss(logits: list, gamma: Annotated[float, Ge(0)] = 2.0): ...
+    >>> values_in_words(options_model(loss).model_fields["gamma"])
+    'a number from 0'
     """
     if choices := _choices(field):
         return f"one of {', '.join(choices)}"

@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from labelwise.errors import LabelwiseError, first_line
-from labelwise.options import advice, checking
+from labelwise.errors import LabelwiseError, advice, first_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Entry = TypeVar("Entry")
 Object = TypeVar("Object", bound=Callable[..., Any])
@@ -120,6 +121,8 @@ class Registry(Mapping[str, Entry]):
             LabelwiseError: another one has the name.
         """
 
+        from labelwise.options import checking  # loads pydantic, which names alone do not need
+
         def enter(part: Object) -> Object:
             self._enter(name, part, part)  # type: ignore[arg-type]
             return checking(self.section or name)(part) if isinstance(part, type) else part
@@ -158,6 +161,8 @@ class Registry(Mapping[str, Entry]):
 @cache
 def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """Entry points of a group; read once for each state of the path of imports."""
+    from importlib.metadata import entry_points  # slow to import, and names may never be listed
+
     return tuple(entry_points(group=group))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from labelwise.data.transforms import TransformConfig, TwoSizes
@@ -287,16 +287,12 @@ def make_config(settings: Mapping[str, Any]) -> Config:
             raise refusal from None
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise unknown_setting(name, _section_of(first["loc"]).model_fields) from None
+            model: Any = Config
+            for part in first["loc"][:-1]:
+                model = model.model_fields[part].annotation
+            raise unknown_setting(name, model.model_fields) from None
         if first["type"] == "missing":
             raise LabelwiseError(f"no {name}", "a value for it", "give --data SOURCE") from None
         raise LabelwiseError(
             f"{name} = {first['input']!r}", first["msg"].lower(), "correct the setting"
         ) from None
-
-
-def _section_of(place: Sequence[int | str]) -> type[BaseModel]:
-    model: Any = Config
-    for part in place[:-1]:
-        model = model.model_fields[part].annotation
-    return model

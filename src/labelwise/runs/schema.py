@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from labelwise.composition.compose import Part
+from labelwise.errors import LabelwiseError
 from labelwise.methods.create import method_parts
 from labelwise.options import checked_options, first_sentence, options_model
 from labelwise.registry import (
@@ -52,14 +53,12 @@ def json_schema() -> Schema:
         for name, part in registry.items():
             _options(part, f"{section}.{name}", definitions, named=True)
         schema["properties"][section]["properties"] = {"name": {"enum": list(registry)}}
+    schema["properties"]["teacher"] = {"anyOf": [schema["properties"]["teacher"], {"type": "string"}]}
     schema["properties"]["method"]["enum"] = ["auto", *METHODS]
     schema["allOf"] = [
-        _if(
-            {"method": {"enum": [name, "auto"] if name == DEFAULT_METHOD else [name]}},
-            _of_method(name, definitions),
-        )
-        for name in METHODS
+        _if({"method": {"const": name}}, _of_method(name, definitions), ["method"]) for name in METHODS
     ]
+    schema["allOf"].append(_if({"method": {"const": "auto"}}, _of_method(DEFAULT_METHOD, definitions)))
     return schema
 
 
@@ -146,10 +145,14 @@ def described_yaml(config: Config) -> str:
 
 def _chosen(section: str, value: Mapping[str, Any], parts: Mapping[str, Part]) -> tuple[Any, ...]:
     """Class, changed defaults and fixed arguments of the part that a section configures; empty without one."""
-    registry = _NAMED[section][0] if section in _NAMED else _PARTS[section]
-    if "name" in value:
-        return (registry[value["name"]],) if value["name"] in registry else ()
-    return (parts[section].kind, parts[section].defaults, parts[section].given) if section in parts else ()
+    registry, _, plain = _NAMED.get(section, (_PARTS.get(section), "", ()))
+    if "name" in value and registry is not None:
+        return () if value["name"] in plain else (registry[value["name"]],)
+    if section in parts:
+        return parts[section].kind, parts[section].defaults, parts[section].given
+    if value:
+        raise LabelwiseError(f"{section}.{next(iter(value))}", f"a method with a {section}", "leave it out")
+    return ()
 
 
 def _section(

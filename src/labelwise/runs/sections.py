@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from labelwise.errors import LabelwiseError
-from labelwise.options import advice
+from labelwise.errors import LabelwiseError, advice
 
 
 class Section(BaseModel):

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from labelwise.data import known_mask, positives_mask, read_cells, save_cells, single_positive_mask
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, advice
 from labelwise.losses import Facts, UnknownLoss
-from labelwise.options import advice, build_part
+from labelwise.options import build_part
 from labelwise.registry import STRATEGIES
 from labelwise.runs.config import Config, DataSettings
 from labelwise.runs.files import write_atomic

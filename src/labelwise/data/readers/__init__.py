@@ -18,8 +18,7 @@ from labelwise.data.readers.label_counts import unshared_names
 from labelwise.data.readers.name_doubts import doubtful_names, few
 from labelwise.data.readers.recognise import RULES, Rule, recognise
 from labelwise.data.source import Source, parse
-from labelwise.errors import LabelwiseError
-from labelwise.options import advice
+from labelwise.errors import LabelwiseError, advice
 from labelwise.registry import Registry
 from labelwise.rules import read_rules
 
