@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pytest
-from annotated_types import Gt, Le
+from pydantic import Field
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
@@ -45,7 +45,7 @@ class Part:
         kind: Literal["a", "bb"] = "a",
         deep: bool = False,
         sides: Mapping[str, Sequence[float]] | None = None,
-        edge: Annotated[float, Gt(0), Le(2)] = 1.0,
+        edge: Annotated[float, Field(gt=0, le=2)] = 1.0,
         text: Tensor | None = None,
     ) -> None:
         self.options = {

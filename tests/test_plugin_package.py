@@ -36,7 +36,7 @@ RUN = (
         "--set",
         "workers=0",
         "--set",
-        "backbone.engine=eager",
+        "log_every=1",
         "--no-report",
     ),
 )

@@ -2,7 +2,7 @@
 
 A part is a class or function. An option is an argument with a default and a plain type (a number, text, true or false,
 choices, or lists and mappings of those); other arguments are passed by the composition. Bounds are written in the
-annotation, `weight: Annotated[float, Ge(0)]`, and meanings under `Args:` of the docstring.
+annotation, `weight: Annotated[float, Field(ge=0)]`, and meanings under `Args:` of the docstring.
 """
 
 from __future__ import annotations
@@ -14,30 +14,29 @@ from functools import cache, wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from labelwise.errors import LabelwiseError, advice, first_line
 
-Weight = Annotated[float, Ge(0)]
-Share = Annotated[float, Ge(0), Le(1)]
-Rate = Annotated[float, Ge(0), Lt(1)]
-Positive = Annotated[float, Gt(0)]
-Cosine = Annotated[float, Ge(-1), Le(1)]
-Count = Annotated[int, Ge(1)]
-Natural = Annotated[int, Ge(0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 
 Class = TypeVar("Class", bound=type)
 _SCALARS = (bool, int, float, str)
-_BOUNDS: Mapping[type, str] = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
+_BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
 
 
 @cache
 def options_model(part: Callable[..., Any]) -> type[BaseModel]:
     """The options of a part as a pydantic model; unknown names and values of other types are refused.
 
-    >>> def loss(logits: list, gamma: Annotated[float, Ge(0)] = 2.0): ...
+    >>> def loss(logits: list, gamma: Annotated[float, Field(ge=0)] = 2.0): ...
     >>> options_model(loss)(gamma=1).gamma
     1.0
     """
@@ -92,7 +91,7 @@ def checked_options(
 def values_in_words(field: FieldInfo) -> str:
     """The values that an option takes, in words; empty for lists and mappings.
 
-    >>> def loss(logits: list, gamma: Annotated[float, Ge(0)] = 2.0): ...
+    >>> def loss(logits: list, gamma: Annotated[float, Field(ge=0)] = 2.0): ...
     >>> values_in_words(options_model(loss).model_fields["gamma"])
     'a number from 0'
     """
@@ -102,18 +101,11 @@ def values_in_words(field: FieldInfo) -> str:
     kind = kinds.get(field.annotation) if isinstance(field.annotation, type) else None
     if kind is None:
         return ""
-    bounds = {type(m): getattr(m, _BOUNDS[type(m)]) for m in field.metadata if type(m) in _BOUNDS}
+    bounds = {name: getattr(m, name) for m in field.metadata for name in _BOUNDS if hasattr(m, name)}
     words = [
-        f"{word} {bounds[bound]:g}"
-        for bound, word in (
-            (Ge, "from"),
-            (Gt, "above"),
-            (Le, "to" if Ge in bounds else "up to"),
-            (Lt, "below"),
-        )
-        if bound in bounds
+        f"{_BOUNDS[name] if name != 'le' or 'ge' in bounds else 'up to'} {bounds[name]:g}" for name in bounds
     ]
-    joined = " and ".join(words) if Lt in bounds or Gt in bounds else " ".join(words)
+    joined = " and ".join(words) if bounds.keys() & {"gt", "lt"} else " ".join(words)
     return f"{kind} {joined}".rstrip()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Gt, Le
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelwise.extractors.normalise import MapNorm, MapNormKind
@@ -63,7 +63,7 @@ class RegionAttention(nn.Module):
         channels: int,
         num_labels: int,
         regions: Count = 4,
-        threshold: Annotated[float, Gt(0), Le(1)] = 0.5,
+        threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
         pool: Literal["mean", "max"] = "mean",
         attention: Literal["learned", "uniform"] = "learned",
         map_dropout: Rate = 0.25,

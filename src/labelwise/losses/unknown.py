@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Ge, Le
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelwise.distributed import joined_rows
@@ -19,7 +19,7 @@ from labelwise.losses.long_tail import DistributionBalancedLoss
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
-UpToTen = Annotated[float, Ge(0), Le(10)]
+UpToTen = Annotated[float, Field(ge=0, le=10)]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Ge, Le
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
@@ -111,8 +111,8 @@ class DurandWeighting(Strategy):
     def __init__(
         self,
         facts: Facts,
-        at_tenth: Annotated[float, Ge(1), Le(100)] = 5.0,
-        gamma: Annotated[float, Ge(-4), Le(4)] = 1.0,
+        at_tenth: Annotated[float, Field(ge=1, le=100)] = 5.0,
+        gamma: Annotated[float, Field(ge=-4, le=4)] = 1.0,
     ) -> None:
         super().__init__()
         self.gamma = gamma

@@ -6,8 +6,8 @@ import math
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Ge, Le
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from labelwise.distributed import joined_sum
@@ -17,7 +17,7 @@ from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, r
 from labelwise.options import Weight
 from labelwise.registry import STRATEGIES
 
-UpToThousand = Annotated[float, Ge(0), Le(1000)]
+UpToThousand = Annotated[float, Field(ge=0, le=1000)]
 
 
 def labels_per_image(q: StrategyInputs, p: Cells) -> Float[Tensor, ""]:
@@ -94,7 +94,7 @@ class OnlineLabelEstimates(Strategy):
         self,
         facts: Facts,
         expected: Weight = 0.0,
-        rate: Annotated[float, Ge(0), Le(16)] = 4.0,
+        rate: Annotated[float, Field(ge=0, le=16)] = 4.0,
         weight: UpToThousand = 1.0,
     ) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Ge, Le
+from pydantic import Field
 from torch.nn import functional as F
 
 from labelwise.losses.functional import Cells, focal
@@ -44,7 +44,7 @@ class Hill(Strategy):
     def __init__(
         self,
         facts: Facts,
-        crest: Annotated[float, Ge(1), Le(3)] = 1.5,
+        crest: Annotated[float, Field(ge=1, le=3)] = 1.5,
         margin: UpToTen = 1.0,
         gamma: UpToTen = 2.0,
     ) -> None:
@@ -84,7 +84,7 @@ class SelfPacedCorrection(Strategy):
         self,
         facts: Facts,
         tau: Share = 0.6,
-        after: Annotated[int, Ge(0), Le(1000)] = 1,
+        after: Annotated[int, Field(ge=0, le=1000)] = 1,
         margin: UpToTen = 1.0,
         gamma: UpToTen = 2.0,
         margin_corrected: bool = True,

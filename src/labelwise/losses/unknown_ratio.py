@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Gt, Le
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,7 +37,7 @@ class VariationalPositives(Strategy):
     treatment: ClassVar[str] = "compared with known positives, label by label"
 
     def __init__(
-        self, facts: Facts, alpha: Annotated[float, Gt(0), Le(100)] = 1.0, gamma: UpToTen = 0.0
+        self, facts: Facts, alpha: Annotated[float, Field(gt=0, le=100)] = 1.0, gamma: UpToTen = 0.0
     ) -> None:
         super().__init__()
         self.alpha, self.gamma = alpha, gamma

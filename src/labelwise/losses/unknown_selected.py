@@ -6,8 +6,8 @@ import math
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Ge, Le
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 
 from labelwise.distributed import joined_rows
@@ -153,8 +153,8 @@ class ClassAwareSelection(Strategy):
         gamma: UpToTen = 2.0,
         alpha: UpToTen = 1.0,
         prior_threshold: Share = 0.5,
-        topk: Annotated[float, Ge(0), Le(10_000)] = 1.0,
-        margin: Annotated[float, Ge(0), Le(0.99)] = 0.0,
+        topk: Annotated[float, Field(ge=0, le=10_000)] = 1.0,
+        margin: Annotated[float, Field(ge=0, le=0.99)] = 0.0,
     ) -> None:
         super().__init__()
         self.margin, self.gamma, self.alpha, self.threshold = margin, gamma, alpha, prior_threshold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
@@ -60,9 +60,9 @@ class DiscriminativeTerm(nn.Module):
         inter: bool = True,
         space: Literal["logits", "probabilities"] = "logits",
         temperature: Positive = 0.1,
-        jaccard: Annotated[float, Gt(0), Le(1)] = 0.5,
+        jaccard: Annotated[float, Field(gt=0, le=1)] = 0.5,
         repel: Weight = 1e-4,
-        cells: Annotated[int, Ge(2)] = 512,
+        cells: Annotated[int, Field(ge=2)] = 512,
     ) -> None:
         super().__init__()
         if not (intra or inter):
