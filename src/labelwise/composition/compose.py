@@ -119,10 +119,11 @@ def compose(
 
     def build(section: str, part: Part | None, registry: Registry[type]) -> Any:
         given = dict(getattr(options, section))
-        if "name" in given and (kind := registry.get(given.pop("name"))) is not (part and part.kind):
-            part = Part(kind)
+        if "name" in given and (part is not None or section == "relation"):
+            kind = registry[given.pop("name")]
+            part = part if part is not None and part.kind is kind else Part(kind)
         if part is not None:
-            parts[section] = part
+            parts[section] = Part(part.kind, dict.fromkeys(part.given), part.defaults)
             return part.build(section, given, context)
         if given:
             raise LabelwiseError(
@@ -130,7 +131,7 @@ def compose(
             )
         return None
 
-    parts: dict[str, Part] = {}
+    parts: dict[str, Part] = {}  # without the arguments themselves, which may hold weights
     head = build("extractor", extractor, EXTRACTORS)
     decoupled = sizes["dim"] = int(head.dim)
     related = build("relation", relation, RELATIONS)
