@@ -84,7 +84,7 @@ def test_its_parts_train_together(scenes: Path) -> None:
     assert (settings["confidence"], settings["loss"]) == ({"weight": 0.1}, {"name": "brier"})
     epochs = (scenes / "run" / "metrics.jsonl").read_text(encoding="utf-8")
     assert '"confidence"' in epochs
-    assert json.loads((scenes / "run" / "results.json").read_text(encoding="utf-8"))["test"]
+    assert json.loads((scenes / "run" / "results.json").read_text(encoding="utf-8"))["splits"]["test"]
     jsonschema.validate(settings, json_schema())
     outcome = command("predict", scenes / "run", scenes / "0.png")
     assert outcome.code == 0, outcome.err
