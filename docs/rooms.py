@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "labelwise"
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "ground": (
         *("errors", "lazy", "memory", "cores", "numerics", "progress", "rarity", "distributed"),
-        *("rules", "labels", "jsonfile", "taught", "types", "registry"),
+        *("rules", "labels", "jsonfile", "taught", "types", "options", "registry"),
     ),
     "parts of a model": ("backbones", "extractors", "blending", "relations", "classifiers", "losses"),
     "data and decisions": ("metrics", "data", "decisions"),

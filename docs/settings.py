@@ -3,54 +3,49 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from labelwise import classifiers, extractors, losses, relations
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.methods.create import method_parts
+from labelwise.options import first_sentence, options_model
+from labelwise.registry import CLASSIFIERS, EXTRACTORS, LOSSES, METHODS, RELATIONS, STRATEGIES, TERMS
 from labelwise.runs.config import Config
-from labelwise.terms.terms import TERM_CLASSES
 
 HEAD = """# Settings
 
 This page lists every setting of a run. `labelwise train --config FILE` reads them from YAML, `--set a.b=c` \
 overrides single ones, and `RUN/config.yaml` stores all of them. An error for a wrong name or value gives the dotted \
-name. `augment.image_size` follows `image_size`. `python docs/settings.py` generates this page, and a test compares it.
+name. `augment.image_size` follows `image_size`. `labelwise train --print-config` prints all of them, \
+those that are set and the defaults of the others, and trains nothing. `python docs/settings.py` generates this page, \
+and a test compares it.
+
+Editors complete and check a settings file by its schema. Write it once, and name it in the file's first line:
+
+```
+labelwise train --json-schema > labelwise.schema.json
+```
+
+```yaml
+# yaml-language-server: $schema=labelwise.schema.json
+method: dlfl
+```
+
+Packages add parts of their own, see [extending.md](extending.md); their options then stand in both.
 """
-EXTRACTORS = {
-    "dlfl, dafl": extractors.QueryAttention,
-    "baseline-gap, baseline-gmp, baseline-mlp, ml-gcn": extractors.Pooled,
-    "baseline-stripes": extractors.Stripes,
-    "query2label": extractors.Query2Label,
-    "ml-decoder": extractors.MLDecoder,
-    "c-tran": extractors.CTran,
-    "class-features, add-gcn": extractors.ClassActivation,
-    "csra": extractors.ResidualAttention,
-    "mcar": extractors.RegionAttention,
-    "tdrg": extractors.DualRelations,
-    "ssgrl, dsrb, sarb, sst, hst": extractors.SemanticDecoupling,
-}
-RELATIONS = {
-    "ssgrl, dsrb, sarb, sst, hst": relations.GGNN,
-}
-CLASSIFIERS = {
-    "ml-gcn": classifiers.GraphClassifier,
-}
-LOSSES = {
-    "asl": losses.AsymmetricLoss,
-    "bce": losses.BinaryCrossEntropy,
-    "weighted-bce": losses.WeightedBinaryCrossEntropy,
-    "focal": losses.FocalLoss,
-    "two-way": losses.TwoWayLoss,
-    "logit-adjusted": losses.LogitAdjustedLoss,
-    "distribution-balanced": losses.DistributionBalancedLoss,
+PARTS = {"extractor": EXTRACTORS, "relation": RELATIONS, "classifier": CLASSIFIERS}
+INTRODUCTIONS = {
+    "extractor": "Options of the method's extractor; the page of a method names the ones it changes. In brackets are "
+    "the methods that use one; `extractor.name` selects another in place of the method's own.",
+    "relation": "Options of the relation between label features and classifier; `relation.name` selects another.",
+    "classifier": "Options of classifiers; `classifier.name` selects another.",
+    "loss": "`loss.name` selects the loss; the other options are its own.",
+    "unknown": "`unknown.name` selects the strategy, see [partial-labels.md](partial-labels.md).",
 }
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
@@ -59,29 +54,25 @@ def page() -> str:
     """Return the whole page."""
     parts = [HEAD, table("A run", fields(Config))]
     parts += [table(title, rows) for title, rows in nested(Config)]
-    parts.append(
-        "## `extractor`\n\nOptions of the method's extractor; the page of a method names the ones it changes.\n"
-    )
-    parts += [table(name, options(part), "###") for name, part in EXTRACTORS.items()]
-    parts.append("## `relation`\n\nOptions of the relation between label features and classifier.\n")
-    parts += [table(name, options(part), "###") for name, part in RELATIONS.items()]
-    parts.append("## `classifier`\n\nOptions of classifiers.\n")
-    parts += [table(name, options(part), "###") for name, part in CLASSIFIERS.items()]
-    parts.append("## `loss`\n\n`loss.name` selects the loss; the other options are its own.\n")
-    parts += [table(name, options(part), "###") for name, part in LOSSES.items()]
-    parts.append(
-        "## `unknown`\n\n`unknown.name` selects the strategy, see [partial-labels.md](partial-labels.md).\n"
-    )
-    parts += [table(name, options(part), "###") for name, part in STRATEGIES.items() if options_of(part)]
+    for section, registry in PARTS.items():
+        parts.append(f"## `{section}`\n\n{INTRODUCTIONS[section]}\n")
+        for name, part in registry.items():
+            methods = [m for m in METHODS if (own := method_parts(m).get(section)) and own.kind is part]
+            title = f"{name} ({', '.join(methods)})" if methods else name
+            parts += options(title, part)
+    for section, registry in {"loss": LOSSES, "unknown": STRATEGIES}.items():
+        parts.append(f"## `{section}`\n\n{INTRODUCTIONS[section]}\n")
+        parts += [text for name, part in registry.items() for text in options(name, part)]
     parts.append("## Loss terms\n\nThey work with any method; a `weight` of 0 disables a term.\n")
-    parts += [table(f"`{name}`", options(part, f"{name}."), "###") for name, part in TERM_CLASSES.items()]
+    parts += [text for name, part in TERMS.items() for text in options(f"`{name}`", part, f"{name}.")]
     return "\n".join(parts)
 
 
 def table(title: str, rows: Iterator[tuple[str, str, str, str]], level: str = "##") -> str:
     """Return a table with a title."""
     head = ["| setting | type | default | meaning |", "|---|---|---|---|"]
-    body = [f"| `{name}` | {kind} | {default} | {meaning} |" for name, kind, default, meaning in rows]
+    cells = ((name, kind, default, meaning.replace("|", "\\|")) for name, kind, default, meaning in rows)
+    body = [f"| `{name}` | {kind} | {default} | {meaning} |" for name, kind, default, meaning in cells]
     return "\n".join([f"{level} {title}", "", *head, *body, ""])
 
 
@@ -147,26 +138,11 @@ def shown(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def options(part: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Yield the rows of a part's options, with meanings from its docstring."""
-    meanings = explained(part)
-    hints = get_type_hints(part.__init__)  # type: ignore[misc]
-    for name, parameter in inspect.signature(part).parameters.items():
-        if parameter.default is not inspect.Parameter.empty and name != "text":  # a method passes it
-            yield prefix + name, spelt(hints[name]), shown(parameter.default), meanings.get(name, "")
-
-
-def options_of(part: type) -> list[str]:
-    """Return the names of a part's options."""
-    return [name for name, *_ in options(part)]
-
-
-def explained(part: type) -> dict[str, str]:
-    """Return the meaning of each argument, from the `Args:` of a docstring."""
-    section = (inspect.getdoc(part) or "").partition("Args:\n")[2].partition("\n\n")[0]
-    joined = re.sub(r"\n {8,}", " ", section)
-    arguments = re.findall(r"^ {4}(\w+): (.+)$", joined, re.MULTILINE)
-    return {name: text.rstrip(".").replace("|", "\\|") for name, text in arguments}
+def options(title: str, part: type, prefix: str = "") -> list[str]:
+    """Return the first sentence of a part, and the table of its options if it has any."""
+    rows = list(fields(options_model(part), prefix))
+    text = f"{title}\n\n{first_sentence(part)}"
+    return [table(text, iter(rows), "###")] if rows else [f"### {text}\n"]
 
 
 if __name__ == "__main__":

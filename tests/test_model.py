@@ -138,7 +138,8 @@ def test_states_for_another_method_are_refused() -> None:
 
 def test_a_composition_without_a_classifier() -> None:
     labels = LabelSet(("a", "b", "c"))
-    method = compose(labels, Whole(), Options(), Part(Answers), own_logits=True)
+    scoring = type("Scoring", (Answers,), {"own_logits": True})
+    method = compose(labels, Whole(), Options(), Part(scoring))
     assert method.model.classifier is None
     assert not any("classifier" in name for name in method.state_dict())
     assert compose(labels, Whole(), Options(), Part(Pooled)).model.classifier is not None

@@ -17,7 +17,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.experiments.demo import settings as demo_settings
 from labelwise.experiments.sweep import merged
 from labelwise.methods import create_method
-from labelwise.registry import list_methods
+from labelwise.options import options_model
+from labelwise.registry import LOSSES, list_methods
 from labelwise.runs.config import make_config
 from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import Batch, Group, LabelPriors, LabelSet, Targets
@@ -127,7 +128,7 @@ def test_every_option_of_an_extractor_builds(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", ["bce", "weighted-bce", "focal", "asl", "logit-adjusted", "distribution-balanced"]
+    "loss", [name for name, part in LOSSES.items() if "reduction" in options_model(part).model_fields]
 )
 def test_every_loss_and_reduction_builds(loss: str) -> None:
     for reduction in ("mean_known", "label_sum", "sum"):

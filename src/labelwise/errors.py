@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class LabelwiseError(ValueError):
     """Bad input or a state that a user can correct; the command line prints it in one line and exits with 2.
@@ -49,6 +51,18 @@ def first_line(error: BaseException) -> str:
     ('EOFError', 'this')
     """
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def advice(name: str, known: Iterable[str], prefix: str = "", otherwise: str = "correct it") -> str:
+    """What to do about a wrong name: the nearest known one, if any is near.
+
+    >>> advice("gama", ["gamma", "margin"], "loss."), advice("x", ["gamma"])
+    ('did you mean loss.gamma?', 'correct it')
+    """
+    import difflib  # only for an error
+
+    near = difflib.get_close_matches(name, list(known), 1, 0.6)
+    return f"did you mean {prefix}{near[0]}?" if near else otherwise
 
 
 class Stopped(BaseException):

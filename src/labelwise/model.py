@@ -21,7 +21,8 @@ class LabelModel(nn.Module):
         extractor: map -> `LabelFeatures`; called as `extractor(map, want_maps=False)`. An extractor without maps needs
             `places` (map -> `[B, P, D]`) and `weights` (map -> `[L, P]`, or `None` for equal ones), from which
             `class_activation` computes them.
-        classifier: `[B, L, D]` -> `[B, L]`; `None` if the extractor returns the logits.
+        classifier: `[B, L, D]` -> `[B, L]`, with `shared=True` if all labels have one feature; `None` if the extractor
+            returns the logits.
         relation: `[B, L, D]` -> `[B, L, D']`, or `None`.
         own_share: weight in [0, 1] of the extractor's logits beside the classifier's, if both exist.
         takes_states: the extractor also accepts known label states, as `extractor(map, want_maps, states)`.
@@ -64,7 +65,7 @@ class LabelModel(nn.Module):
         """
         feature_map = images if is_map else self.backbone(images)
         extracted = self._extract(feature_map, want_maps, states)
-        features, logits = self.relate(extracted.features)
+        features, logits = self.relate(extracted.features, extracted.shared)
         if extracted.logits is not None:
             own = at_least_float32(extracted.logits)
             logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
@@ -73,18 +74,27 @@ class LabelModel(nn.Module):
         maps = self.class_activation(feature_map) if needs_maps else extracted.maps
         branches = {f"step_{s}": self._logits(f) for s, f in enumerate(extracted.earlier, 1)}
         branches.update(extracted.branches)
-        output = Output(logits, features, maps, extracted.features, branches, extracted.mass)
+        shared = extracted.shared and self.relation is None
+        output = Output(logits, features, maps, extracted.features, branches, extracted.mass, shared)
         return output if self.added is None else self.added(output, feature_map)
 
-    def _logits(self, decoupled: Tensor) -> Tensor:
-        logits = self.relate(decoupled)[1]
+    def _logits(self, decoupled: Tensor, shared: bool = False) -> Tensor:
+        logits = self.relate(decoupled, shared)[1]
         assert logits is not None, "earlier steps need a classifier"
         return logits
 
-    def relate(self, decoupled: Float[Tensor, "B L E"]) -> tuple[Tensor, Tensor | None]:
-        """Apply the relation, then the classifier, to label features; logits are `None` without a classifier."""
+    def relate(self, decoupled: Float[Tensor, "B L E"], shared: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Apply the relation, then the classifier, to label features; logits are `None` without a classifier.
+
+        Args:
+            decoupled: label features.
+            shared: all labels have the same one.
+        """
         features = decoupled if self.relation is None else self.relation(decoupled)
-        return features, None if self.classifier is None else at_least_float32(self.classifier(features))
+        if self.classifier is None:
+            return features, None
+        same = {"shared": True} if shared and self.relation is None else {}
+        return features, at_least_float32(self.classifier(features, **same))
 
     def class_activation(self, feature_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B L h w"]:
         """Evidence maps of a pooled model: how far each location alone raises a label's score, clipped at 0.
@@ -100,9 +110,9 @@ class LabelModel(nn.Module):
         """
         extractor: Any = self.extractor
         places: Tensor = extractor.places(feature_map)
-        labels = (-1, extractor.num_labels, -1)
-        scores = self._logits(places.flatten(0, 1).unsqueeze(1).expand(labels))
-        scores = scores - self._logits(places.new_zeros(1, 1, places.shape[2]).expand(labels))
+        labels, several = (-1, extractor.num_labels, -1), extractor.num_labels > 1
+        scores = self._logits(places.flatten(0, 1).unsqueeze(1).expand(labels), several)
+        scores = scores - self._logits(places.new_zeros(1, 1, places.shape[2]).expand(labels), several)
         scores = scores.unflatten(0, places.shape[:2]).transpose(1, 2)
         weights: Tensor | None = extractor.weights(feature_map)
         shares = torch.ones_like(scores) if weights is None else weights.to(scores).expand_as(scores)

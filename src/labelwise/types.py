@@ -58,12 +58,13 @@ class LabelFeatures:
     """Output of an extractor.
 
     Args:
-        features: `[B, L, D]`; row `l` is the feature of label `l`. A shared feature is an expanded view.
+        features: `[B, L, D]`; row `l` is the feature of label `l`.
         maps: `[B, L, h, w]`, non-negative, each summing to 1 over locations; `None` unless requested.
         logits: `[B, L]`, for an extractor that scores locations before pooling.
         earlier: features of earlier cascade steps, for deep supervision.
         branches: additional logits `[B, L]` by name for the loss, for example of single scales.
         mass: `[B, h, w]`, sum over channels of the pooled map at each location; present with maps.
+        shared: whether all labels have one and the same feature, an expanded view of `[B, D]`.
     """
 
     features: Float[torch.Tensor, "B L D"]
@@ -72,6 +73,7 @@ class LabelFeatures:
     earlier: Sequence[Float[torch.Tensor, "B L D"]] = ()
     branches: Mapping[str, Float[torch.Tensor, "B L"]] = field(default_factory=dict)
     mass: Float[torch.Tensor, "B h w"] | None = None
+    shared: bool = False
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Output:
         decoupled: `[B, L, D']`, the extractor's label features before any relation; else equal to `features`.
         branches: additional logits `[B, L]` by name for the loss: earlier cascade steps, single scales.
         mass: `[B, h, w]`, see `LabelFeatures`.
+        shared: whether all labels have one and the same row of `features`, which is then an expanded view.
     """
 
     logits: Float[torch.Tensor, "B L"]
@@ -93,6 +96,7 @@ class Output:
     decoupled: Float[torch.Tensor, "B L E"]
     branches: Mapping[str, Float[torch.Tensor, "B L"]] = field(default_factory=dict)
     mass: Float[torch.Tensor, "B h w"] | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)

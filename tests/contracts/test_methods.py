@@ -283,9 +283,12 @@ def test_one_image_and_one_label(name: str) -> None:
         ),
         (
             {"extractor": {"share_kv": 1}},
-            "extractor.share_kv=1; expected a value like True; correct the option",
+            "extractor.share_kv=1; expected true or false; correct the option",
         ),
-        ({"extractor": {"dim": "512"}}, "extractor.dim='512'; expected a value like 512; correct the option"),
+        (
+            {"extractor": {"dim": "512"}},
+            "extractor.dim='512'; expected a whole number from 1; correct the option",
+        ),
         ({"extractor": {"heads": 3}}, "dim 512 with heads 3; expected dim a multiple of heads; "),
         ({"loss": {"name": "weighted-bce"}}, "loss 'weighted-bce' without positive_rate; "),
     ],

@@ -138,10 +138,10 @@ def test_options_reach_the_loss() -> None:
         (
             "bcee",
             {},
-            "loss 'bcee'; expected one of bce, weighted-bce, focal, asl, two-way, logit-adjusted, "
-            "distribution-balanced; correct loss.name",
+            "loss 'bcee'; expected one of asl, bce, distribution-balanced, focal, logit-adjusted, two-way, "
+            "weighted-bce; did you mean bce?",
         ),
-        ("asl", {"gama": 2}, "options gama for loss 'asl'; expected options that it takes; "),
+        ("asl", {"gama": 2}, "loss.gama; expected one of gamma_negative, "),
         (
             "bce",
             {"reduction": "mean"},
@@ -150,7 +150,7 @@ def test_options_reach_the_loss() -> None:
         (
             "weighted-bce",
             {},
-            "loss 'weighted-bce' without positive_rate; expected each label's share of positives, [L]; ",
+            "loss 'weighted-bce' without positive_rate; expected what its method or data pass to it; ",
         ),
     ],
 )

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from labelwise.errors import LabelwiseError
 from labelwise.losses import DistributionBalancedLoss, LogitAdjustedLoss, UnknownLoss, build_loss
-from labelwise.losses.strategies import STRATEGIES
 from labelwise.losses.unknown import Facts
 from labelwise.methods import create_method
+from labelwise.registry import STRATEGIES
 from labelwise.types import Batch, LabelPriors, Targets
 
 POSITIVES = torch.tensor([90.0, 12.0, 3.0, 0.0])
@@ -137,7 +137,7 @@ def test_priors_come_from_known_training_cells() -> None:
         ("logit-adjusted", {"tau": -1}, "loss.tau=-1; expected a number from 0"),
         ("distribution-balanced", {"negative_scale": 0}, "loss.negative_scale=0; expected a number above 0"),
         ("distribution-balanced", {"mu": math.inf}, "loss.mu=inf; expected a number"),
-        ("distribution-balanced", {"lambda": 2}, "options lambda for loss 'distribution-balanced'"),
+        ("distribution-balanced", {"lambda": 2}, "loss.lambda; expected one of alpha, "),
         ("distribution-balanced", {"reduction": "mean"}, "loss.reduction='mean'"),
     ],
 )
@@ -149,7 +149,7 @@ def test_bad_options(name: str, options: dict[str, Any], message: str) -> None:
 
 
 def test_without_counts_or_with_a_strategy() -> None:
-    with pytest.raises(LabelwiseError, match="without priors"):
+    with pytest.raises(LabelwiseError, match="without known, positives"):
         build_loss("logit-adjusted")
     facts = Facts(5, 4)
     with pytest.raises(LabelwiseError, match="distribution-balanced"):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from labelwise.composition.compose import Part
 from labelwise.errors import LabelwiseError
 from labelwise.losses import AsymmetricLoss, BinaryCrossEntropy, Facts, Moment, UnknownLoss, build_loss
 from labelwise.losses import functional as F
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.options import build_part
+from labelwise.registry import STRATEGIES
 from labelwise.relations import GCN, LabelVectors
 from labelwise.relations.cooccurrence import ml_gcn_adjacency
 from labelwise.types import LabelPriors, Targets
@@ -179,14 +179,14 @@ def test_unknown_cells_below_a_margin_count_nothing() -> None:
     ("name", "options", "says"),
     [
         ("csl", {"margin": 1.0}, "unknown.margin=1.0; expected a number from 0 to 0.99; correct the option"),
-        ("splc", {"margin_corrected": 0}, "unknown.margin_corrected=0; expected a value like True"),
-        ("ll-cp", {"strict": 1}, "unknown.strict=1; expected a value like False"),
-        ("an-ls", {"positives": "yes"}, "unknown.positives='yes'; expected a value like False"),
+        ("splc", {"margin_corrected": 0}, "unknown.margin_corrected=0; expected true or false"),
+        ("ll-cp", {"strict": 1}, "unknown.strict=1; expected true or false"),
+        ("an-ls", {"positives": "yes"}, "unknown.positives='yes'; expected true or false"),
     ],
 )
 def test_wrong_options_are_refused(name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(LabelwiseError) as error:
-        Part(STRATEGIES[name], {"facts": Facts(ROWS, LABELS)}).build("unknown", options)
+        build_part(STRATEGIES[name], "unknown", options, {"facts": Facts(ROWS, LABELS)})
     assert str(error.value).startswith(says)
 
 

@@ -111,7 +111,7 @@ def test_it_is_built_by_its_name() -> None:
     with pytest.raises(LabelwiseError) as error:
         build_loss("two-way", reduction="sum")
     assert str(error.value).startswith(
-        "options reduction for loss 'two-way'; expected options that it takes; "
+        "loss.reduction; expected one of positive_temperature, negative_temperature; "
     )
     with pytest.raises(LabelwiseError) as error:
         build_loss("two-way", negative_temperature=0.0)

@@ -18,7 +18,7 @@ from labelwise.losses import (
     TwoWayLoss,
     UnknownLoss,
 )
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.registry import STRATEGIES
 from labelwise.types import Targets
 
 NEEDED: dict[str, dict[str, Any]] = {"epr": {"expected": 1.5}, "role": {"expected": 1.5}}
@@ -135,7 +135,7 @@ def test_a_loss_without_cells_is_refused(name: str) -> None:
             {},
             "no expected number of labels an image; expected a number over 0 and up to 4; add for example ",
         ),
-        ("role", {"expected": 9}, "unknown.expected=9; expected a number over 0 and up to 4; "),
+        ("role", {"expected": 9}, "unknown.expected=9.0; expected a number over 0 and up to 4; "),
         (
             "role",
             {"expected": 1, "weight": 1000.5},

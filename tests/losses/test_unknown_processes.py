@@ -12,7 +12,7 @@ from torch import distributed as dist
 import tiny_runs
 from labelwise.blending import FeatureQueue
 from labelwise.losses import BinaryCrossEntropy, Facts, Moment, UnknownLoss
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.registry import STRATEGIES
 from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.types import Targets

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.losses import AsymmetricLoss, BinaryCrossEntropy, Facts, Moment, UnknownLoss
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.registry import STRATEGIES
 from labelwise.types import Targets
 
 ROWS, LABELS = 6, 4

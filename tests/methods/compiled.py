@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from labelwise.losses.strategies import STRATEGIES
 from labelwise.losses.unknown import Facts, UnknownLoss
 from labelwise.methods import create_method
-from labelwise.registry import list_methods
+from labelwise.registry import STRATEGIES, list_methods
 from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.types import Batch, Targets

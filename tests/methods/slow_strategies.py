@@ -10,7 +10,7 @@ import torch
 from slow_losses import Pair, cross, doubles, sigma
 
 from labelwise.losses import BinaryCrossEntropy, Facts, Moment, UnknownLoss
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.registry import STRATEGIES
 from labelwise.types import Targets
 
 LOGITS = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,35 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from labelwise.losses import (
-    AsymmetricLoss,
-    BinaryCrossEntropy,
-    DistributionBalancedLoss,
-    Facts,
-    FocalLoss,
-    LogitAdjustedLoss,
-    Moment,
-    TwoWayLoss,
-    UnknownLoss,
-    WeightedBinaryCrossEntropy,
-)
-from labelwise.losses.strategies import STRATEGIES
-from labelwise.types import Targets
+from labelwise.losses import AsymmetricLoss, Facts, Moment, UnknownLoss, build_loss
+from labelwise.registry import LOSSES, STRATEGIES
+from labelwise.types import LabelPriors, Targets
 
 ROWS, LABELS = 6, 5
 RATE = torch.tensor([0.1, 0.3, 0.5, 0.2, 0.7])
 SEEN = torch.full((LABELS,), 200.0)
 Judge = Callable[[Tensor, Targets, Tensor], Tensor]
 
-PLAIN: dict[str, Callable[..., torch.nn.Module]] = {
-    "bce": lambda labels: BinaryCrossEntropy(),
-    "weighted-bce": lambda labels: WeightedBinaryCrossEntropy(RATE[labels]),
-    "focal": lambda labels: FocalLoss(),
-    "asl": lambda labels: AsymmetricLoss(),
-    "asl, sum": lambda labels: AsymmetricLoss(reduction="sum"),
-    "two-way": lambda labels: TwoWayLoss(),
-    "logit-adjusted": lambda labels: LogitAdjustedLoss(200 * RATE[labels], SEEN[labels]),
-    "distribution-balanced": lambda labels: DistributionBalancedLoss(200 * RATE[labels], SEEN[labels]),
+
+def plain(name: str, labels: Tensor, **options: Any) -> torch.nn.Module:
+    """A registered loss with counts of these labels."""
+    none = torch.zeros(len(labels), len(labels))
+    return build_loss(name, priors=LabelPriors(200 * RATE[labels], SEEN[labels], none, none), **options)
+
+
+PLAIN: dict[str, Callable[[Tensor], torch.nn.Module]] = {
+    **{name: partial(plain, name) for name in LOSSES},
+    "asl, sum": partial(plain, "asl", reduction="sum"),
 }
 OPTIONS = {"epr": {"expected": 1.5}, "role": {"expected": 1.5}}
 NAMES = [*PLAIN, *(f"unknown: {name}" for name in STRATEGIES)]

@@ -58,7 +58,7 @@ def test_later_assignments_win_and_others_stay() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epoch": 3}, "setting 'epoch'; expected a known setting; see docs/settings.md"),
+        ({"epoch": 3}, "setting 'epoch'; expected a known setting; did you mean epochs?"),
         ({"optim": {"learning_rate": 3}}, "setting 'optim.learning_rate'"),
         ({"epochs": 0}, "epochs = 0; expected input should be greater than or equal to 1"),
         ({"epochs": "many"}, "epochs = 'many'; expected input should be a valid integer"),

@@ -175,10 +175,10 @@ def test_a_method_that_scores_places_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"alpha": 1.2}, "blending.alpha=1.2; expected 0 to 1; correct the option"),
-        ({"start": -0.1}, "blending.start=-0.1; expected 0 to 1; correct the option"),
-        ({"top_k": 0}, "blending.top_k=0; expected at least 1; correct the option"),
-        ({"refresh": -1}, "blending.refresh=-1; expected at least 0; correct the option"),
+        ({"alpha": 1.2}, "blending.alpha=1.2; expected a number from 0 to 1; correct the option"),
+        ({"start": -0.1}, "blending.start=-0.1; expected a number from 0 to 1; correct the option"),
+        ({"top_k": 0}, "blending.top_k=0; expected a whole number from 1; correct the option"),
+        ({"refresh": -1}, "blending.refresh=-1; expected a whole number from 0; correct the option"),
         ({"prototypes": "mean"}, "blending.prototypes='mean'; expected one of quadrants, kmeans; "),
         (
             {"instance": 0, "prototype": 0},

@@ -262,8 +262,12 @@ def test_the_memory_is_state() -> None:
             "consistency.weight for labels without groups; expected labels in groups, "
             "LabelSet(names, groups={name: Group(labels)}); name the groups or set the weight to 0",
         ),
-        (GROUPED, {"momentum": 1.1}, "consistency.momentum=1.1; expected 0 to 1; correct the option"),
-        (GROUPED, {"rows": 0}, "consistency.rows=0; expected at least 1; correct the option"),
+        (
+            GROUPED,
+            {"momentum": 1.1},
+            "consistency.momentum=1.1; expected a number from 0 to 1; correct the option",
+        ),
+        (GROUPED, {"rows": 0}, "consistency.rows=0; expected a whole number from 1; correct the option"),
     ],
 )
 def test_what_does_not_fit_is_refused(labels: Any, options: dict[str, Any], says: str) -> None:

@@ -42,7 +42,7 @@ def test_it_reads_the_features_before_the_relation() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"rise": -1}, "contrast.rise=-1; expected at least 0; correct the option"),
+        ({"rise": -1}, "contrast.rise=-1; expected a whole number from 0; correct the option"),
         ({"negneg": "attract"}, "contrast.negneg='attract'; expected one of repel, none; "),
     ],
 )

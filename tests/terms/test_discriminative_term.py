@@ -168,9 +168,9 @@ def test_centres_are_state_and_return_to_unit_length() -> None:
             {"intra": False, "inter": False},
             "discriminative.intra=False with inter=False; expected at least one of them; set weight to 0 instead",
         ),
-        ({"cells": 1}, "discriminative.cells=1; expected at least 2; correct the option"),
-        ({"margin": 2.0}, "discriminative.margin=2; expected -1 to 1; correct the option"),
-        ({"gamma": -0.5}, "discriminative.gamma=-0.5; expected at least 0; correct the option"),
+        ({"cells": 1}, "discriminative.cells=1; expected a whole number from 2; correct the option"),
+        ({"margin": 2.0}, "discriminative.margin=2.0; expected a number from -1 to 1; correct the option"),
+        ({"gamma": -0.5}, "discriminative.gamma=-0.5; expected a number from 0; correct the option"),
         (
             {"variant": "centre"},
             "discriminative.variant='centre'; expected one of pairwise, center, logit, pcl, opl, supcon; ",

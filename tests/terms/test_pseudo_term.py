@@ -179,8 +179,8 @@ def test_only_what_weighs_is_there(options: dict[str, Any], names: set[str]) -> 
             {"cooccurrence": 0},
             "pseudo.intra=1 with pseudo.cooccurrence=0; expected both above 0, or both 0; correct one",
         ),
-        ({"start": 2}, "pseudo.start=2; expected 0 to 1; correct the option"),
-        ({"width": 0}, "pseudo.width=0; expected at least 1; correct the option"),
+        ({"start": 2}, "pseudo.start=2; expected a number from 0 to 1; correct the option"),
+        ({"width": 0}, "pseudo.width=0; expected a whole number from 1; correct the option"),
         ({"memory": "bank"}, "pseudo.memory='bank'; expected one of queue, prototypes; "),
     ],
 )

@@ -82,7 +82,7 @@ def test_labels_without_rules_are_refused() -> None:
     for rules in (None, IndexedRules(5)):
         with pytest.raises(LabelwiseError, match=r"rules.weight for labels without rules; expected a SOURCE"):
             RulesTerm(HeadSizes(5, 1, 1, rules=rules), weight=1.0)
-    with pytest.raises(LabelwiseError, match=r"rules.weight=-1; expected at least 0"):
+    with pytest.raises(LabelwiseError, match=r"rules.weight=-1.0; expected a number from 0"):
         RulesTerm(HeadSizes(5, 1, 1, rules=RULES), weight=-1.0)
 
 

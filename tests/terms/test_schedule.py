@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labelwise.errors import LabelwiseError
-from labelwise.terms.schedule import TermSchedule, within
+from labelwise.terms.schedule import TermSchedule
 
 
 def refreshes(schedule: TermSchedule, epochs: int) -> list[int]:
@@ -40,17 +39,3 @@ def test_epochs_of_refreshes(start: float, refresh: int, epochs: int, at: list[i
 def test_what_was_never_refreshed_is_due() -> None:
     assert TermSchedule(0.25, 5).due(8, 20, last=-1)
     assert not TermSchedule(0.25, 5).due(8, 20, last=5)
-
-
-@pytest.mark.parametrize(
-    ("value", "high", "says"),
-    [
-        (-1, float("inf"), "a.b=-1; expected at least 0; correct the option"),
-        (1.5, 1.0, "a.b=1.5; expected 0 to 1; correct the option"),
-        (float("nan"), 1.0, "a.b=nan; expected 0 to 1; correct the option"),
-    ],
-)
-def test_options_out_of_range_are_refused(value: float, high: float, says: str) -> None:
-    with pytest.raises(LabelwiseError) as error:
-        within("a.b", value, 0, high)
-    assert str(error.value) == says

@@ -161,9 +161,9 @@ def test_a_joined_image_is_seen_where_both_are() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"logits": -1.0}, "teacher.logits=-1; expected at least 0"),
-        ({"features": -1.0}, "teacher.features=-1; expected at least 0"),
-        ({"temperature": 0.0}, "teacher.temperature=0; expected at least 0.001"),
+        ({"logits": -1.0}, "teacher.logits=-1.0; expected a number from 0"),
+        ({"features": -1.0}, "teacher.features=-1.0; expected a number from 0"),
+        ({"temperature": 0.0}, "teacher.temperature=0.0; expected a number above 0"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, float], says: str) -> None:

@@ -20,7 +20,7 @@ import tiny_runs
 from labelwise.composition import Method
 from labelwise.errors import Stopped
 from labelwise.losses import Facts, UnknownLoss, build_loss
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.registry import STRATEGIES
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.run import WEIGHTS
 from labelwise.training.checkpoint import STATE, load_state

@@ -18,7 +18,7 @@ from labelwise.data import known_mask, save_cells, single_positive_mask
 from labelwise.errors import LabelwiseError
 from labelwise.experiments.sweep import SweepPlan
 from labelwise.losses import BinaryCrossEntropy, UnknownLoss
-from labelwise.losses.strategies import STRATEGIES
+from labelwise.registry import STRATEGIES
 from labelwise.runs.config import make_config
 from labelwise.runs.plain_yaml import read_yaml
 from labelwise.runs.run import WEIGHTS
@@ -85,7 +85,7 @@ def test_contradictions_are_refused(table: Path, known: dict[str, Any], says: st
         ),
         (
             {"unknown": {"name": "em", "file": "x"}},
-            "unknown.file with --unknown em; expected --unknown external; ",
+            "unknown.file; expected one of alpha; ",
         ),
         (
             {"unknown": {"name": "external"}},

@@ -8,7 +8,11 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from labelwise.options import Count, Share, Weight
+from labelwise.registry import CLASSIFIERS
 
+
+@CLASSIFIERS.register("graph")
 class GraphClassifier(nn.Module):
     """`z_l = scale <W_l, f_l>` with `W = GCN(E, A)`: a label's weights depend on its vector and its neighbours'.
 
@@ -41,11 +45,11 @@ class GraphClassifier(nn.Module):
         num_labels: int,
         dim: int,
         weights: Callable[..., nn.Module],
-        hidden: int = 256,
-        threshold: float = 0.4,
-        share: float = 0.25,
+        hidden: Count = 256,
+        threshold: Share = 0.4,
+        share: Weight = 0.25,
         graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
-        kappa: float = 10.0,
+        kappa: Weight = 10.0,
         inclusive: bool = False,
     ) -> None:
         super().__init__()
@@ -61,9 +65,9 @@ class GraphClassifier(nn.Module):
         )
         self.scale = hidden**-0.5
 
-    def forward(self, features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L"]:
-        """Logits of label features."""
+    def forward(self, features: Float[Tensor, "B L D"], shared: bool = False) -> Float[Tensor, "B L"]:
+        """Logits of label features; if `shared`, the feature of the first label is that of all."""
         w = self.weights() * self.scale
-        if features.stride(1) == 0:  # one vector for all labels: a plain matrix product
+        if shared:  # a plain matrix product
             return nn.functional.linear(features[:, 0], w)
         return (features * w).sum(-1)

@@ -9,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
+from labelwise.registry import CLASSIFIERS
 from labelwise.types import LabelMaps
 
 
+@CLASSIFIERS.register("per-label")
 class PerLabelClassifier(nn.Module):
     """`z_l = <w_l, f_l> + b_l`.
 
@@ -56,9 +58,9 @@ class PerLabelClassifier(nn.Module):
         both = self.text_weights()
         return both[:, :-1], both[:, -1]
 
-    def forward(self, features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L"]:
-        """Logits of label features."""
+    def forward(self, features: Float[Tensor, "B L D"], shared: bool = False) -> Float[Tensor, "B L"]:
+        """Logits of label features; if `shared`, the feature of the first label is that of all."""
         weight, bias = self.rows()
-        if features.stride(1) == 0:  # one vector for all labels: a plain matrix product
+        if shared:  # a plain matrix product
             return nn.functional.linear(features[:, 0], weight, bias)
         return (features * weight).sum(-1) + bias

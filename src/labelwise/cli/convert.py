@@ -72,7 +72,7 @@ def convert(
     import json
     import shlex
 
-    from labelwise.data.readers import read, reader_named
+    from labelwise.data.readers import READERS, read
     from labelwise.data.writers import convert as write
     from labelwise.data.writers import form_of
 
@@ -91,7 +91,7 @@ def convert(
             replaced=replace,
             tick=tick,
         )
-    readable = written.source is not None and reader_named(written.source.kind) is not None
+    readable = written.source is not None and written.source.kind in READERS
     again = str(written.source) if readable else None
     if as_json:
         record: dict[str, Any] = {"out": str(out), "form": kind, "files": list(written.files)}

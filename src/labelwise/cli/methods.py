@@ -17,11 +17,11 @@ def methods(
     """
     import json as js
 
-    from labelwise import registry
+    from labelwise.registry import METHODS
 
-    every = registry.cards()
     if name:
-        registry.check_name(name, every)
+        METHODS.refuse_unknown(name)
+    every = METHODS.cards()
     cards = [every[name]] if name else list(every.values())
     if json:
         typer.echo(js.dumps([card.to_json() for card in cards], ensure_ascii=False, indent=2))

@@ -25,7 +25,7 @@ class Preset(str, Enum):
 
 
 def train(
-    out: options.Out,
+    out: Annotated[Path | None, typer.Option(help="folder of the run  [required]", metavar="RUN")] = None,
     data: Annotated[
         str | None, typer.Option(help="SOURCE, for example csv:labels.csv or voc:VOC2007")
     ] = None,
@@ -70,6 +70,14 @@ def train(
     config: options.Settings = None,
     resume: options.Resume = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="write no report.html")] = False,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="print the settings with their meanings as YAML; train nothing"),
+    ] = False,
+    json_schema: Annotated[
+        bool,
+        typer.Option("--json-schema", help="print the JSON schema of --config for editors; train nothing"),
+    ] = False,
 ) -> None:
     """Train on images and labels, select on the validation split, evaluate on the test split.
 
@@ -77,6 +85,16 @@ def train(
 
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
+    if json_schema:
+        import json
+
+        from labelwise.runs.schema import json_schema as schema_of_settings
+
+        typer.echo(json.dumps(schema_of_settings(), indent=2, ensure_ascii=False))
+        return
+    if out is None and not print_config:
+        raise typer.BadParameter("no folder is named; give --out RUN")
+    out = out or Path()
     # Later imports load torch; the data are opened before that.
     from labelwise.runs.plain_yaml import read_yaml
     from labelwise.training.fit import train as run_training
@@ -87,7 +105,7 @@ def train(
         from labelwise.training.grown import settings_of_run
 
         settings = merged(settings_of_run(init_from), settings, {"init_from": str(init_from)})
-    if resume and data is None and config is None:
+    if resume and data is None and config is None and not print_config:
         from labelwise.training.resuming import settings_begun
 
         settings = settings_begun(out) or settings
@@ -102,6 +120,9 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
     }
+    if print_config:
+        _print_config(options.laid_over(settings, given, assign))
+        return
     with options.resumable("train", out, *(["--no-report"] if no_report else [])) as stop:
         if resume and (begun := _plan_begun(out)):
             from labelwise.anytime import train_within
@@ -124,6 +145,17 @@ def train(
             from labelwise.reports import finish_report
 
             finish_report(out)
+
+
+def _print_config(config: Config) -> None:
+    """Print the settings with which a single training would begin."""
+    from labelwise.training.opening import open_data
+
+    opened = open_data(config)
+    from labelwise.runs.schema import described_yaml  # these load torch
+    from labelwise.training.course import settings_to_train
+
+    typer.echo(described_yaml(settings_to_train(opened, config)), nl=False)
 
 
 def _seconds(

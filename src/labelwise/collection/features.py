@@ -71,8 +71,7 @@ class Embedder:
             output, pooled, features = self._forward(blank, False)
         self.dim, self.whole_dim = features.shape[2], pooled.shape[1]
         self.look_dim = self.dim - output.features.shape[2]
-        # A feature shared by all labels is an expanded view.
-        self.one_feature = kind != JOINED and output.features.shape[1] > 1 and output.features.stride(1) == 0
+        self.one_feature = kind != JOINED and output.shared
 
     @torch.inference_mode()
     def __call__(self, images: UInt8[Tensor, "B 3 h w"], maps: bool = True) -> Embedded:

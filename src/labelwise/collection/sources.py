@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from labelwise.data import read
-from labelwise.data.readers import kinds
+from labelwise.data.readers import READERS
 from labelwise.data.source import parse
 from labelwise.errors import LabelwiseError
 from labelwise.inference.output import find_images
@@ -23,7 +23,7 @@ def image_paths(paths: Sequence[str], split: str | None, say: Callable[[str], No
     Raises:
         LabelwiseError: no such file, images inside a table, or a split of plain paths.
     """
-    if len(paths) == 1 and not os.path.lexists(paths[0]) and parse(paths[0]).kind in kinds():
+    if len(paths) == 1 and not os.path.lexists(paths[0]) and parse(paths[0]).kind in READERS:
         data = read(paths[0])
         rows = data.split(split) if split else data
         if rows.embedded:

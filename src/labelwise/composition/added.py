@@ -46,16 +46,17 @@ class AddedLabels(nn.Module):
             )
         return Output(
             torch.cat([output.logits, logits], 1),
-            _extended(output.features, added),
+            _extended(output.features, added, output.shared),
             maps,
-            _extended(output.decoupled, added),
+            _extended(output.decoupled, added, output.shared),
             mass=output.mass,
+            shared=output.shared,
         )
 
 
-def _extended(features: Float[Tensor, "B L D"], added: int) -> Float[Tensor, "B M D"]:
+def _extended(features: Float[Tensor, "B L D"], added: int, shared: bool) -> Float[Tensor, "B M D"]:
     """Label features followed by their mean for each added label; a feature shared by all labels takes no memory."""
-    if features.stride(1) == 0:
+    if shared:
         return features[:, :1].expand(-1, features.shape[1] + added, -1)
     return torch.cat([features, features.mean(1, keepdim=True).expand(-1, added, -1)], 1)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from functools import partial
+from typing import Any
 
 from torch import nn
 
 from labelwise.classifiers import PerLabelClassifier
 from labelwise.composition.method import Method
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.errors import LabelwiseError
 from labelwise.losses import build_loss
 from labelwise.model import LabelModel
+from labelwise.options import build_part, checked_options, taken_arguments
+from labelwise.registry import CLASSIFIERS, EXTRACTORS, RELATIONS, TERMS, Registry
 from labelwise.relations import LabelText, LabelVectors
 from labelwise.terms.term import HeadSizes
-from labelwise.terms.terms import TERM_CLASSES
 from labelwise.types import LabelPriors, LabelSet
 
 Settings = Mapping[str, Any]
@@ -27,9 +28,9 @@ class Options:
     """Options of a method, by part. Each mapping overrides the method's own defaults.
 
     Args:
-        extractor: options of the extractor.
-        relation: options of the relation.
-        classifier: options of the classifier.
+        extractor: options of the extractor; its `name` selects another registered one.
+        relation: options of the relation, in the same way.
+        classifier: options of the classifier, in the same way.
         loss: name and options of the classification loss; ASL if empty.
         terms: options of additional loss terms by name; a `weight` of 0 turns a term off.
         priors: label statistics of the training split.
@@ -51,7 +52,7 @@ class Part:
 
     Args:
         kind: the class.
-        given: fixed arguments that options cannot set, such as built parts.
+        given: fixed arguments that options cannot set, beside those of `compose`.
         defaults: options that differ from the class's defaults.
     """
 
@@ -59,22 +60,23 @@ class Part:
     given: Settings = field(default_factory=dict)
     defaults: Settings = field(default_factory=dict)
 
-    def build(self, section: str, options: Settings) -> Any:
-        """Build the part with `options` over the defaults; `section` is its name in the settings, for errors.
+    def build(self, section: str, options: Settings, context: Mapping[str, Callable[[], Any]]) -> Any:
+        """Build the part with `options` over the defaults.
+
+        Args:
+            section: its name in the settings, for errors.
+            options: by name.
+            context: makes the arguments that the class may take, by name.
 
         Raises:
             LabelwiseError: an unknown option, or a value that does not fit.
         """
-        options = {**self.defaults, **options}
-        check_options(self.kind, options, section, self.given)
-        try:
-            return self.kind(**self.given, **options)
-        except LabelwiseError:
-            raise
-        except (ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
-            raise LabelwiseError(
-                f"{section} options {options} ({first_line(error)})", "values that fit", "correct them"
-            ) from None
+        passed = {
+            name: make()
+            for name, make in taken_arguments(self.kind, context).items()
+            if name not in self.given
+        }
+        return build_part(self.kind, section, {**self.defaults, **options}, {**passed, **self.given})
 
 
 def compose(
@@ -85,54 +87,69 @@ def compose(
     relation: Part | None = None,
     classifier: Part | None = None,
     terms: Mapping[str, Settings] | None = None,
-    own_logits: bool = False,
     **more: Any,
 ) -> Method:
     """Build a method from backbone, extractor, relation, classifier, loss and additional terms.
+
+    A part gets those of these arguments that its class takes: `channels` of the map, `num_labels`, `dim` of the label
+    features, `labels`, `priors`, `vectors` (a module that returns the label vectors) and `text` (see `LabelMaps`).
 
     Args:
         labels: the label set.
         backbone: with `out_channels`.
         options: options by part.
-        extractor: the extractor; it also gets `channels` and `num_labels`.
-        relation: its class takes `dim` and `num_labels` first and has `dim`; `None` for no relation.
-        classifier: its class takes `num_labels` and `dim` first; `None` for one linear classifier per label.
+        extractor: the extractor. If its class has a true `own_logits`, it scores the labels and there is no classifier;
+            if it has a true `takes_states`, it also accepts known label states.
+        relation: of the label features, with the attribute `dim`; `None` for none.
+        classifier: of the label features; `None` for one linear classifier per label.
         terms: the method's defaults of additional terms.
-        own_logits: the extractor returns the logits, and there is no classifier.
-        more: passed on to `LabelModel` (`own_share`, `takes_states`) and `Method` (`branch_weight`, `show`).
+        more: passed on to `LabelModel` (`own_share`) and `Method` (`branch_weight`, `show`).
 
     Raises:
         LabelwiseError: options that do not fit.
     """
-    number = len(labels)
-    given = {"channels": backbone.out_channels, "num_labels": number, **extractor.given}
-    head = Part(extractor.kind, given, extractor.defaults).build("extractor", options.extractor)
-    related, width = None, int(head.dim)
-    if relation is not None:
-        given = {"dim": width, "num_labels": number, **relation.given}
-        related = Part(relation.kind, given, relation.defaults).build("relation", options.relation)
-        width = int(related.dim)
-    elif options.relation:
-        raise LabelwiseError(
-            f"relation.{next(iter(options.relation))}", "a method with a relation", "leave it out"
-        )
-    last = None
-    if not own_logits:
-        classifier = classifier or Part(PerLabelClassifier, {"text": label_text(options)})
-        given = {"num_labels": number, "dim": width, **classifier.given}
-        last = Part(classifier.kind, given, classifier.defaults).build("classifier", options.classifier)
-    elif options.classifier:
-        raise LabelwiseError(
-            f"classifier.{next(iter(options.classifier))}", "a method with a classifier", "leave it out"
-        )
+    sizes: dict[str, int] = {"num_labels": len(labels), "channels": int(backbone.out_channels)}  # type: ignore[arg-type]
+    context: dict[str, Callable[[], Any]] = {
+        **{name: partial(sizes.__getitem__, name) for name in ("num_labels", "channels", "dim")},
+        "labels": lambda: labels,
+        "priors": lambda: options.priors,
+        "text": lambda: label_text(options),
+        "vectors": lambda: label_vectors(labels, options),
+    }
+
+    def build(section: str, part: Part | None, registry: Registry[type]) -> Any:
+        given = dict(getattr(options, section))
+        if "name" in given and (part is not None or section == "relation"):
+            kind = registry[given.pop("name")]
+            part = part if part is not None and part.kind is kind else Part(kind)
+        if part is not None:
+            parts[section] = Part(part.kind, dict.fromkeys(part.given), part.defaults)
+            return part.build(section, given, context)
+        if given:
+            raise LabelwiseError(
+                f"{section}.{next(iter(given))}", f"a method with a {section}", "leave it out"
+            )
+        return None
+
+    parts: dict[str, Part] = {}  # without the arguments themselves, which may hold weights
+    head = build("extractor", extractor, EXTRACTORS)
+    decoupled = sizes["dim"] = int(head.dim)
+    related = build("relation", relation, RELATIONS)
+    sizes["dim"] = decoupled if related is None else int(related.dim)
+    own = getattr(head, "own_logits", False)
+    last = build("classifier", None if own else classifier or Part(PerLabelClassifier), CLASSIFIERS)
     for_method = {k: more.pop(k) for k in ("branch_weight", "show") if k in more}
-    model = LabelModel(backbone, head, last, related, **more)
-    rate = None if options.priors is None else options.priors.positive_rate
-    criterion = build_loss(positive_rate=rate, priors=options.priors, **{"name": "asl", **options.loss})
+    model = LabelModel(
+        backbone, head, last, related, takes_states=getattr(head, "takes_states", False), **more
+    )
+    criterion = build_loss(priors=options.priors, **{"name": "asl", **options.loss})
     groups = tuple(tuple(labels.index(name) for name in group.labels) for group in labels.groups.values())
     rules = labels.every_rule.over(labels.names)
-    sizes = HeadSizes(number, int(head.dim), width, groups, last is not None, rules)
-    return Method(model, criterion, build_terms(sizes, terms or {}, options.terms), **for_method)
+    of_head = HeadSizes(len(labels), decoupled, sizes["dim"], groups, last is not None, rules)
+    method = Method(model, criterion, build_terms(of_head, terms or {}, options.terms), **for_method)
+    changed = {name: Part(TERMS[name], {}, defaults) for name, defaults in (terms or {}).items()}
+    method.parts = {**parts, **changed}
+    return method
 
 
 def build_terms(
@@ -145,39 +162,12 @@ def build_terms(
     """
     terms = {}
     for name in {**defaults, **options_of}:
-        if name not in TERM_CLASSES:
-            raise LabelwiseError(f"term {name!r}", f"one of {', '.join(TERM_CLASSES)}", "correct the name")
         options = {**defaults.get(name, {}), **options_of.get(name, {})}
         if options.get("weight", 0):
-            terms[name] = Part(TERM_CLASSES[name], {"sizes": sizes}).build(name, options)
+            terms[name] = build_part(TERMS[name], name, options, {"sizes": sizes})
         else:
-            check_options(TERM_CLASSES[name], options, name, {"sizes": sizes})
+            checked_options(TERMS[name], options, name, {"sizes"})
     return terms
-
-
-def check_options(part: type[nn.Module], options: Settings, section: str, given: Settings) -> None:
-    """Refuse options that a part does not take; the error lists those that it takes.
-
-    Raises:
-        LabelwiseError: an unknown option, or a value outside its literals or of another type.
-    """
-    taken = {k: p for k, p in inspect.signature(part).parameters.items() if k not in given}
-    hints = get_type_hints(part.__init__)
-    for name, value in options.items():
-        if name not in taken:
-            raise LabelwiseError(
-                f"{section}.{name}", f"one of {', '.join(taken) or 'nothing'}", "correct the option"
-            )
-        if get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
-            allowed = ", ".join(map(str, get_args(hints[name])))
-            raise LabelwiseError(f"{section}.{name}={value!r}", f"one of {allowed}", "correct the option")
-        default = taken[name].default
-        if isinstance(default, bool) is not isinstance(value, bool) or (
-            isinstance(default, str) is not isinstance(value, str)
-        ):
-            raise LabelwiseError(
-                f"{section}.{name}={value!r}", f"a value like {default!r}", "correct the option"
-            )
 
 
 def label_vectors(labels: LabelSet, options: Options) -> LabelVectors:

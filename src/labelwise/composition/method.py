@@ -29,7 +29,7 @@ class Method(nn.Module):
         show: splits the known labels of a batch into input states of the model and targets of the loss.
 
     `clock` is (epochs done, total epochs); `unknown` is the loss of unknown cells, or `None` to leave them out. The
-    trainer sets both.
+    trainer sets both. `parts` are the composition's parts and terms by section, for documentation.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Method(nn.Module):
         self.terms = nn.ModuleDict(terms or {})
         self.clock = (0, 1)
         self.unknown: UnknownLoss | None = None
+        self.parts: Mapping[str, Any] = {}
         self._compiled_loss: Callable[[Tensor, Targets], Tensor] | None = None
 
     def compile_parts(self, **options: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.registry import method as find_method
+from labelwise.registry import METHODS
 from labelwise.runs.files import read_json
 from labelwise.runs.run import Run
 
@@ -25,7 +25,7 @@ def card_of(run: Run) -> dict[str, Any]:
     except LabelwiseError:
         results = {}
     splits = results.get("splits", {})
-    method, _ = find_method(config.method)
+    method, _ = METHODS[config.method]
     card = {
         "method": {"name": config.method, "summary": method.summary, "source": method.source},
         "backbone": config.backbone.name,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.transformer import as_tokens, layers_of
+from labelwise.options import Count, Natural, Positive, Rate, Share
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures, Targets
 
 
+@EXTRACTORS.register("c-tran")
 class CTran(nn.Module):
     """Labels and locations attend to each other; a label's token also encodes its state, if that is an input.
 
@@ -55,25 +57,25 @@ class CTran(nn.Module):
     False
     """
 
+    takes_states: ClassVar[bool] = True
+
     def __init__(
         self,
         channels: int,
         num_labels: int,
-        dim: int = 256,
-        heads: int = 4,
-        layers: int = 3,
-        ffn: int = 512,
-        told: float = 0.75,
+        dim: Count = 256,
+        heads: Count = 4,
+        layers: Count = 3,
+        ffn: Natural = 512,
+        told: Share = 0.75,
         loss_on: Literal["hidden", "all"] = "hidden",
         attention: Literal["learned", "uniform"] = "learned",
-        dropout: float = 0.1,
-        map_dropout: float = 0.5,
-        query_std: float = 0.02,
+        dropout: Rate = 0.1,
+        map_dropout: Rate = 0.5,
+        query_std: Positive = 0.02,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        if not 0 <= told <= 1:
-            raise LabelwiseError(f"extractor.told={told}", "a share in [0, 1]", "correct the option")
         self.dim, self.told, self.loss_on = dim, told, loss_on
         self.uniform = attention == "uniform"
         self.norm = MapNorm(channels, normalise)
@@ -81,7 +83,7 @@ class CTran(nn.Module):
         self.project = nn.Linear(channels, dim)
         self.queries = nn.Parameter(torch.randn(num_labels, dim) * query_std)
         self.state_queries = nn.Parameter(torch.randn(3, dim) * query_std)
-        self.layers = layers_of("layers", layers, 1, dim, heads, ffn, dropout)
+        self.layers = layers_of(layers, dim, heads, ffn, dropout)
 
     def forward(
         self, x: Float[Tensor, "B C h w"], want_maps: bool = False, states: Targets | None = None

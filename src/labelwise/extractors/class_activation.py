@@ -9,11 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.options import Count, Natural, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
 
 Tokens = Float[Tensor, "B P C"]
 
 
+@EXTRACTORS.register("class-activation")
 class ClassActivation(nn.Module):
     """Each label's activation map gives a logit of the label and the weights that pool its feature.
 
@@ -52,13 +55,13 @@ class ClassActivation(nn.Module):
         self,
         channels: int,
         num_labels: int,
-        dim: int = 512,
+        dim: Count = 512,
         activation: Literal["softmax", "sigmoid"] = "softmax",
         own_logit: Literal["mean", "max"] = "mean",
         attention: Literal["learned", "uniform"] = "learned",
-        dropout: float = 0.1,
-        map_dropout: float = 0.5,
-        chunk: int = 0,
+        dropout: Rate = 0.1,
+        map_dropout: Rate = 0.5,
+        chunk: Natural = 0,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()

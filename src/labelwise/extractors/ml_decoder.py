@@ -12,9 +12,12 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.queries import LabelQueries, QueryKind
 from labelwise.extractors.transformer import Layer, as_tokens
+from labelwise.options import Count, Natural, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures, LabelMaps
 
 
+@EXTRACTORS.register("ml-decoder")
 class MLDecoder(LabelQueries):
     """Frozen random queries gather one feature each; labels of a group share its feature.
 
@@ -60,16 +63,16 @@ class MLDecoder(LabelQueries):
         self,
         channels: int,
         num_labels: int,
-        dim: int = 256,
-        heads: int = 8,
-        ffn: int = 1024,
-        groups: int = 0,
+        dim: Count = 256,
+        heads: Count = 8,
+        ffn: Natural = 1024,
+        groups: Natural = 0,
         learn_queries: bool = False,
         queries: QueryKind = "learned",
         attention: Literal["learned", "uniform"] = "learned",
-        dropout: float = 0.1,
-        map_dropout: float = 0.5,
-        chunk: int = 0,
+        dropout: Rate = 0.1,
+        map_dropout: Rate = 0.5,
+        chunk: Natural = 0,
         normalise: MapNormKind = "mean",
         text: LabelMaps | None = None,
     ) -> None:

@@ -8,9 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.options import Natural, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
 
 
+@EXTRACTORS.register("pooled")
 class Pooled(nn.Module):
     """One pooled vector for every label: `f_l = g(pool_p x_p)` for all `l`.
 
@@ -39,10 +42,10 @@ class Pooled(nn.Module):
         channels: int,
         num_labels: int,
         pool: Literal["mean", "max"] = "mean",
-        hidden: int = 0,
+        hidden: Natural = 0,
         per_place: bool = False,
-        dropout: float = 0.0,
-        map_dropout: float = 0.0,
+        dropout: Rate = 0.0,
+        map_dropout: Rate = 0.0,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
@@ -59,7 +62,8 @@ class Pooled(nn.Module):
             pooled = self._pool(self.places(x).transpose(1, 2))
         else:
             pooled = self.hidden(self._pool(self.map_dropout(self.norm(x)).flatten(2)))
-        return LabelFeatures(self.dropout(pooled).unsqueeze(1).expand(-1, self.num_labels, -1))
+        features = self.dropout(pooled).unsqueeze(1).expand(-1, self.num_labels, -1)
+        return LabelFeatures(features, shared=self.num_labels > 1)
 
     def _pool(self, x: Float[Tensor, "B D P"]) -> Float[Tensor, "B D"]:
         return x.mean(2) if self.pool == "mean" else x.amax(2)

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.queries import LabelQueries, QueryKind
 from labelwise.extractors.transformer import Tokens, as_tokens, layers_of, sine_code
+from labelwise.options import Count, Natural, Positive, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures, LabelMaps
 
 
+@EXTRACTORS.register("query2label")
 class Query2Label(LabelQueries):
     """Label queries attend to encoded locations, layer by layer, without attention between labels.
 
@@ -59,17 +62,17 @@ class Query2Label(LabelQueries):
         self,
         channels: int,
         num_labels: int,
-        dim: int = 256,
-        heads: int = 4,
-        encoder_layers: int = 1,
-        layers: int = 2,
-        ffn: int = 512,
+        dim: Count = 256,
+        heads: Count = 4,
+        encoder_layers: Natural = 1,
+        layers: Count = 2,
+        ffn: Natural = 512,
         attention: Literal["learned", "uniform"] = "learned",
-        dropout: float = 0.1,
-        map_dropout: float = 0.5,
-        query_std: float = 0.02,
+        dropout: Rate = 0.1,
+        map_dropout: Rate = 0.5,
+        query_std: Positive = 0.02,
         queries: QueryKind = "learned",
-        chunk: int = 0,
+        chunk: Natural = 0,
         normalise: MapNormKind = "mean",
         text: LabelMaps | None = None,
     ) -> None:
@@ -79,8 +82,8 @@ class Query2Label(LabelQueries):
         self.map_dropout = nn.Dropout2d(map_dropout)
         self.project = nn.Linear(channels, dim)
         self.add_queries(queries, torch.randn(num_labels, dim) * query_std, text, query_std)
-        self.encoder = layers_of("encoder_layers", encoder_layers, 0, dim, heads, ffn, dropout)
-        self.decoder = layers_of("layers", layers, 1, dim, heads, ffn, dropout, attention == "learned")
+        self.encoder = layers_of(encoder_layers, dim, heads, ffn, dropout)
+        self.decoder = layers_of(layers, dim, heads, ffn, dropout, attention == "learned")
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map, optionally with attention maps."""

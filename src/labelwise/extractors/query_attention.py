@@ -13,11 +13,14 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.queries import LabelQueries, QueryKind
 from labelwise.extractors.transformer import sine_code
+from labelwise.options import Count, Natural, Positive, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures, LabelMaps
 
 Tokens = Float[Tensor, "B P C"]
 
 
+@EXTRACTORS.register("query-attention")
 class QueryAttention(LabelQueries):
     """A learnable query per label gathers the label's feature from the map by cross-attention.
 
@@ -70,31 +73,29 @@ class QueryAttention(LabelQueries):
         self,
         channels: int,
         num_labels: int,
-        dim: int = 512,
-        heads: int = 1,
-        steps: int = 1,
-        ffn: int = 512,
+        dim: Count = 512,
+        heads: Count = 1,
+        steps: Count = 1,
+        ffn: Natural = 512,
         update: Literal["residual", "replace"] = "residual",
         mean_feature: bool = True,
         attention: Literal["learned", "uniform"] = "learned",
         position: Literal["none", "sine"] = "none",
         share_kv: bool = True,
         deep_supervision: bool = False,
-        dropout: float = 0.5,
-        map_dropout: float = 0.5,
-        query_std: float = 0.02,
+        dropout: Rate = 0.5,
+        map_dropout: Rate = 0.5,
+        query_std: Positive = 0.02,
         queries: QueryKind = "learned",
-        chunk: int = 0,
+        chunk: Natural = 0,
         normalise: MapNormKind = "mean",
         text: LabelMaps | None = None,
     ) -> None:
         super().__init__()
-        if heads < 1 or dim % heads:
+        if dim % heads:
             raise LabelwiseError(
                 f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads"
             )
-        if not query_std > 0:
-            raise LabelwiseError(f"query_std {query_std:g}", "a number over 0", "correct extractor.query_std")
         self.num_labels, self.dim, self.heads, self.chunk = num_labels, dim, heads, chunk
         self.position, self.deep_supervision = position, deep_supervision
         self.norm = MapNorm(channels, normalise)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 
-from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.numerics import at_least_float32
+from labelwise.options import Count, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
 
 
+@EXTRACTORS.register("region-attention")
 class RegionAttention(nn.Module):
     """One classifier on the whole map and on the regions of the most likely labels.
 
@@ -53,22 +56,20 @@ class RegionAttention(nn.Module):
     (torch.Size([2, 3]), torch.Size([2, 3, 8]), True)
     """
 
+    own_logits: ClassVar[bool] = True
+
     def __init__(
         self,
         channels: int,
         num_labels: int,
-        regions: int = 4,
-        threshold: float = 0.5,
+        regions: Count = 4,
+        threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
         pool: Literal["mean", "max"] = "mean",
         attention: Literal["learned", "uniform"] = "learned",
-        map_dropout: float = 0.25,
+        map_dropout: Rate = 0.25,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        if regions < 1:
-            raise LabelwiseError(f"regions {regions}", "1 or more", "correct extractor.regions")
-        if not 0 < threshold <= 1:
-            raise LabelwiseError(f"threshold {threshold}", "a share in (0, 1]", "correct extractor.threshold")
         self.regions = min(regions, num_labels) if attention == "learned" else 0
         self.threshold, self.pool, self.dim = threshold, pool, channels
         self.norm = MapNorm(channels, normalise)

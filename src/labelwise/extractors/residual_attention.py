@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.numerics import at_least_float32
+from labelwise.options import Count, Rate, Weight
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
 
 MAX = 99
@@ -25,6 +27,7 @@ TEMPERATURES: dict[int, tuple[int, ...]] = {
 """Temperature of each head, by the number of heads; 99 means the maximum."""
 
 
+@EXTRACTORS.register("residual-attention")
 class ResidualAttention(nn.Module):
     """A linear score at every location, pooled by its mean and by class-specific attention.
 
@@ -58,22 +61,22 @@ class ResidualAttention(nn.Module):
     (torch.Size([2, 3]), torch.Size([2, 3, 16]), True)
     """
 
+    own_logits: ClassVar[bool] = True
+
     def __init__(
         self,
         channels: int,
         num_labels: int,
-        heads: int = 1,
-        lam: float = 0.1,
+        heads: Count = 1,
+        lam: Weight = 0.1,
         attention: Literal["learned", "uniform"] = "learned",
-        map_dropout: float = 0.25,
+        map_dropout: Rate = 0.25,
         normalise: MapNormKind = "rms",
     ) -> None:
         super().__init__()
         if heads not in TEMPERATURES:
             expected = ", ".join(map(str, TEMPERATURES))
             raise LabelwiseError(f"heads {heads}", f"one of {expected}", "correct extractor.heads")
-        if not lam >= 0:
-            raise LabelwiseError(f"lam {lam}", "a number of 0 or more", "correct extractor.lam")
         self.num_labels, self.lam, self.attends = num_labels, lam, attention == "learned"
         self.temperatures = TEMPERATURES[heads]
         self.dim = heads * channels

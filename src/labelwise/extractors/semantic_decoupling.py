@@ -9,13 +9,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelwise.errors import LabelwiseError
 from labelwise.extractors.bilinear import tanh_scores
 from labelwise.extractors.normalise import MapNorm, MapNormKind, batch_normed
 from labelwise.numerics import at_least_float32
+from labelwise.options import Count, Natural, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
 
 
+@EXTRACTORS.register("semantic-decoupling")
 class SemanticDecoupling(nn.Module):
     """One feature per label, pooled by attention between locations and label vectors.
 
@@ -60,23 +62,17 @@ class SemanticDecoupling(nn.Module):
         channels: int,
         num_labels: int,
         vectors: nn.Module,
-        joint: int = 64,
-        width: int = 0,
-        pool: int = 0,
+        joint: Count = 64,
+        width: Natural = 0,
+        pool: Natural = 0,
         parametrisation: Literal["factored", "collapsed"] = "factored",
         attention: Literal["learned", "uniform"] = "learned",
-        dropout: float = 0.0,
-        map_dropout: float = 0.5,
-        chunk: int = 0,
+        dropout: Rate = 0.0,
+        map_dropout: Rate = 0.5,
+        chunk: Natural = 0,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        if joint < 1 or min(width, pool) < 0:
-            raise LabelwiseError(
-                f"joint {joint}, width {width}, pool {pool}",
-                "joint >= 1 and the others >= 0",
-                "correct the extractor's options",
-            )
         held = width or channels
         self.num_labels, self.dim, self.pool, self.chunk = num_labels, held, pool, chunk
         self.norm = MapNorm(channels, normalise)

@@ -11,6 +11,8 @@ from torch import Tensor
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNormKind
 from labelwise.extractors.pooled import Pooled
+from labelwise.options import Natural, Rate
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures, LabelSet
 
 Stripe = tuple[float, float]
@@ -60,6 +62,7 @@ def stripes_of(labels: LabelSet, given: Mapping[str, Sequence[float]] | None = N
     return chosen
 
 
+@EXTRACTORS.register("stripes")
 class Stripes(Pooled):
     """A label's feature is the mean over a horizontal stripe of the map: `f_l = g(sum_p W_lp x_p)`.
 
@@ -96,9 +99,9 @@ class Stripes(Pooled):
         num_labels: int,
         labels: LabelSet,
         stripes: Mapping[str, Sequence[float]] | None = None,
-        hidden: int = 0,
-        dropout: float = 0.0,
-        map_dropout: float = 0.0,
+        hidden: Natural = 0,
+        dropout: Rate = 0.0,
+        map_dropout: Rate = 0.0,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__(channels, num_labels, "mean", hidden, False, dropout, map_dropout, normalise)

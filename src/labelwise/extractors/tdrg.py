@@ -10,15 +10,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.transformer import Attention, as_tokens, layers_of, sine_code
 from labelwise.numerics import at_least_float32
+from labelwise.options import Count, Natural, Rate, Share
+from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
 
 Grid = Float[Tensor, "B D _ _"]
 
 
+@EXTRACTORS.register("dual-relations")
 class DualRelations(nn.Module):
     """Labels pool features of locations after a transformer, and a graph relates the labels of each image.
 
@@ -64,20 +66,18 @@ class DualRelations(nn.Module):
         self,
         channels: int,
         num_labels: int,
-        dim: int = 256,
-        heads: int = 4,
-        layers: int = 1,
-        ffn: int = 512,
-        peak: float = 0.05,
+        dim: Count = 256,
+        heads: Count = 4,
+        layers: Natural = 1,
+        ffn: Natural = 512,
+        peak: Share = 0.05,
         double_side: bool = True,
         attention: Literal["learned", "uniform"] = "learned",
-        dropout: float = 0.1,
-        map_dropout: float = 0.5,
+        dropout: Rate = 0.1,
+        map_dropout: Rate = 0.5,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        if not 0 <= peak <= 1:
-            raise LabelwiseError(f"extractor.peak={peak}", "a share in [0, 1]", "correct the option")
         self.dim, self.learned = dim, attention == "learned"
         self.peak, self.double_side = peak if self.learned else 1.0, double_side
         self.norm = MapNorm(channels, normalise)
@@ -86,7 +86,7 @@ class DualRelations(nn.Module):
         self.score = nn.Linear(dim, num_labels)
         self.across = Attention(dim, heads)
         self.across_norm = nn.LayerNorm(dim)
-        self.encoder = layers_of("layers", layers, 0, dim, heads, ffn, dropout)
+        self.encoder = layers_of(layers, dim, heads, ffn, dropout)
         self.graph = _Graph(dim, num_labels, dropout, self.learned)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:

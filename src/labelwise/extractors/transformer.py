@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, heads: int, attends: bool = True) -> None:
         super().__init__()
-        if heads < 1 or dim % heads:
+        if dim % heads:
             raise LabelwiseError(
                 f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads"
             )
@@ -119,22 +119,14 @@ class Layer(nn.Module):
 
 
 def layers_of(
-    option: str,
     number: int,
-    least: int,
     dim: int,
     heads: int,
     ffn: int,
     dropout: float,
     attends: bool = True,
 ) -> nn.ModuleList:
-    """A list of `number` layers; `option` is the name of its setting, for the error.
-
-    Raises:
-        LabelwiseError: fewer than `least`.
-    """
-    if number < least:
-        raise LabelwiseError(f"extractor.{option}={number}", f"{least} or more", "correct the option")
+    """A list of `number` layers."""
     return nn.ModuleList(Layer(dim, heads, ffn, dropout, attends) for _ in range(number))
 
 

@@ -1,6 +1,6 @@
 """logits, features, targets -> one number."""
 
-from labelwise.losses import functional, strategies
+from labelwise.losses import functional
 from labelwise.losses.centres import CentreLoss, PrototypeConformity
 from labelwise.losses.classification import (
     AsymmetricLoss,
@@ -44,5 +44,4 @@ __all__ = [
     "presence",
     "rule_loss",
     "score_divergence",
-    "strategies",
 ]

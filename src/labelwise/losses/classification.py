@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from labelwise.errors import LabelwiseError
 from labelwise.losses import functional as L
 from labelwise.losses.functional import Reduction
-from labelwise.losses.two_way import TwoWayLoss
 from labelwise.numerics import at_least_float32
+from labelwise.options import Rate, Weight, build_part, taken_arguments
+from labelwise.registry import LOSSES
 from labelwise.types import LabelPriors, Targets
 
 
@@ -52,6 +52,7 @@ class CellLoss(nn.Module):
             return L.reduce(self.cells(logits, values), t.known, self.reduction, divisor)
 
 
+@LOSSES.register("bce")
 class BinaryCrossEntropy(CellLoss):
     """Binary cross-entropy over known cells; soft targets are allowed.
 
@@ -67,6 +68,7 @@ class BinaryCrossEntropy(CellLoss):
         super().__init__(L.binary_cross_entropy, reduction)
 
 
+@LOSSES.register("weighted-bce")
 class WeightedBinaryCrossEntropy(CellLoss):
     """BCE weighted by each label's rate of positives.
 
@@ -86,6 +88,7 @@ class WeightedBinaryCrossEntropy(CellLoss):
         return L.weighted_binary_cross_entropy(logits, values, self.positive_rate)
 
 
+@LOSSES.register("focal")
 class FocalLoss(CellLoss):
     """Focal loss: well classified cells have less weight.
 
@@ -95,10 +98,11 @@ class FocalLoss(CellLoss):
         reduction: `mean_known`, `label_sum` or `sum`.
     """
 
-    def __init__(self, gamma: float = 2.0, alpha: float = 0.25, reduction: Reduction = "mean_known") -> None:
+    def __init__(self, gamma: Weight = 2.0, alpha: float = 0.25, reduction: Reduction = "mean_known") -> None:
         super().__init__(lambda z, y: L.focal(z, y, gamma, alpha), reduction)
 
 
+@LOSSES.register("asl")
 class AsymmetricLoss(CellLoss):
     """Asymmetric loss: easy negatives have less weight than positives.
 
@@ -118,9 +122,9 @@ class AsymmetricLoss(CellLoss):
 
     def __init__(
         self,
-        gamma_negative: float = 2.0,
-        gamma_positive: float = 0.0,
-        margin: float = 0.0,
+        gamma_negative: Weight = 2.0,
+        gamma_positive: Weight = 0.0,
+        margin: Rate = 0.0,
         detach_focal: bool = True,
         reduction: Reduction = "mean_known",
     ) -> None:
@@ -132,53 +136,26 @@ class AsymmetricLoss(CellLoss):
 def build_loss(
     name: str, positive_rate: Tensor | None = None, priors: LabelPriors | None = None, **options: Any
 ) -> nn.Module:
-    """A classification loss by its name: `bce`, `weighted-bce`, `focal`, `asl`, `two-way` or one of `long_tail`.
+    """A registered classification loss by its name.
+
+    Args:
+        name: such as `asl`, see `labelwise.registry.LOSSES`.
+        positive_rate: `[L]`, for losses that take it; by default that of the priors.
+        priors: counts of the training split; a loss takes `positives`, `known` or `priors`.
+        options: of the loss.
 
     Raises:
-        LabelwiseError: unknown name, option or reduction, `weighted-bce` without rates, or a loss of `long_tail`
-            without counts.
+        LabelwiseError: unknown name or option, or a loss that takes counts without them.
     """
-    from labelwise.losses.long_tail import LONG_TAIL  # a circular import at module level
-
-    known: dict[str, Callable[..., nn.Module]] = {
-        "bce": BinaryCrossEntropy,
-        "weighted-bce": WeightedBinaryCrossEntropy,
-        "focal": FocalLoss,
-        "asl": AsymmetricLoss,
-        "two-way": TwoWayLoss,
-        **LONG_TAIL,
-    }
-    if name not in known:
-        raise LabelwiseError(f"loss {name!r}", f"one of {', '.join(known)}", "correct loss.name")
-    if options.get("reduction", "sum") not in get_args(Reduction):
-        raise LabelwiseError(
-            f"loss.reduction={options['reduction']!r}",
-            f"one of {', '.join(get_args(Reduction))}",
-            "correct the option",
-        )
-    if not isinstance(options.get("detach_focal", True), bool):
-        raise LabelwiseError(
-            f"loss.detach_focal={options['detach_focal']!r}", "true or false", "correct the option"
-        )
-    if name == "weighted-bce":
-        if positive_rate is None:
-            raise LabelwiseError(
-                "loss 'weighted-bce' without positive_rate",
-                "each label's share of positives, [L]",
-                "pass positive_rate",
-            )
-        options["positive_rate"] = positive_rate
-    counts: dict[str, Tensor] = {}
-    if name in LONG_TAIL:
-        if priors is None:
-            raise LabelwiseError(
-                f"loss {name!r} without priors", "counts of the labels' known training cells", "pass priors"
-            )
-        counts = {"positives": priors.positive, "known": priors.known}
-    try:
-        return known[name](**counts, **options)
-    except TypeError as error:
-        given = ", ".join(options)
-        raise LabelwiseError(
-            f"options {given} for loss {name!r}", "options that it takes", str(error)
-        ) from None
+    counts: dict[str, Any] = {"positive_rate": positive_rate}
+    if priors is not None:
+        rate = priors.positive_rate if positive_rate is None else positive_rate
+        counts = {
+            "positive_rate": rate,
+            "positives": priors.positive,
+            "known": priors.known,
+            "priors": priors,
+        }
+    part = LOSSES[name]
+    given = {key: value for key, value in taken_arguments(part, counts).items() if value is not None}
+    return build_part(part, "loss", options, given, name)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelwise.errors import LabelwiseError
 from labelwise.losses import functional as L
 from labelwise.losses.classification import CellLoss
 from labelwise.losses.functional import Reduction
 from labelwise.numerics import at_least_float32
+from labelwise.options import Positive, Weight
+from labelwise.registry import LOSSES
 
 
 def prior_log_odds(positives: Float[Tensor, " L"], known: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
@@ -57,6 +56,7 @@ def rebalancing_weights(
     return alpha + torch.sigmoid(beta * (r - mu))
 
 
+@LOSSES.register("logit-adjusted")
 class LogitAdjustedLoss(CellLoss):
     """Binary cross-entropy of logits with each label's prior log-odds added, only in training.
 
@@ -85,11 +85,11 @@ class LogitAdjustedLoss(CellLoss):
         self,
         positives: Float[Tensor, " L"],
         known: Float[Tensor, " L"],
-        tau: float = 1.0,
+        tau: Weight = 1.0,
         reduction: Reduction = "mean_known",
     ) -> None:
         super().__init__(self._adjusted, reduction)
-        self.tau = _number("tau", tau, 0)
+        self.tau = tau
         self.positives: Tensor
         self.known: Tensor
         self.register_buffer("positives", positives.float())
@@ -100,6 +100,7 @@ class LogitAdjustedLoss(CellLoss):
         return L.binary_cross_entropy(logits + self.tau * prior_log_odds(positives, known), values)
 
 
+@LOSSES.register("distribution-balanced")
 class DistributionBalancedLoss(CellLoss):
     """Weights that undo the repetitions of class-aware sampling, and negatives whose gradient vanishes early.
 
@@ -136,19 +137,17 @@ class DistributionBalancedLoss(CellLoss):
         self,
         positives: Float[Tensor, " L"],
         known: Float[Tensor, " L"],
-        alpha: float = 0.1,
-        beta: float = 10.0,
+        alpha: Weight = 0.1,
+        beta: Positive = 10.0,
         mu: float = 0.3,
-        negative_scale: float = 5.0,
-        kappa: float = 0.05,
-        gamma: float = 2.0,
+        negative_scale: Positive = 5.0,
+        kappa: Weight = 0.05,
+        gamma: Weight = 2.0,
         reduction: Reduction = "mean_known",
     ) -> None:
         super().__init__(self._balanced, reduction)
-        self.alpha, self.mu = _number("alpha", alpha, 0), _number("mu", mu)
-        self.beta, self.kappa = _number("beta", beta, 0, above=True), _number("kappa", kappa, 0)
-        self.negative_scale = _number("negative_scale", negative_scale, 0, above=True)
-        self.gamma = _number("gamma", gamma, 0)
+        self.alpha, self.beta, self.mu, self.kappa, self.gamma = alpha, beta, mu, kappa, gamma
+        self.negative_scale = negative_scale
         self.positives: Tensor
         self.known: Tensor
         self.register_buffer("positives", positives.float())
@@ -165,25 +164,3 @@ class DistributionBalancedLoss(CellLoss):
     def _focal(self, v: Tensor) -> Tensor:
         cross_entropy = F.softplus(-v)
         return torch.sigmoid(-v) ** self.gamma * cross_entropy if self.gamma else cross_entropy
-
-
-LONG_TAIL: Mapping[str, type[CellLoss]] = {
-    "logit-adjusted": LogitAdjustedLoss,
-    "distribution-balanced": DistributionBalancedLoss,
-}
-"""Losses that need the counts of the training split, by name."""
-
-
-def _number(name: str, value: object, low: float | None = None, above: bool = False) -> float:
-    """The option as a finite number in its range.
-
-    Raises:
-        LabelwiseError: it is not a number in the range.
-    """
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
-    if fits and low is not None:
-        fits = value > low if above else value >= low  # type: ignore[operator]
-    if not fits:
-        wanted = "a number" if low is None else f"a number {'above' if above else 'from'} {low:g}"
-        raise LabelwiseError(f"loss.{name}={value!r}", wanted, "correct the option")
-    return float(value)  # type: ignore[arg-type]

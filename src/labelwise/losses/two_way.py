@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelwise.distributed import joined_rows
-from labelwise.errors import LabelwiseError
 from labelwise.numerics import at_least_float32
+from labelwise.options import Positive
+from labelwise.registry import LOSSES
 from labelwise.types import Targets
 
 # Excludes a cell from a log-sum-exp; finite, so that no gradient becomes NaN.
 _ABSENT = -1e9
 
 
+@LOSSES.register("two-way")
 class TwoWayLoss(nn.Module):
     """Ranks positive logits above negative ones, among the labels of an image and among the images of a label.
 
@@ -40,14 +42,8 @@ class TwoWayLoss(nn.Module):
     0.693147
     """
 
-    def __init__(self, positive_temperature: float = 4.0, negative_temperature: float = 1.0) -> None:
+    def __init__(self, positive_temperature: Positive = 4.0, negative_temperature: Positive = 1.0) -> None:
         super().__init__()
-        for name, value in (
-            ("positive_temperature", positive_temperature),
-            ("negative_temperature", negative_temperature),
-        ):
-            if not value > 0:
-                raise LabelwiseError(f"loss.{name}={value}", "a number above 0", "correct the option")
         self.positive_temperature, self.negative_temperature = positive_temperature, negative_temperature
 
     def forward(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelwise.distributed import joined_rows
@@ -17,6 +18,8 @@ from labelwise.losses.functional import Cells, Mask
 from labelwise.losses.long_tail import DistributionBalancedLoss
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
+
+UpToTen = Annotated[float, Field(ge=0, le=10)]
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,9 @@ class UnknownLoss(nn.Module):
         LabelwiseError: the loss compares cells and has no value per cell, or weights a cell by the other labels of its
             image.
 
-    >>> from labelwise.losses import BinaryCrossEntropy, strategies
-    >>> rule = strategies.AssumeNegative(Facts(rows=1, labels=2))
+    >>> from labelwise.losses import BinaryCrossEntropy
+    >>> from labelwise.losses.unknown_assumed import AssumeNegative
+    >>> rule = AssumeNegative(Facts(rows=1, labels=2))
     >>> loss = UnknownLoss(BinaryCrossEntropy(), rule)
     >>> t = Targets.of(torch.tensor([[1.0, float("nan")]]))
     >>> round(loss(torch.zeros(1, 2), t, Moment(torch.tensor([0]))).item(), 6)
@@ -223,16 +227,3 @@ def remember(table: Tensor, q: StrategyInputs, rows: Float[Tensor, "B L"] | Mask
     """Write a batch's rows of all processes into a memory, which is equal in all processes."""
     index, joined = joined_rows(q.moment.index.to(rows.device), rows.detach().to(torch.float32))
     table[index] = joined.to(table.dtype)
-
-
-def between(name: str, value: float, low: float, high: float) -> float:
-    """The option, refused outside of [low, high].
-
-    Raises:
-        LabelwiseError: it is outside, or not a number.
-    """
-    if not isinstance(value, (int, float)) or not low <= value <= high:
-        raise LabelwiseError(
-            f"unknown.{name}={value!r}", f"a number from {low:g} to {high:g}", "correct the option"
-        )
-    return float(value)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
 from labelwise.losses.functional import Mask
-from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict
+from labelwise.options import Share
+from labelwise.registry import STRATEGIES
 
 
+@STRATEGIES.register("negative")
 class AssumeNegative(Strategy):
     """AN: an unknown label counts as absent, `s(z) = l(z, 0)`.
 
@@ -32,6 +36,7 @@ class AssumeNegative(Strategy):
         return Verdict(q.absent_cells())
 
 
+@STRATEGIES.register("an-ls")
 class SmoothedNegative(Strategy):
     """AN-LS: an unknown label counts as absent with label smoothing, `s(z) = l(z, e / 2)`.
 
@@ -47,9 +52,9 @@ class SmoothedNegative(Strategy):
 
     treatment: ClassVar[str] = "taken as absent, with smoothed targets"
 
-    def __init__(self, facts: Facts, smoothing: float = 0.1, positives: bool = False) -> None:
+    def __init__(self, facts: Facts, smoothing: Share = 0.1, positives: bool = False) -> None:
         super().__init__()
-        self.target = between("smoothing", smoothing, 0, 1) / 2
+        self.target = smoothing / 2
         self.positives = positives
 
     def forward(self, q: StrategyInputs) -> Verdict:
@@ -60,6 +65,7 @@ class SmoothedNegative(Strategy):
         return Verdict(cells, present=q.loss.cells(q.logits, torch.full_like(q.logits, 1 - self.target)))
 
 
+@STRATEGIES.register("wan")
 class WeakNegative(Strategy):
     """WAN: an unknown label counts as absent with a small weight, `s(z) = l(z, 0) / (L - 1)`.
 
@@ -72,15 +78,16 @@ class WeakNegative(Strategy):
 
     treatment: ClassVar[str] = "taken as absent with less weight"
 
-    def __init__(self, facts: Facts, weight: float = 0.0) -> None:
+    def __init__(self, facts: Facts, weight: Share = 0.0) -> None:
         super().__init__()
-        self.weight = between("weight", weight, 0, 1) or 1 / max(1, facts.labels - 1)
+        self.weight = weight or 1 / max(1, facts.labels - 1)
 
     def forward(self, q: StrategyInputs) -> Verdict:
         """The weighted loss of absent labels."""
         return Verdict(self.weight * q.absent_cells())
 
 
+@STRATEGIES.register("durand")
 class DurandWeighting(Strategy):
     """Unknown cells are left out, and images with fewer known labels get a larger weight.
 
@@ -101,10 +108,14 @@ class DurandWeighting(Strategy):
 
     treatment: ClassVar[str] = "left out of the loss; images with few known labels have more weight"
 
-    def __init__(self, facts: Facts, at_tenth: float = 5.0, gamma: float = 1.0) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        at_tenth: Annotated[float, Field(ge=1, le=100)] = 5.0,
+        gamma: Annotated[float, Field(ge=-4, le=4)] = 1.0,
+    ) -> None:
         super().__init__()
-        between("at_tenth", at_tenth, 1, 100)
-        self.gamma = between("gamma", gamma, -4, 4)
+        self.gamma = gamma
         if not self.gamma:
             raise LabelwiseError("unknown.gamma=0", "an exponent that is not 0", "correct the option")
         self.slope = (at_tenth - 1) / (0.1**self.gamma - 1)
@@ -121,12 +132,14 @@ class DurandWeighting(Strategy):
         return Verdict(torch.zeros_like(q.logits), weight=self.weight(share))
 
 
+@STRATEGIES.register("external")
 class ExternalScores(Strategy):
     """External scores are targets of unknown cells, `s(z) = w l(z, score)`; cells without a score are left out.
 
     Args:
         facts: of the training rows, with scores.
         weight: w, in [0, 1].
+        file: an npz file of the scores, from which the facts are read.
 
     Raises:
         LabelwiseError: no scores, or a score outside [0, 1].
@@ -137,9 +150,9 @@ class ExternalScores(Strategy):
     treatment: ClassVar[str] = "given the scores of unknown.file as soft targets"
     scores: Tensor
 
-    def __init__(self, facts: Facts, weight: float = 1.0) -> None:
+    def __init__(self, facts: Facts, weight: Share = 1.0, file: str = "") -> None:
         super().__init__()
-        self.weight = between("weight", weight, 0, 1)
+        self.weight = weight
         if facts.scores is None:
             raise LabelwiseError(
                 "unknown external without scores",

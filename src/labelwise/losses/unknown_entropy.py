@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labelwise.losses.functional import Cells, binary_cross_entropy
-from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between, remember
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, UpToTen, Verdict, remember
+from labelwise.options import Share
+from labelwise.registry import STRATEGIES
 
 
 def binary_entropy(logits: Cells) -> Cells:
@@ -23,6 +25,7 @@ def binary_entropy(logits: Cells) -> Cells:
     return p * F.softplus(-logits) + (1 - p) * F.softplus(logits)
 
 
+@STRATEGIES.register("em")
 class EntropyMaximisation(Strategy):
     """EM: maximises the entropy of unknown cells, `s(z) = -alpha H(p)`.
 
@@ -35,15 +38,16 @@ class EntropyMaximisation(Strategy):
 
     treatment: ClassVar[str] = "regularised by their entropy"
 
-    def __init__(self, facts: Facts, alpha: float = 0.2) -> None:
+    def __init__(self, facts: Facts, alpha: UpToTen = 0.2) -> None:
         super().__init__()
-        self.alpha = between("alpha", alpha, 0, 10)
+        self.alpha = alpha
 
     def forward(self, q: StrategyInputs) -> Verdict:
         """The negative entropy."""
         return Verdict(-self.alpha * binary_entropy(q.logits))
 
 
+@STRATEGIES.register("em-apl")
 class PseudoNegatives(Strategy):
     """EM + APL: as EM; after a warm-up, the lowest unknown scores of each label become soft pseudo-labels.
 
@@ -68,11 +72,10 @@ class PseudoNegatives(Strategy):
     pseudo: Tensor
 
     def __init__(
-        self, facts: Facts, alpha: float = 0.2, beta: float = 0.02, share: float = 0.9, start: float = 0.5
+        self, facts: Facts, alpha: UpToTen = 0.2, beta: UpToTen = 0.02, share: Share = 0.9, start: Share = 0.5
     ) -> None:
         super().__init__()
-        self.alpha, self.beta = between("alpha", alpha, 0, 10), between("beta", beta, 0, 10)
-        self.share, self.start = between("share", share, 0, 1), between("start", start, 0, 1)
+        self.alpha, self.beta, self.share, self.start = alpha, beta, share, start
         # NaN for known cells and for rows without a training step yet.
         for name in ("scores", "pseudo"):
             self.register_buffer(name, torch.full((facts.rows, facts.labels), math.nan))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.functional import Cells, binary_cross_entropy
-from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between, remember
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, remember
+from labelwise.options import Weight
+from labelwise.registry import STRATEGIES
+
+UpToThousand = Annotated[float, Field(ge=0, le=1000)]
 
 
 def labels_per_image(q: StrategyInputs, p: Cells) -> Float[Tensor, ""]:
@@ -26,6 +31,7 @@ def surplus(q: StrategyInputs, p: Cells, expected: float) -> Float[Tensor, ""]:
     return (labels_per_image(q, p) - expected) / p.shape[1]
 
 
+@STRATEGIES.register("epr")
 class ExpectedPositives(Strategy):
     """EPR: unknown cells have no loss of their own, but the mean number of predicted labels is regularised.
 
@@ -46,10 +52,10 @@ class ExpectedPositives(Strategy):
 
     treatment: ClassVar[str] = "regularised by the expected number of labels per image"
 
-    def __init__(self, facts: Facts, expected: float = 0.0, weight: float = 1.0) -> None:
+    def __init__(self, facts: Facts, expected: Weight = 0.0, weight: UpToThousand = 1.0) -> None:
         super().__init__()
         self.expected = check_expected(expected, facts.labels)
-        self.weight = between("weight", weight, 0, 1000)
+        self.weight = weight
 
     def forward(self, q: StrategyInputs) -> Verdict:
         """Zeros that count in the mean, and the regularisation of the batch."""
@@ -57,6 +63,7 @@ class ExpectedPositives(Strategy):
         return Verdict(torch.zeros_like(q.logits), whole=whole)
 
 
+@STRATEGIES.register("role")
 class OnlineLabelEstimates(Strategy):
     """ROLE: a table of label estimates is learned with the model; on unknown cells each is the target of the other.
 
@@ -83,10 +90,16 @@ class OnlineLabelEstimates(Strategy):
     treatment: ClassVar[str] = "estimated in a table that is learned with the model"
     table: Tensor
 
-    def __init__(self, facts: Facts, expected: float = 0.0, rate: float = 4.0, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        expected: Weight = 0.0,
+        rate: Annotated[float, Field(ge=0, le=16)] = 4.0,
+        weight: UpToThousand = 1.0,
+    ) -> None:
         super().__init__()
         self.expected = check_expected(expected, facts.labels)
-        self.rate, self.weight = between("rate", rate, 0, 16), between("weight", weight, 0, 1000)
+        self.rate, self.weight = rate, weight
         share = min(0.95, self.expected / facts.labels)
         self.register_buffer("table", torch.full((facts.rows, facts.labels), math.log(share / (1 - share))))
 
@@ -107,7 +120,7 @@ class OnlineLabelEstimates(Strategy):
 
 def check_expected(expected: float, labels: int) -> float:
     """The mean number of labels per image; raises `LabelwiseError` if it is missing or not in (0, L]."""
-    if not isinstance(expected, (int, float)) or not 0 < expected <= labels:
+    if not 0 < expected <= labels:
         given = "no expected number of labels an image" if expected == 0 else f"unknown.expected={expected!r}"
         raise LabelwiseError(
             given, f"a number over 0 and up to {labels}", "add for example --set unknown.expected=1.5"

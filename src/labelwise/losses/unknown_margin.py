@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch.nn import functional as F
 
 from labelwise.losses.functional import Cells, focal
-from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, UpToTen, Verdict
+from labelwise.options import Share
+from labelwise.registry import STRATEGIES
 
 
 def focal_margin(logits: Cells, margin: float, gamma: float) -> Cells:
@@ -21,6 +24,7 @@ def focal_margin(logits: Cells, margin: float, gamma: float) -> Cells:
     return -(torch.sigmoid(-z) ** gamma) * F.logsigmoid(z)
 
 
+@STRATEGIES.register("hill")
 class Hill(Strategy):
     """Unknown cells count as absent, with a loss that decreases again for high scores, which may be hidden positives.
 
@@ -37,10 +41,15 @@ class Hill(Strategy):
 
     treatment: ClassVar[str] = "taken as absent, with a loss that decreases again for high scores"
 
-    def __init__(self, facts: Facts, crest: float = 1.5, margin: float = 1.0, gamma: float = 2.0) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        crest: Annotated[float, Field(ge=1, le=3)] = 1.5,
+        margin: UpToTen = 1.0,
+        gamma: UpToTen = 2.0,
+    ) -> None:
         super().__init__()
-        self.crest, self.margin = between("crest", crest, 1, 3), between("margin", margin, 0, 10)
-        self.gamma = between("gamma", gamma, 0, 10)
+        self.crest, self.margin, self.gamma = crest, margin, gamma
 
     def forward(self, q: StrategyInputs) -> Verdict:
         """The hill loss of unknown cells, and the focal margin loss of known positives."""
@@ -48,6 +57,7 @@ class Hill(Strategy):
         return Verdict((self.crest - p) * p.square(), present=focal_margin(q.logits, self.margin, self.gamma))
 
 
+@STRATEGIES.register("splc")
 class SelfPacedCorrection(Strategy):
     """SPLC: unknown cells count as absent with a focal loss, and as present once their score is high.
 
@@ -73,16 +83,15 @@ class SelfPacedCorrection(Strategy):
     def __init__(
         self,
         facts: Facts,
-        tau: float = 0.6,
-        after: int = 1,
-        margin: float = 1.0,
-        gamma: float = 2.0,
+        tau: Share = 0.6,
+        after: Annotated[int, Field(ge=0, le=1000)] = 1,
+        margin: UpToTen = 1.0,
+        gamma: UpToTen = 2.0,
         margin_corrected: bool = True,
     ) -> None:
         super().__init__()
         self.margin_corrected = margin_corrected
-        self.tau, self.after = between("tau", tau, 0, 1), between("after", after, 0, 1000)
-        self.margin, self.gamma = between("margin", margin, 0, 10), between("gamma", gamma, 0, 10)
+        self.tau, self.after, self.margin, self.gamma = tau, after, margin, gamma
 
     def forward(self, q: StrategyInputs) -> Verdict:
         """Focal losses with the assumed states."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from labelwise.distributed import joined_rows
 from labelwise.losses.functional import Mask
-from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, UpToTen, Verdict
+from labelwise.registry import STRATEGIES
 
 
+@STRATEGIES.register("vpu")
 class VariationalPositives(Strategy):
     """vPU: contrasts a label's known positives with all images of the batch; no cell is assumed absent.
 
@@ -33,9 +36,11 @@ class VariationalPositives(Strategy):
 
     treatment: ClassVar[str] = "compared with known positives, label by label"
 
-    def __init__(self, facts: Facts, alpha: float = 1.0, gamma: float = 0.0) -> None:
+    def __init__(
+        self, facts: Facts, alpha: Annotated[float, Field(gt=0, le=100)] = 1.0, gamma: UpToTen = 0.0
+    ) -> None:
         super().__init__()
-        self.alpha, self.gamma = between("alpha", alpha, 1e-6, 100), between("gamma", gamma, 0, 10)
+        self.alpha, self.gamma = alpha, gamma
 
     def forward(self, q: StrategyInputs) -> Verdict:
         """Zeros that do not count in the mean, and the loss of the batch."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 
 from labelwise.distributed import joined_rows
 from labelwise.losses.functional import Cells, Mask, asymmetric
-from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between, remember
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, UpToTen, Verdict, remember
+from labelwise.options import Share
+from labelwise.registry import STRATEGIES
 
 
 def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> Mask:
@@ -35,11 +38,12 @@ def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> M
 class _LargeLoss(Strategy):
     """Base of the three strategies of large losses."""
 
-    def __init__(self, facts: Facts, delta: float = 0.002) -> None:
+    def __init__(self, facts: Facts, delta: Share = 0.002) -> None:
         super().__init__()
-        self.delta = between("delta", delta, 0, 1)
+        self.delta = delta
 
 
+@STRATEGIES.register("ll-r")
 class LargeLossRejection(_LargeLoss):
     """LL-R: as AN, but the largest losses of unknown cells are set to 0.
 
@@ -61,6 +65,7 @@ class LargeLossRejection(_LargeLoss):
         return Verdict(cells.masked_fill(largest(cells, q.hidden, q.moment.epoch * self.delta), 0))
 
 
+@STRATEGIES.register("ll-ct")
 class LargeLossCorrection(_LargeLoss):
     """LL-Ct: as LL-R, but the cells with the largest losses count as present in that step.
 
@@ -81,6 +86,7 @@ class LargeLossCorrection(_LargeLoss):
         return Verdict(torch.where(large, q.present_cells(), cells))
 
 
+@STRATEGIES.register("ll-cp")
 class LargeLossFlip(_LargeLoss):
     """LL-Cp: as LL-Ct, but permanently: `ceil(B L delta)` more cells in each step after the first epoch.
 
@@ -96,7 +102,7 @@ class LargeLossFlip(_LargeLoss):
     treatment: ClassVar[str] = "taken as absent, and the largest losses as present from then on"
     flipped: Tensor
 
-    def __init__(self, facts: Facts, delta: float = 0.002, strict: bool = False) -> None:
+    def __init__(self, facts: Facts, delta: Share = 0.002, strict: bool = False) -> None:
         super().__init__(facts, delta)
         self.strict = strict
         self.register_buffer("flipped", torch.zeros(facts.rows, facts.labels, dtype=torch.bool))
@@ -114,6 +120,7 @@ class LargeLossFlip(_LargeLoss):
         return Verdict(torch.where(flipped, q.present_cells(), cells))
 
 
+@STRATEGIES.register("csl")
 class ClassAwareSelection(Strategy):
     """CSL: unknown cells count as absent with their own focusing; likely positives are left out.
 
@@ -143,17 +150,15 @@ class ClassAwareSelection(Strategy):
     def __init__(
         self,
         facts: Facts,
-        gamma: float = 2.0,
-        alpha: float = 1.0,
-        prior_threshold: float = 0.5,
-        topk: float = 1.0,
-        margin: float = 0.0,
+        gamma: UpToTen = 2.0,
+        alpha: UpToTen = 1.0,
+        prior_threshold: Share = 0.5,
+        topk: Annotated[float, Field(ge=0, le=10_000)] = 1.0,
+        margin: Annotated[float, Field(ge=0, le=0.99)] = 0.0,
     ) -> None:
         super().__init__()
-        self.margin = between("margin", margin, 0, 0.99)
-        self.gamma, self.alpha = between("gamma", gamma, 0, 10), between("alpha", alpha, 0, 10)
-        self.threshold = between("prior_threshold", prior_threshold, 0, 1)
-        self.share = between("topk", topk, 0, 10_000) / facts.labels
+        self.margin, self.gamma, self.alpha, self.threshold = margin, gamma, alpha, prior_threshold
+        self.share = topk / facts.labels
         prior = torch.zeros(facts.labels) if facts.prior is None else facts.prior
         self.register_buffer("prior", prior.float(), persistent=False)
 

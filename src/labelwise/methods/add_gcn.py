@@ -7,7 +7,7 @@ from torch import nn
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import ClassActivation
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.relations import DynamicGraph
 from labelwise.types import LabelSet
 
@@ -28,7 +28,7 @@ WIDTHS = {"dim": 256, "map_dropout": 0.25, "normalise": "rms", "own_logit": "max
 MASKS = Part(ClassActivation, {"activation": "sigmoid"}, WIDTHS)
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, sigmoid masks, dynamic graph, per-label classifiers; half the logit is the strongest activation."""
     return compose(labels, backbone, options, MASKS, relation=Part(DynamicGraph), own_share=0.5)

@@ -7,26 +7,26 @@ from torch import nn
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import Pooled, Stripes
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 _TASK = "multi-label classification"
 _FACT = "standard practice; nothing reconstructed"
 
 
-@register(Card("baseline-gap", "global average pooling and a linear layer", _TASK, "baseline", _FACT))
+@METHODS.register(Card("baseline-gap", "global average pooling and a linear layer", _TASK, "baseline", _FACT))
 def gap(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Mean over locations, then one linear classifier per label."""
     return compose(labels, backbone, options, Part(Pooled, {"pool": "mean"}))
 
 
-@register(Card("baseline-gmp", "global max pooling and a linear layer", _TASK, "baseline", _FACT))
+@METHODS.register(Card("baseline-gmp", "global max pooling and a linear layer", _TASK, "baseline", _FACT))
 def gmp(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Maximum over locations, then one linear classifier per label."""
     return compose(labels, backbone, options, Part(Pooled, {"pool": "max"}))
 
 
-@register(
+@METHODS.register(
     Card("baseline-mlp", "average pooling, one shared hidden layer, a linear layer", _TASK, "baseline", _FACT)
 )
 def mlp(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
@@ -39,7 +39,7 @@ def mlp(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     )
 
 
-@register(
+@METHODS.register(
     Card(
         "baseline-stripes",
         "each label pooled from a fixed horizontal stripe, and a linear layer",
@@ -50,4 +50,4 @@ def mlp(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
 )
 def stripes(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """The control of a body part without learning: mean over the stripe of a label, then one linear classifier."""
-    return compose(labels, backbone, options, Part(Stripes, {"labels": labels}))
+    return compose(labels, backbone, options, Part(Stripes))

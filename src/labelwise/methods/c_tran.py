@@ -8,7 +8,7 @@ from torch import nn
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import CTran
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet, Targets
 
 CARD = Card(
@@ -53,10 +53,10 @@ class LabelMasking(nn.Module):
         return Targets(targets.values, shown), Targets(targets.values, judged)
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, transformer, per-label classifiers, masking of labels. Published width: `dim=2048`."""
-    method = compose(labels, backbone, options, Part(CTran), takes_states=True)
+    method = compose(labels, backbone, options, Part(CTran))
     head = method.model.extractor
     assert isinstance(head, CTran)
     method.show = LabelMasking(head.told, head.loss_on == "hidden")

@@ -7,7 +7,7 @@ from torch import nn
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import ClassActivation
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -24,7 +24,7 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, class activation, per-label classifiers; logits are the mean of those of classifiers and maps."""
     terms = {"discriminative": {"variant": "center", "weight": 0.1}}

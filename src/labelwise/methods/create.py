@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from labelwise.backbones import TimmBackbone
-from labelwise.composition.compose import Options
+from labelwise.composition.compose import Options, Part
 from labelwise.composition.method import Method
 from labelwise.model import LabelModel
-from labelwise.registry import method as find_method
+from labelwise.registry import METHODS
 from labelwise.types import LabelSet
 
 
@@ -51,7 +53,7 @@ def create_method(
     Raises:
         LabelwiseError: unknown method, backbone, weights or option.
     """
-    _, build = find_method(name)
+    _, build = METHODS[name]
     label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
     if isinstance(backbone, str):
         backbone = TimmBackbone(
@@ -67,6 +69,26 @@ def create_method(
             gradient_checkpointing,
         )
     return build(label_set, backbone, Options(**options))
+
+
+class _NoBackbone(nn.Module):
+    """Stands for a backbone where only the parts of a head are looked at."""
+
+    out_channels = 8
+
+
+@cache
+def method_parts(name: str) -> Mapping[str, Part]:
+    """The extractor, relation, classifier and terms of a method by section, those that it has.
+
+    Empty for a method of another package that is not built by `compose`.
+
+    Raises:
+        LabelwiseError: unknown method.
+    """
+    _, build = METHODS[name]
+    with torch.random.fork_rng(devices=[]):
+        return getattr(build(LabelSet(("a", "b")), _NoBackbone(), Options()), "parts", {})
 
 
 def create_model(

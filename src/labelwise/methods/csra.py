@@ -7,7 +7,7 @@ from torch import nn
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import ResidualAttention
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -22,7 +22,7 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone and residual attention, which returns the logits."""
-    return compose(labels, backbone, options, Part(ResidualAttention), own_logits=True)
+    return compose(labels, backbone, options, Part(ResidualAttention))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.composition.compose import Options, Part, compose, label_text
+from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import QueryAttention
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -24,9 +24,9 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, two steps of query attention, per-label classifiers; group consistency if labels have groups."""
     terms = {"consistency": {"weight": 1.0}} if labels.groups else {}
-    extractor = Part(QueryAttention, {"text": label_text(options)}, {"steps": 2, "update": "replace"})
+    extractor = Part(QueryAttention, defaults={"steps": 2, "update": "replace"})
     return compose(labels, backbone, options, extractor, terms=terms)

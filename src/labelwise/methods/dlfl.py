@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.composition.compose import Options, Part, compose, label_text
+from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import QueryAttention
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -22,7 +22,7 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, query attention, per-label classifiers; the default loss is ASL."""
-    return compose(labels, backbone, options, Part(QueryAttention, {"text": label_text(options)}))
+    return compose(labels, backbone, options, Part(QueryAttention))

@@ -6,8 +6,8 @@ from torch import nn
 
 from labelwise.composition.compose import Options, Settings, compose
 from labelwise.composition.method import Method
-from labelwise.methods.ssgrl import trunk
-from labelwise.registry import Card, register
+from labelwise.methods.ssgrl import EXTRACTOR, RELATION
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -22,10 +22,9 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """The trunk of SSGRL, with pseudo-positives and contrast; the default loss is ASL."""
     pseudo = {"weight": 1.0, "memory": "prototypes", "thresholds": "learned", "memory_contrast": 0.05}
-    parts = trunk(labels, options)
     terms: dict[str, Settings] = {"pseudo": pseudo, "contrast": {"weight": 0.05}}
-    return compose(labels, backbone, options, parts["extractor"], parts["relation"], terms=terms)
+    return compose(labels, backbone, options, EXTRACTOR, RELATION, terms=terms)

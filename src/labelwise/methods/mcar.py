@@ -7,7 +7,7 @@ from torch import nn
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import RegionAttention
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -25,7 +25,7 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone and attentional regions, which return the logits."""
-    return compose(labels, backbone, options, Part(RegionAttention), own_logits=True)
+    return compose(labels, backbone, options, Part(RegionAttention))

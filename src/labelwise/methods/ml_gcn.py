@@ -10,7 +10,7 @@ from labelwise.classifiers import GraphClassifier
 from labelwise.composition.compose import Options, Part, compose, label_vectors
 from labelwise.composition.method import Method
 from labelwise.extractors import Pooled
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.relations import GCN
 from labelwise.types import LabelSet
 
@@ -28,7 +28,7 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, max pooling, classifiers from the graph; the default loss is ASL."""
     weights = partial(GCN, vectors=label_vectors(labels, options), priors=options.priors)

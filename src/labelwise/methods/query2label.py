@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.composition.compose import Options, Part, compose, label_text
+from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import Query2Label
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -22,7 +22,7 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, encoder and decoder, per-label classifiers. Published widths: `dim=2048, ffn=8192`."""
-    return compose(labels, backbone, options, Part(Query2Label, {"text": label_text(options)}))
+    return compose(labels, backbone, options, Part(Query2Label))

@@ -6,8 +6,8 @@ from torch import nn
 
 from labelwise.composition.compose import Options, Settings, compose
 from labelwise.composition.method import Method
-from labelwise.methods.ssgrl import trunk
-from labelwise.registry import Card, register
+from labelwise.methods.ssgrl import EXTRACTOR, RELATION
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -23,12 +23,11 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """The trunk of SSGRL, with blending and contrast as additional terms; the default loss is ASL."""
-    parts = trunk(labels, options)
     terms: dict[str, Settings] = {
         "blending": {"weight": 1.0, "prototypes": "kmeans", "centres": 10},
         "contrast": {"weight": 0.05},
     }
-    return compose(labels, backbone, options, parts["extractor"], parts["relation"], terms=terms)
+    return compose(labels, backbone, options, EXTRACTOR, RELATION, terms=terms)

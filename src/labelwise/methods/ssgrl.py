@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.composition.compose import Options, Part, compose, label_vectors
+from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import SemanticDecoupling
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.relations import GGNN
 from labelwise.types import LabelSet
 
@@ -29,16 +29,11 @@ CARD = Card(
 # SSGRL itself: {joint: 1024, map_dropout: 0, normalise: none}, {inner: 0, hidden: 2048, skip: false}.
 
 
-def trunk(labels: LabelSet, options: Options) -> dict[str, Part]:
-    """Extractor and relation of every method on this trunk, for `compose`."""
-    return {
-        "extractor": Part(SemanticDecoupling, {"vectors": label_vectors(labels, options)}),
-        "relation": Part(GGNN, {"priors": options.priors}, {"inner": 256}),
-    }
+EXTRACTOR, RELATION = Part(SemanticDecoupling), Part(GGNN, defaults={"inner": 256})
+"""Extractor and relation of every method on this trunk."""
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, semantic decoupling, gated graph, per-label classifiers; the default loss is ASL."""
-    parts = trunk(labels, options)
-    return compose(labels, backbone, options, parts["extractor"], parts["relation"])
+    return compose(labels, backbone, options, EXTRACTOR, RELATION)

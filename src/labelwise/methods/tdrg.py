@@ -7,7 +7,7 @@ from torch import nn
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
 from labelwise.extractors import DualRelations
-from labelwise.registry import Card, register
+from labelwise.registry import METHODS, Card
 from labelwise.types import LabelSet
 
 CARD = Card(
@@ -23,7 +23,7 @@ CARD = Card(
 )
 
 
-@register(CARD)
+@METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """`z = .7 trans + .3 gcn`, with losses on z, trans (as `step_1`), gcn and sac. Published: `dim=512, layers=3`."""
     return compose(labels, backbone, options, Part(DualRelations), own_share=0.3, branch_weight=1.0)

@@ -7,9 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.registry import RELATIONS
+
 SLOPE = 0.2
 
 
+@RELATIONS.register("dynamic-graph")
 class DynamicGraph(nn.Module):
     """Label features exchanged over a learned graph, then over a graph computed from the image's features.
 

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from labelwise.errors import LabelwiseError
+from labelwise.options import Natural, Weight
+from labelwise.registry import RELATIONS
 from labelwise.relations.cooccurrence import conditional
 from labelwise.types import LabelPriors
 
 
+@RELATIONS.register("ggnn")
 class GGNN(nn.Module):
     """Gated message passing between label features along co-occurrence.
 
@@ -54,22 +56,16 @@ class GGNN(nn.Module):
         dim: int,
         num_labels: int,
         priors: LabelPriors | None,
-        inner: int = 0,
-        steps: int = 3,
-        hidden: int = 0,
-        output: int = 0,
+        inner: Natural = 0,
+        steps: Natural = 3,
+        hidden: Natural = 0,
+        output: Natural = 0,
         skip: bool = True,
         tied: bool = False,
         graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
-        kappa: float = 10.0,
+        kappa: Weight = 10.0,
     ) -> None:
         super().__init__()
-        if min(inner, steps, hidden, output) < 0:
-            raise LabelwiseError(
-                f"inner {inner}, steps {steps}, hidden {hidden}, output {output}",
-                "numbers >= 0",
-                "correct the relation",
-            )
         self.inner = nn.Sequential(nn.Linear(dim, inner), nn.Tanh()) if inner else nn.Identity()
         dim = inner or dim
         width = hidden or dim

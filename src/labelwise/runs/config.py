@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from labelwise.data.transforms import TransformConfig, TwoSizes
@@ -22,6 +22,7 @@ from labelwise.runs.sections import (
     TaughtSettings,
     TeacherSettings,
     VectorSettings,
+    unknown_setting,
 )
 from labelwise.runs.test_time import larger_of, resolved
 
@@ -29,7 +30,13 @@ LINEAR_METHODS = ("baseline-gap", "baseline-gmp")
 
 
 class Config(Section):
-    """A run. Written to RUN/config.yaml with every value resolved."""
+    """A run. Written to RUN/config.yaml with every value resolved.
+
+    A further section is that of a term of the loss, by the name under which the term is registered.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, Any]]
 
     data: DataSettings
     init_from: str = Field(
@@ -48,25 +55,6 @@ class Config(Section):
     unknown: dict[str, Any] = Field(
         default_factory=lambda: {"name": "auto"},
         description="how the loss treats unknown cells, name and options; see docs/partial-labels.md",
-    )
-    blending: dict[str, Any] = Field(
-        default_factory=dict, description="label features blended between images and with prototypes"
-    )
-    contrast: dict[str, Any] = Field(
-        default_factory=dict,
-        description="supervised contrastive loss on each label's features: images with it against images without it",
-    )
-    discriminative: dict[str, Any] = Field(
-        default_factory=dict, description="features of one label together, of different labels apart"
-    )
-    consistency: dict[str, Any] = Field(
-        default_factory=dict, description="labels of a group attend to the same locations"
-    )
-    pseudo: dict[str, Any] = Field(
-        default_factory=dict, description="unknown labels taken as present if features are similar"
-    )
-    rules: dict[str, Any] = Field(
-        default_factory=dict, description="penalty of scores that break the rules; see docs/rules.md"
     )
     teacher: TeacherSettings = TeacherSettings()
     image_size: int = Field(
@@ -146,6 +134,17 @@ class Config(Section):
     )
     continual: ContinualSettings = ContinualSettings()
     taught: TaughtSettings = TaughtSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_of_terms(cls, settings: Any) -> Any:
+        """Refuse what is neither a setting nor a term; leave empty sections of terms out."""
+        if not isinstance(settings, Mapping):
+            return settings
+        for name in settings.keys() - cls.model_fields.keys():
+            if name not in TERMS:
+                raise unknown_setting(name, [*Config.model_fields, *TERMS])
+        return {k: v for k, v in settings.items() if k in cls.model_fields or v != {}}
 
     @field_validator("frequency_bounds")
     @classmethod
@@ -240,7 +239,8 @@ class Config(Section):
 
     def terms(self) -> dict[str, dict[str, Any]]:
         """Options of the additional terms of the loss, by name, for those that are set."""
-        return {name: getattr(self, name) for name in TERMS if getattr(self, name)}
+        given = self.__pydantic_extra__
+        return {name: given[name] for name in TERMS if name in given} if given else {}
 
     def transform(self) -> TransformConfig:
         """The image transform of evaluation and prediction; with two sizes if `test_time` is multi-scale."""
@@ -287,7 +287,10 @@ def make_config(settings: Mapping[str, Any]) -> Config:
             raise refusal from None
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise LabelwiseError(f"setting {name!r}", "a known setting", "see docs/settings.md") from None
+            model: Any = Config
+            for part in first["loc"][:-1]:
+                model = model.model_fields[part].annotation
+            raise unknown_setting(name, model.model_fields) from None
         if first["type"] == "missing":
             raise LabelwiseError(f"no {name}", "a value for it", "give --data SOURCE") from None
         raise LabelwiseError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, advice
 
 
 class Section(BaseModel):
@@ -172,3 +173,15 @@ class VectorSettings(Section):
     )
     digest: str = Field("", description="of the files of a sentence-transformers model; filled in")
     texts_digest: str = Field("", description="of the file of descriptions; filled in")
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> LabelwiseError:
+    """The error for a setting, by its dotted name, that its section does not have.
+
+    Args:
+        name: of the setting.
+        known: names in its section.
+    """
+    section, _, last = name.rpartition(".")
+    near = advice(last, known, f"{section}." if section else "", "see docs/settings.md")
+    return LabelwiseError(f"setting {name!r}", "a known setting", near)

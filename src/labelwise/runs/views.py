@@ -53,7 +53,9 @@ class Views(LabelModel):
         ]
         first = outputs[0]
         logits = torch.stack([output.logits for output in outputs]).mean(0)
-        return Output(logits, first.features, first.maps, first.decoupled, first.branches, first.mass)
+        return Output(
+            logits, first.features, first.maps, first.decoupled, first.branches, first.mass, first.shared
+        )
 
     def _mirrored(self, images: Tensor, want_maps: bool, states: Targets | None) -> Output:
         if states is not None:
@@ -70,6 +72,7 @@ class Views(LabelModel):
             _halves(both.decoupled)[0],
             {name: _halves(logits)[0] for name, logits in both.branches.items()},
             None if both.mass is None else _halves(both.mass)[0],
+            both.shared,
         )
 
 

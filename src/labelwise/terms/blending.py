@@ -13,11 +13,14 @@ from labelwise.blending import (
     peak_quadrant,
 )
 from labelwise.errors import LabelwiseError
-from labelwise.terms.schedule import TermSchedule, within
+from labelwise.options import Count, Natural, Share, Weight
+from labelwise.registry import TERMS
+from labelwise.terms.schedule import TermSchedule
 from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.types import Targets
 
 
+@TERMS.register("blending")
 class BlendingTerm(nn.Module):
     """Losses of label features that are blended between images and with prototypes.
 
@@ -50,26 +53,19 @@ class BlendingTerm(nn.Module):
     def __init__(
         self,
         sizes: HeadSizes,
-        weight: float = 0.0,
-        instance: float = 1.0,
-        prototype: float = 1.0,
-        alpha: float = 0.5,
-        beta: float = 0.5,
-        start: float = 0.0,
-        refresh: int = 0,
+        weight: Weight = 0.0,
+        instance: Weight = 1.0,
+        prototype: Weight = 1.0,
+        alpha: Share = 0.5,
+        beta: Share = 0.5,
+        start: Share = 0.0,
+        refresh: Natural = 0,
         prototypes: PrototypeKind = "quadrants",
-        centres: int = 10,
-        samples: int = 100,
-        top_k: int = 1,
+        centres: Count = 10,
+        samples: Count = 100,
+        top_k: Count = 1,
     ) -> None:
         super().__init__()
-        for name, value in (("weight", weight), ("instance", instance), ("prototype", prototype)):
-            within(f"blending.{name}", value, 0)
-        for name, value in (("alpha", alpha), ("beta", beta), ("start", start)):
-            within(f"blending.{name}", value, 0, 1)
-        within("blending.refresh", refresh, 0)
-        for name, value in (("centres", centres), ("samples", samples), ("top_k", top_k)):
-            within(f"blending.{name}", value, 1)
         if not instance and not prototype:
             raise LabelwiseError(
                 "blending.instance=0 with blending.prototype=0",

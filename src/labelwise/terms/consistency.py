@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.discriminative import present
-from labelwise.terms.schedule import within
+from labelwise.options import Count, Natural, Share, Weight
+from labelwise.registry import TERMS
 from labelwise.terms.term import Examples, HeadSizes, Step
 
 
+@TERMS.register("consistency")
 class ConsistencyTerm(nn.Module):
     """A running mean of the attention maps of each label group, used as the target of the maps.
 
@@ -51,11 +53,11 @@ class ConsistencyTerm(nn.Module):
     def __init__(
         self,
         sizes: HeadSizes,
-        weight: float = 0.0,
-        momentum: float = 0.9,
-        warmup: int = 1,
-        rows: int = 7,
-        columns: int = 7,
+        weight: Weight = 0.0,
+        momentum: Share = 0.9,
+        warmup: Natural = 1,
+        rows: Count = 7,
+        columns: Count = 7,
     ) -> None:
         super().__init__()
         members = [(label, g) for g, labels in enumerate(sizes.groups) for label in labels]
@@ -65,11 +67,6 @@ class ConsistencyTerm(nn.Module):
                 "labels in groups, LabelSet(names, groups={name: Group(labels)})",
                 "name the groups or set the weight to 0",
             )
-        within("consistency.weight", weight, 0)
-        within("consistency.momentum", momentum, 0, 1)
-        within("consistency.warmup", warmup, 0)
-        within("consistency.rows", rows, 1)
-        within("consistency.columns", columns, 1)
         self.weight, self.momentum, self.warmup, self.grid = weight, momentum, warmup, (rows, columns)
         places = rows * columns
         self.register_buffer("memory", torch.full((len(sizes.groups), places), 1 / places))

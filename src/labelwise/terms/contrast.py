@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.losses.contrast import NegativePairs, pair_contrast
-from labelwise.terms.schedule import within
+from labelwise.options import Natural, Weight
+from labelwise.registry import TERMS
 from labelwise.terms.term import Examples, HeadSizes, Step
 
 
+@TERMS.register("contrast")
 class ContrastTerm(nn.Module):
     """Contrasts a label's features between images with and without it: see `losses.contrast.pair_contrast`.
 
@@ -29,11 +31,9 @@ class ContrastTerm(nn.Module):
     steps: Tensor
 
     def __init__(
-        self, sizes: HeadSizes, weight: float = 0.0, rise: int = 100, negneg: NegativePairs = "repel"
+        self, sizes: HeadSizes, weight: Weight = 0.0, rise: Natural = 100, negneg: NegativePairs = "repel"
     ) -> None:
         super().__init__()
-        within("contrast.weight", weight, 0)
-        within("contrast.rise", rise, 0)
         self.weight, self.rise, self.negneg = weight, rise, negneg
         self.register_buffer("steps", torch.tensor(0))
 

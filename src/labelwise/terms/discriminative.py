@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.losses.centres import CentreLoss, PrototypeConformity
 from labelwise.losses.discriminative import OutputLoss, PairwiseLoss
 from labelwise.losses.supcon import JaccardContrast
-from labelwise.terms.schedule import within
+from labelwise.options import Cosine, Positive, Weight
+from labelwise.registry import TERMS
 from labelwise.terms.term import Examples, HeadSizes, Step
 
 
+@TERMS.register("discriminative")
 class DiscriminativeTerm(nn.Module):
     """`weight * (intra + gamma * inter)` over the label features, or the logits, of known present labels.
 
@@ -46,20 +49,20 @@ class DiscriminativeTerm(nn.Module):
     def __init__(
         self,
         sizes: HeadSizes,
-        weight: float = 0.0,
+        weight: Weight = 0.0,
         variant: Literal["pairwise", "center", "logit", "pcl", "opl", "supcon"] = "center",
-        gamma: float = 0.5,
-        margin: float = 0.0,
-        centre_margin: float = 0.3,
+        gamma: Weight = 0.5,
+        margin: Cosine = 0.0,
+        centre_margin: Cosine = 0.3,
         same_image: bool = True,
         features: Literal["classifier", "decoupled"] = "classifier",
         intra: bool = True,
         inter: bool = True,
         space: Literal["logits", "probabilities"] = "logits",
-        temperature: float = 0.1,
-        jaccard: float = 0.5,
-        repel: float = 1e-4,
-        cells: int = 512,
+        temperature: Positive = 0.1,
+        jaccard: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        repel: Weight = 1e-4,
+        cells: Annotated[int, Field(ge=2)] = 512,
     ) -> None:
         super().__init__()
         if not (intra or inter):
@@ -68,11 +71,6 @@ class DiscriminativeTerm(nn.Module):
                 "at least one of them",
                 "set weight to 0 instead",
             )
-        for name, value in {"weight": weight, "gamma": gamma, "repel": repel}.items():
-            within(f"discriminative.{name}", value, 0)
-        within("discriminative.cells", cells, 2)
-        for name, value in {"margin": margin, "centre_margin": centre_margin}.items():
-            within(f"discriminative.{name}", value, -1, 1)
         dim = sizes.features if features == "classifier" else sizes.decoupled
         self.reads = "logits" if variant == "logit" else features
         self.shares = {

@@ -12,14 +12,17 @@ from torch.nn import functional as F
 from labelwise.blending import FeatureQueue, PrototypeBank
 from labelwise.errors import LabelwiseError
 from labelwise.losses.contrast import bounded_unit
+from labelwise.options import Count, Natural, Share, Weight
+from labelwise.registry import TERMS
 from labelwise.terms.pairs import PairHead
-from labelwise.terms.schedule import TermSchedule, within
+from labelwise.terms.schedule import TermSchedule
 from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.types import Targets
 
 Score = tuple[Float[Tensor, "B L"], Bool[Tensor, "B L"]]
 
 
+@TERMS.register("pseudo")
 class PseudoTerm(nn.Module):
     """Losses of the batch with pseudo-positives, and of the parts that select them.
 
@@ -62,31 +65,26 @@ class PseudoTerm(nn.Module):
     def __init__(
         self,
         sizes: HeadSizes,
-        weight: float = 0.0,
-        intra: float = 1.0,
-        inter: float = 1.0,
-        cooccurrence: float = 10.0,
+        weight: Weight = 0.0,
+        intra: Weight = 1.0,
+        inter: Weight = 1.0,
+        cooccurrence: Weight = 10.0,
         memory: Literal["queue", "prototypes"] = "queue",
-        memory_contrast: float = 0.0,
+        memory_contrast: Weight = 0.0,
         thresholds: Literal["schedule", "learned"] = "schedule",
-        threshold_weight: float = 0.1,
+        threshold_weight: Weight = 0.1,
         margin: float = 0.95,
-        fall: float = 0.025,
+        fall: Weight = 0.025,
         floor: float = 0.75,
-        start: float = 0.25,
-        refresh: int = 0,
-        size: int = 100,
-        centres: int = 10,
-        width: int = 64,
+        start: Share = 0.25,
+        refresh: Natural = 0,
+        size: Count = 100,
+        centres: Count = 10,
+        width: Count = 64,
     ) -> None:
         super().__init__()
         weights = {"intra": intra, "inter": inter, "cooccurrence": cooccurrence}
         weights |= {"memory_contrast": memory_contrast, "threshold_weight": threshold_weight}
-        for name, value in {"weight": weight, **weights, "fall": fall, "refresh": refresh}.items():
-            within(f"pseudo.{name}", value, 0)
-        for name, value in {"size": size, "centres": centres, "width": width}.items():
-            within(f"pseudo.{name}", value, 1)
-        within("pseudo.start", start, 0, 1)
         if intra and not cooccurrence:
             raise LabelwiseError(
                 f"pseudo.intra={intra:g} with pseudo.cooccurrence=0", "both above 0, or both 0", "correct one"

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.rule_loss import rule_loss
-from labelwise.terms.schedule import within
+from labelwise.options import Weight
+from labelwise.registry import TERMS
 from labelwise.terms.term import Examples, HeadSizes, Step
 
 
+@TERMS.register("rules")
 class RulesTerm(nn.Module):
     """Negative log probability, under the model, that the rules are satisfied.
 
@@ -34,7 +36,7 @@ class RulesTerm(nn.Module):
 
     needs_maps: ClassVar[bool] = False
 
-    def __init__(self, sizes: HeadSizes, weight: float = 0.0) -> None:
+    def __init__(self, sizes: HeadSizes, weight: Weight = 0.0) -> None:
         super().__init__()
         if not sizes.rules:
             raise LabelwiseError(
@@ -42,7 +44,6 @@ class RulesTerm(nn.Module):
                 "a SOURCE with rules=FILE, or LabelSet(names, rules=Rules(...))",
                 "name the rules or set the weight to 0",
             )
-        within("rules.weight", weight, 0)
         self.weight, self.rules = weight, sizes.rules
 
     def forward(self, step: Step) -> dict[str, Tensor]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from labelwise.errors import LabelwiseError
-
 
 @dataclass(frozen=True)
 class TermSchedule:
@@ -36,14 +34,3 @@ class TermSchedule:
         """Whether this epoch starts with a refresh; `last` is the epoch of the latest one, -1 for none yet."""
         every = self.refresh or max(1, epochs // 4)
         return self.begun(epoch, epochs) and (last < 0 or epoch - last >= every)
-
-
-def within(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Refuse an option outside of [low, high].
-
-    Raises:
-        LabelwiseError: it is outside, or NaN.
-    """
-    if not low <= value <= high:
-        expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
-        raise LabelwiseError(f"{name}={value:g}", expected, "correct the option")

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from labelwise.distributed import joined_sum
 from labelwise.losses.distillation import feature_distance, score_divergence
-from labelwise.terms.schedule import within
+from labelwise.options import Positive, Weight, checking
 from labelwise.terms.term import Examples, Step
 
 
+@checking("teacher")
 class TeacherTerm(nn.Module):
     """Pulls a student's scores and label features towards those of its teacher.
 
@@ -37,12 +38,9 @@ class TeacherTerm(nn.Module):
     needs_maps: ClassVar[bool] = False
 
     def __init__(
-        self, own: int, width: int, logits: float = 1.0, features: float = 1.0, temperature: float = 1.0
+        self, own: int, width: int, logits: Weight = 1.0, features: Weight = 1.0, temperature: Positive = 1.0
     ) -> None:
         super().__init__()
-        within("teacher.logits", logits, 0)
-        within("teacher.features", features, 0)
-        within("teacher.temperature", temperature, 1e-3)
         self.logits, self.features, self.temperature = logits, features, temperature
         self.map = nn.Linear(own, width) if features and own != width else nn.Identity()
 

@@ -74,8 +74,8 @@ def _train(
     dataset = as_begun(dataset, out) if resume else dataset
     validation = rows_to_choose_by(dataset, config)
     rows = shown_rows(dataset.split("train"), config.data)
-    requested, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
-    config, vectors = word_vectors(config, dataset.labels)
+    requested = config.method
+    config, vectors = _with_method(config, rows)
     teacher = Teacher.of(config.teacher, dataset.labels)
     if teacher is not None:
         config = config.model_copy(update={"teacher": teacher.settings})
@@ -123,6 +123,17 @@ def _train(
         _finish(dataset, loaders, trainer, watch, opened.overlaps)
     trainer.journal.close()
     return run
+
+
+def settings_to_train(opened: TrainingData, config: Config) -> Config:
+    """The settings with which a training on these data would begin: sizes, method and word vectors are decided."""
+    config = fitted(config, lambda line: None)
+    return _with_method(config, shown_rows(opened.dataset.split("train"), config.data))[0]
+
+
+def _with_method(config: Config, rows: Dataset) -> tuple[Config, torch.Tensor | None]:
+    """Settings with the method and the word vectors of the training rows, and those vectors if there are any."""
+    return word_vectors(config.model_copy(update={"method": method_of(config, rows)}), rows.labels)
 
 
 def _learned(dataset: Dataset) -> list[Dataset]:

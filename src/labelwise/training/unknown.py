@@ -12,17 +12,18 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from labelwise.composition.compose import Part
 from labelwise.data import known_mask, positives_mask, read_cells, save_cells, single_positive_mask
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, advice
 from labelwise.losses import Facts, UnknownLoss
-from labelwise.losses.strategies import IGNORE, STRATEGIES
-from labelwise.registry import TERMS
+from labelwise.options import build_part
+from labelwise.registry import STRATEGIES
 from labelwise.runs.config import Config, DataSettings
 from labelwise.runs.files import write_atomic
 
 KNOWN = "known.npz"
+IGNORE = "ignore"
+"""Leaves unknown cells out; every loss does this by default, so there is no strategy of this name."""
 FEW_KNOWN, FEW_IMAGES = 0.3, 600
 
 
@@ -93,8 +94,7 @@ def method_of(config: Config, rows: Dataset) -> str:
         return "dlfl"
     if rows.known.mean() < FEW_KNOWN:
         return "baseline-mlp"
-    terms = any(getattr(config, term) for term in TERMS)
-    return "csra" if len(rows) <= FEW_IMAGES and not terms else "dlfl"
+    return "csra" if len(rows) <= FEW_IMAGES and not config.terms() else "dlfl"
 
 
 def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss | None:
@@ -110,12 +110,9 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
     """
     options = {k: v for k, v in config.unknown.items() if k != "name"}
     name = strategy(config, rows)
-    file = options.pop("file", None)
     if name != IGNORE and name not in STRATEGIES:
-        known = ", ".join(["auto", IGNORE, *STRATEGIES])
-        raise LabelwiseError(f"--unknown {name}", f"one of {known}", "see docs/partial-labels.md")
-    if file is not None and name != "external":
-        raise LabelwiseError(f"unknown.file with --unknown {name}", "--unknown external", "leave one out")
+        known = ["auto", IGNORE, *STRATEGIES]
+        raise LabelwiseError(f"--unknown {name}", f"one of {', '.join(known)}", advice(name, known))
     if name == IGNORE:
         if options:
             raise LabelwiseError(
@@ -129,9 +126,10 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
                 "images that are not blended: a blended cell is unknown if either image's cell is",
                 f"set {joined} to 0, or use --unknown ignore",
             )
-    scores = None if file is None else _scores(Path(str(file)), rows)
+    file = options.get("file") if name == "external" else None
+    scores = _scores(Path(str(file)), rows) if file else None
     facts = Facts(len(rows), len(rows.labels), _prior(rows), scores)
-    return UnknownLoss(loss, Part(STRATEGIES[name], {"facts": facts}).build("unknown", options))
+    return UnknownLoss(loss, build_part(STRATEGIES[name], "unknown", options, {"facts": facts}))
 
 
 def _scores(file: Path, rows: Dataset) -> Tensor:

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.implied import with_rules
-from labelwise.data.readers import (
-    celeba,
-    coco,
-    csv,
-    cvat,
-    datumaro,
-    digits,
-    fiftyone,
-    folder,
-    hf,
-    jsonl,
-    labelstudio,
-    nuswide,
-    openimages,
-    pa100k,
-    packed,
-    paddlex,
-    parquet,
-    peta,
-    rapv1,
-    rapv2,
-    roboflow,
-    sagemaker,
-    tags,
-    vertex,
-    vg,
-    voc,
-    webdataset,
-)
 from labelwise.data.readers.class_names import with_class_names
 from labelwise.data.readers.label_counts import unshared_names
 from labelwise.data.readers.name_doubts import doubtful_names, few
-from labelwise.data.readers.recognise import Rule, recognise
+from labelwise.data.readers.recognise import RULES, Rule, recognise
 from labelwise.data.source import Source, parse
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.errors import LabelwiseError, advice
+from labelwise.registry import Registry
 from labelwise.rules import read_rules
 
 
@@ -59,92 +32,41 @@ class Reader:
         meaning: description in one line.
         options: names of its options.
         read: function that reads it.
+        recognises: whether a file or folder is of this format; `None` if its content does not tell.
     """
 
     form: str
     meaning: str
     options: frozenset[str]
     read: Callable[[Source], Dataset]
+    recognises: Callable[[Path], bool] | None = None
 
 
-_MODULES = (
-    voc,
-    coco,
-    csv,
-    parquet,
-    packed,
-    folder,
-    jsonl,
-    labelstudio,
-    cvat,
-    datumaro,
-    fiftyone,
-    paddlex,
-    tags,
-    roboflow,
-    hf,
-    webdataset,
-    sagemaker,
-    vertex,
-    openimages,
-    celeba,
-    nuswide,
-    vg,
-    peta,
-    pa100k,
-    rapv1,
-    rapv2,
-    digits,
+class ReaderRegistry(Registry[Reader]):
+    """The readers by kind; each is a module, or another object, with FORM, MEANING, OPTIONS and read."""
+
+    content = "an object with FORM, MEANING, OPTIONS and read"
+
+    def _add(self, name: str, loaded: Any) -> None:
+        recognises = getattr(loaded, "recognises", None)
+        options = frozenset(loaded.OPTIONS)
+        self._entries[name] = Reader(loaded.FORM, loaded.MEANING, options, loaded.read, recognises)
+
+
+READERS = ReaderRegistry(
+    "reader", "labelwise.data.readers", "", "labelwise.readers", "^FORM = ", ("voc", "coco", "csv", "parquet")
 )
-READERS: Mapping[str, Reader] = {
-    module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in _MODULES
-}
 _COMMON = frozenset({"val_as", "names", "rules"})
 _BLOCK = 65536  # rows
 
 
-ENTRY_POINTS = "labelwise.readers"
-"""Group under which another package registers a reader: an object with FORM, MEANING, OPTIONS and read."""
-
-
-def reader_named(kind: str) -> Reader | None:
-    """The reader of a kind, built in or registered by an installed package; `None` for an unknown kind.
-
-    Raises:
-        LabelwiseError: a registered reader that cannot be loaded.
-    """
-    if kind in READERS:
-        return READERS[kind]
-    entry = next((entry for entry in entry_points(group=ENTRY_POINTS) if entry.name == kind), None)
-    if entry is None:
-        return None
-    try:
-        loaded = entry.load()
-        return Reader(loaded.FORM, loaded.MEANING, frozenset(loaded.OPTIONS), loaded.read)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise LabelwiseError(
-            f"reader {kind!r} of {entry.value} ({first_line(error)})",
-            "an object with FORM, MEANING, OPTIONS and read",
-            "correct or remove the package that registers it",
-        ) from None
-
-
-def kinds() -> list[str]:
-    """Names of all kinds, the built-in ones first."""
-    return [*READERS, *sorted({e.name for e in entry_points(group=ENTRY_POINTS)} - set(READERS))]
-
-
-def _registered_rules() -> list[Rule]:
-    """Rules of registered readers that recognise their files by `recognises(path) -> bool`."""
+def _further_rules() -> list[Rule]:
+    """Rules of the readers that the table of recognise.py does not list and that recognise their files."""
     rules = []
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            recognises = getattr(entry.load(), "recognises", None)
-        except (ImportError, AttributeError):
-            continue  # `reader_named` reports the fault if the kind is used
-        if recognises is not None and entry.name not in READERS:
-            rules.append(Rule(entry.name, recognises))
+    for kind in sorted(set(READERS) - {rule.kind for rule in RULES}):
+        with suppress(LabelwiseError):  # reported if the kind is used
+            if (recognises := READERS[kind].recognises) is not None:
+                rules.append(Rule(kind, recognises))
     return rules
 
 
@@ -156,15 +78,15 @@ def resolve(source: str | Source) -> Source:
     """
     parsed = parse(source) if isinstance(source, str) else source
     if not parsed.kind:
-        kind, path = recognise(parsed.path, kinds(), _registered_rules())
+        kind, path = recognise(parsed.path, READERS, _further_rules())
         parsed = Source(kind, path, parsed.options)
-    reader = reader_named(parsed.kind)
-    if reader is None:
+    if parsed.kind not in READERS:
         raise LabelwiseError(
             f"{str(parsed)!r} of kind {parsed.kind!r}",
-            f"one of {', '.join(f'{kind}:' for kind in kinds())}",
-            "correct the SOURCE",
+            f"one of {', '.join(f'{kind}:' for kind in READERS)}",
+            advice(parsed.kind, READERS, otherwise="correct the SOURCE"),
         )
+    reader = READERS[parsed.kind]
     for option in parsed.options:
         if option not in reader.options | _COMMON:
             known = ", ".join(sorted(reader.options | _COMMON))
@@ -187,8 +109,7 @@ def read(source: str | Source) -> Dataset:
         LabelwiseError: if the source is not understood, or could only be read with a loss.
     """
     resolved = resolve(source)
-    reader = reader_named(resolved.kind)
-    assert reader is not None  # resolve refuses an unknown kind
+    reader = READERS[resolved.kind]
     data = reader.read(resolved)
     if "names" not in reader.options:  # otherwise the reader has used it
         data = with_class_names(data, resolved)
