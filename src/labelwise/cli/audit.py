@@ -1,4 +1,4 @@
-"""labelwise audit"""
+"""The command `audit`: likely mistakes in the labels of a data set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def audit(
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
     from labelwise.inference import load
-    from labelwise.reports.audit import estimate, pictures, write_evidence, write_page
+    from labelwise.reports.audit import estimate, pictures, write_audit_page, write_evidence
     from labelwise.runs.run import Run
     from labelwise.training.progress import ProgressBar
 
@@ -49,7 +49,7 @@ def audit(
     evidence = write_evidence(shown, out.with_suffix(".evidence"))
     result.save(out, evidence)
     page = out.with_suffix(".html")
-    write_page(result, shown, page, str(run))
+    write_audit_page(result, shown, page, str(run))
     counts = Counter(f.kind for f in findings)
     if json:
         record = {"table": str(out), "page": str(page), "images": len(rows), "cells": len(findings)}

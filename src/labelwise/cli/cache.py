@@ -1,4 +1,4 @@
-"""`labelwise cache list | clear`"""
+"""The commands `cache list` and `cache clear`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise compare"""
+"""The command `compare`: images on which two runs select different labels."""
 
 from __future__ import annotations
 

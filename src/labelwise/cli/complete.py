@@ -1,4 +1,4 @@
-"""labelwise data complete"""
+"""The command `data complete`: a table with corrected and implied labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise continual"""
+"""The command `continual`: training on a sequence of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise data convert"""
+"""The command `data convert`: a data set in another format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise evaluate"""
+"""The command `evaluate`: metrics of a trained run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise export"""
+"""The command `export`: a trained run in a format of another runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise groups"""
+"""The command `groups`: clusters of the images with a label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise methods"""
+"""The command `methods`: the list of methods and their options."""
 
 from __future__ import annotations
 

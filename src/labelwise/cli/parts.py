@@ -1,4 +1,4 @@
-"""`labelwise evaluate --by`."""
+"""The option `evaluate --by`: metrics of parts of a split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise predict"""
+"""The command `predict`: labels of images."""
 
 from __future__ import annotations
 

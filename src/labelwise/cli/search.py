@@ -1,4 +1,4 @@
-"""labelwise search"""
+"""The command `search`: similar images of a collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise teach"""
+"""The command `teach`: a new label from a few examples."""
 
 from __future__ import annotations
 

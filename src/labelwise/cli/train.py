@@ -1,4 +1,4 @@
-"""labelwise train"""
+"""The command `train`: training, selection and evaluation of a method."""
 
 from __future__ import annotations
 

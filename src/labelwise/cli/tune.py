@@ -1,4 +1,4 @@
-"""labelwise tune"""
+"""The command `tune`: thresholds and calibration of a run."""
 
 from __future__ import annotations
 

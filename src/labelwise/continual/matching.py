@@ -72,7 +72,7 @@ class DistributionMatching(Memory):
         surplus = len(rows) - (len(free) - self.spare)
         free = free[: len(rows)]
         self.rows[free], self.tasks[free] = rows, task
-        self.keys[free] = self.rng.random(len(rows)) * 1e-9
+        self.keys[free] = self.rng.random(len(rows)) * 1e-9  # small, so that it only decides ties
         for place, mark in zip(free.tolist(), marks, strict=True):
             self._join(place, mark)
         here = marks.sum(0)

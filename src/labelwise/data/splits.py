@@ -77,7 +77,9 @@ def whole_shares(total: int, share: Shaped[np.ndarray, " S"]) -> Int64[np.ndarra
     [7, 2, 1]
     """
     exact = share * total
-    sizes = np.floor(exact + 1e-9).astype(np.int64)
+    sizes = np.floor(exact + 1e-9).astype(
+        np.int64
+    )  # 1e-9: rounding may leave a whole number a little smaller
     rest = np.argsort(-(exact - sizes), kind="stable")[: total - int(sizes.sum())]
     sizes[rest] += 1
     return sizes

@@ -9,9 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelwise.collection.queries import Query
-from labelwise.reports.report import page
+from labelwise.reports.report import page, write_page
 from labelwise.reports.tiles import photo_tile, result_tile
-from labelwise.runs.files import write_text
 
 
 def write_search(
@@ -63,7 +62,7 @@ def write_search(
         lead=lead,
         tiles=[result_tile(row, label) for row in rows],
     )
-    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
+    write_page(out, text)
 
 
 def _query_tile(query: Query) -> dict[str, object]:

@@ -105,8 +105,8 @@ def _train(
             run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
     use_engine(built.model.backbone, config, len(dataset), accelerator.device, watch.say)
     with watched_peers(), closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
-        judge_by = (loaders.rows(validation), validation) if validation is not None else None
-        examples = cache(lambda: loaders.rows(rows))
+        judge_by = (loaders.evaluation(validation), validation) if validation is not None else None
+        examples = cache(lambda: loaders.evaluation(rows))
         train_on = loaders.train(rows)
         if teacher is not None:
             processes = accelerator.num_processes
@@ -182,7 +182,7 @@ def _finish(
         if not dataset.splits().get(split):
             continue
         rows = dataset.split(split)
-        loader = loaders.rows(rows, answering=True)
+        loader = loaders.evaluation(rows, test_time=True)
         result = evaluate_model(
             run,
             rows,

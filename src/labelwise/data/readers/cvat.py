@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.exports import opening, refuse_archive, without_export
+from labelwise.data.readers.exports import beginning, missing_export, refuse_archive
 from labelwise.data.readers.files import image_folder, source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.split_names import canonical
@@ -46,7 +46,7 @@ def recognises(path: Path) -> bool:
     """Whether a path is an XML file of CVAT, or a folder that holds one."""
     if path.is_dir():
         return bool(_xml_files(path))
-    text = opening(path)
+    text = beginning(path)
     return bool(_BEGINNING.match(text) and _SIGNS.search(text))
 
 
@@ -102,7 +102,7 @@ def _files(source: Source) -> tuple[list[Path], Path]:
         return [file], file.parent
     files = _xml_files(path)
     if not files:
-        raise without_export(path, "annotations.xml", _EXPECTED)
+        raise missing_export(path, "annotations.xml", _EXPECTED)
     return files, path
 
 

@@ -12,7 +12,7 @@ from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.readers import datumaro_lists
 from labelwise.data.readers.boxes import BoxList, with_boxes
 from labelwise.data.readers.datumaro_json import EXPECTED, Collected, collect_items
-from labelwise.data.readers.exports import opening, refuse_archive, without_export
+from labelwise.data.readers.exports import beginning, missing_export, refuse_archive
 from labelwise.data.readers.files import image_folder, source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.source import Source
@@ -30,7 +30,7 @@ def recognises(path: Path) -> bool:
     """Whether a path is a JSON file of Datumaro, or a folder of them or of its lists."""
     if path.is_dir():
         return bool(_json_files(path)) or datumaro_lists.recognises_lists(path)
-    text = opening(path)
+    text = beginning(path)
     return text.lstrip().startswith("{") and bool(_SIGNS.search(text))
 
 
@@ -97,7 +97,7 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     if path.is_dir():
         files = _json_files(path)
         if not files:
-            raise without_export(path, "annotations/SUBSET.json or synsets.txt", EXPECTED)
+            raise missing_export(path, "annotations/SUBSET.json or synsets.txt", EXPECTED)
         return files, path
     file = source_file(source, f"{EXPECTED}, or its folder")
     refuse_archive(file, EXPECTED)

@@ -12,7 +12,7 @@ from typing import Any
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.exports import json_content, opening, without_export
+from labelwise.data.readers.exports import beginning, json_content, missing_export
 from labelwise.data.readers.files import image_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.locate import image_files
@@ -56,7 +56,7 @@ def recognises(path: Path) -> bool:
 
 def _is_part(folder: Path) -> bool:
     images = (folder / "data").is_dir() or (folder / "data.json").is_file()
-    return images and bool(_SIGN.match(opening(folder / "labels.json").lstrip()))
+    return images and bool(_SIGN.match(beginning(folder / "labels.json").lstrip()))
 
 
 def _parts(folder: Path) -> list[tuple[Path, str]]:
@@ -81,7 +81,7 @@ def read(source: Source) -> Dataset:
     parts = [(root, "")] if whole else _parts(root) if root.is_dir() else []
     if not parts:
         if root.is_dir():
-            raise without_export(root, "labels.json", _EXPECTED)
+            raise missing_export(root, "labels.json", _EXPECTED)
         raise LabelwiseError(f"{source.path!r}, which is no folder", _EXPECTED, "check the path")
     content = LabelledImages()
     if len({split for _, split in parts}) < len(parts):

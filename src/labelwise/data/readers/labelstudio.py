@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.exports import export_file, json_content, opening
+from labelwise.data.readers.exports import beginning, export_file, json_content
 from labelwise.data.readers.files import files_there
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.labelstudio_answers import ProjectAnnotations, TaskAnnotation, tasks
@@ -38,7 +38,7 @@ _TASK_KEYS = re.compile(r'"data"\s*:\s*\{|"(from_name|completed_by|was_cancelled
 
 def recognises(path: Path) -> bool:
     """Whether a file is an export of Label Studio."""
-    text = opening(path).lstrip() if path.is_file() else ""
+    text = beginning(path).lstrip() if path.is_file() else ""
     if text.startswith("["):
         if _TASKS.match(text) and _TASK_KEYS.search(text):
             return True
@@ -87,7 +87,7 @@ def read(source: Source) -> Dataset:
 def _export(source: Source) -> ProjectAnnotations:
     file = export_file(source, _WHAT)
     image, control = source.options.get("image"), source.names("control")
-    start = opening(file).lstrip()[:1]
+    start = beginning(file).lstrip()[:1]
     if start not in ("[", "{"):
         content, note = table_rows(file)
         _refuse_other(file, list(content[0]))

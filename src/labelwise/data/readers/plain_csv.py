@@ -11,11 +11,11 @@ import pyarrow as pa
 from jaxtyping import Bool, Int, UInt8
 
 BLOCK = 1 << 21  # bytes at once: thousands of rows that still fit the processor's cache
-_NEWLINE, _QUOTE, _ZERO = b"\n"[0], b'"'[0], b"0"[0]
+_NEWLINE, _QUOTE, _ONE = ord("\n"), ord('"'), ord("1")
 
 
-class _NotPlain(Exception):  # noqa: N818 - not an error: another reader takes over
-    """The file has a format that this reader does not support."""
+class _NotPlain(Exception):  # noqa: N818 - not an error: the general reader takes over
+    """The file is not of the kind that `read_plain` reads."""
 
 
 def read_plain(file: Path, names: Sequence[str], delimiter: str, text: frozenset[str]) -> pa.Table | None:
@@ -49,34 +49,34 @@ def read_plain(file: Path, names: Sequence[str], delimiter: str, text: frozenset
 def _table(
     content: mmap.mmap, start: int, names: Sequence[str], delimiter: int, text: frozenset[str]
 ) -> pa.Table:
-    columns: list[list[pa.Array]] = [[] for _ in names]
-    kinds: list[bool] | None = None
+    """The rows from byte `start` on, in blocks of whole lines. The first block decides which columns are binary."""
+    chunks: list[list[pa.Array]] = [[] for _ in names]
+    is_binary: np.ndarray | None = None
     while start < len(content):
         stop = _end_of_line(content, start)
         block = np.frombuffer(content[start:stop], np.uint8)
         if block[-1] != _NEWLINE:
             block = np.append(block, np.uint8(_NEWLINE))
         starts, ends = _bounds(block, len(names), delimiter)
-        cells = block[ends - 1]
-        state = (ends - starts <= 1) & ((ends == starts) | ((cells | 1) == _ZERO + 1))
-        if kinds is None:
-            kinds = [
-                bool(whole) and name not in text for whole, name in zip(state.all(0), names, strict=True)
-            ]
-        chosen = np.flatnonzero(kinds)
-        if not state[:, chosen].all():
+        blank = ends == starts
+        last = block[ends - 1]
+        # The codes of "0" and "1" differ in their lowest bit alone, which is also their value.
+        binary = blank | ((ends - starts == 1) & ((last | 1) == _ONE))
+        if is_binary is None:
+            is_binary = binary.all(0) & [name not in text for name in names]
+        if not binary[:, is_binary].all():
             raise _NotPlain
-        blank = (ends == starts)[:, chosen].T
-        for j, values, null in zip(chosen.tolist(), (cells[:, chosen] & 1).T, blank, strict=True):
-            columns[j].append(_states(values, null))
-        for j in np.flatnonzero(~np.array(kinds)).tolist():
-            columns[j].append(_texts(block, starts[:, j], ends[:, j]))
+        for j, column in enumerate(chunks):
+            if is_binary[j]:
+                column.append(_uint8_array(last[:, j] & 1, blank[:, j]))
+            else:
+                column.append(_text_array(block, starts[:, j], ends[:, j]))
         start = stop
-    return pa.table({name: pa.chunked_array(part) for name, part in zip(names, columns, strict=True)})
+    return pa.table({name: pa.chunked_array(column) for name, column in zip(names, chunks, strict=True)})
 
 
 def _end_of_line(content: mmap.mmap, start: int) -> int:
-    """The end of the last complete line of a block; the end of the file for its last line."""
+    """The end of the last complete line within `BLOCK` bytes, of the first line if none is, or of the file."""
     if start + BLOCK >= len(content):
         return len(content)
     stop = content.rfind(b"\n", start, start + BLOCK) + 1
@@ -98,27 +98,28 @@ def _bounds(
     return starts, ends
 
 
-def _states(values: UInt8[np.ndarray, " N"], null: Bool[np.ndarray, " N"]) -> pa.Array:
-    cells = pa.py_buffer(np.ascontiguousarray(values))
+def _uint8_array(values: UInt8[np.ndarray, " N"], null: Bool[np.ndarray, " N"]) -> pa.Array:
+    """The values without a copy; Arrow marks nulls by bits."""
+    data = pa.py_buffer(np.ascontiguousarray(values))
     valid = pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
-    return pa.Array.from_buffers(pa.uint8(), len(values), [valid, cells])
+    return pa.Array.from_buffers(pa.uint8(), len(values), [valid, data])
 
 
-def _texts(
+def _text_array(
     block: UInt8[np.ndarray, " bytes"], starts: Int[np.ndarray, " N"], ends: Int[np.ndarray, " N"]
 ) -> pa.Array:
     """The cells of one column as text, without enclosing quotes."""
     quoted = (ends - starts >= 2) & (block[starts] == _QUOTE) & (block[ends - 1] == _QUOTE)
     starts, ends = starts + quoted, ends - quoted
     offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int32)
-    letters = block[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)]
+    content = block[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)]
     array = pa.Array.from_buffers(
-        pa.string(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(letters)]
+        pa.string(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(content)]
     )
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
         raise _NotPlain from None
-    if (letters == _QUOTE).any():
+    if (content == _QUOTE).any():
         raise _NotPlain
     return array

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name, walk
-from labelwise.data.readers.exports import opening
+from labelwise.data.readers.exports import beginning
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.name_doubts import few, refuse_bits, refuse_joined, refuse_marked
@@ -50,7 +50,7 @@ def recognises(path: Path) -> bool:
     step = max(1, len(texts) // _LOOKED_AT)
     tags = []
     for name in texts[::step]:
-        text = opening(path / name, 4096)
+        text = beginning(path / name, 4096)
         if _is_numbers(text):
             return False
         tags.append(split_tags(text, ","))
