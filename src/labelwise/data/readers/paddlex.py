@@ -43,7 +43,7 @@ def read(source: Source) -> Dataset:
             folder, "label.txt, or any of train.txt, val.txt and test.txt", "a PaddleX data set"
         )
     labels = _labels(folder / "label.txt")
-    items, places = [], []
+    items = []
     for file in files:
         for number, line in text_lines(file):
             place = f"{file.name}, line {number}"
@@ -60,10 +60,8 @@ def read(source: Source) -> Dataset:
                     "correct the line",
                 )
             present = tuple(name for name, mark in zip(labels, marks, strict=True) if mark == "1")
-            items.append(ImageLabels(match["image"].strip(), present, split=file.stem))
-            places.append(place)
-    folders = [folder, folder / "images"]
-    return dataset_of_images(items, source, folders, row_name=lambda row: places[row], labels=labels)
+            items.append(ImageLabels(match["image"].strip(), present, split=file.stem, place=place))
+    return dataset_of_images(items, source, [folder, folder / "images"], labels=labels)
 
 
 def _labels(file: Path) -> tuple[str, ...]:

@@ -119,10 +119,11 @@ def read(source: Source) -> Dataset:
             row or (),
             known=bool(row) or (row is not None and blank == "negative"),
             split=_split(image),
+            place=image,
         )
         for (image, _), row in zip(pairs, tags, strict=True)
     ]
-    return dataset_of_images(items, source, [root], row_name=lambda row: pairs[row][0], notes=notes)
+    return dataset_of_images(items, source, [root], notes=notes)
 
 
 def _folders(root: Path, suffix: str, *, glance: bool = False) -> Iterator[tuple[list[Pair], list[str]]]:
