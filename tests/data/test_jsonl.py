@@ -123,7 +123,7 @@ def test_objects_of_states(write: Callable[..., Path]) -> None:
     assert states(file, "?unknown=-1") == [[1, 0, None], [0, 1, None], [None] * 3, [None, None, 0.25]]
     with pytest.raises(LabelwiseError, match="line 4, label 'dog': -1; expected 1, 0, true, false"):
         read(f"jsonl:{file}")
-    with pytest.raises(LabelwiseError, match=r"blank= for .* whose labels are not names"):
+    with pytest.raises(LabelwiseError, match=r"blank=.*changes nothing here; expected label names"):
         read(f"jsonl:{file}?blank=unknown&unknown=-1")
     file = write(image(0, labels={"dog": 1.0, "cat": "Todo", "car": 1}))
     assert states(file, "?unknown=1,todo") == [[None, None, None]]

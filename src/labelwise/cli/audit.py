@@ -27,7 +27,6 @@ def audit(
 
     Example: labelwise audit runs/mine --data csv:labels.csv --out audit.csv
     """
-    import json as js
     from collections import Counter
 
     from labelwise.audit.audit import audit as run_audit
@@ -57,7 +56,7 @@ def audit(
         record |= {"expected_wrong": round(float(result.expected.sum()), 1)}
         if result.check:
             record |= {"planted": result.check.planted, "planted_rise": round(result.check.rise, 1)}
-        typer.echo(js.dumps(record, ensure_ascii=False))
+        options.print_json(record)
         return
     for rank, f in enumerate(findings[:20], start=1):
         name, image = rows.labels.names[f.label], rows.image_id(f.row)

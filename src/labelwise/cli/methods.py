@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from labelwise.cli import options
+
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="method whose card is shown", metavar="NAME")] = None,
@@ -15,7 +17,6 @@ def methods(
 
     Example: labelwise methods dlfl
     """
-    import json as js
 
     from labelwise import registry
 
@@ -24,7 +25,7 @@ def methods(
         registry.check_name(name, every)
     cards = [every[name]] if name else list(every.values())
     if json:
-        typer.echo(js.dumps([card.to_json() for card in cards], ensure_ascii=False, indent=2))
+        options.print_json([card.to_json() for card in cards], indent=2)
     elif name:
         for key, value in cards[0].to_json().items():
             if value:

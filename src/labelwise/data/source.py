@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -66,6 +66,26 @@ class Source:
         """Values of an option with a comma-separated list; a value with a comma is in double quotes."""
         parts = next(csv.reader([self.options.get(option, "")], skipinitialspace=True), [])
         return [part.strip() for part in parts if part.strip()]
+
+    def names_among(self, option: str, known: Collection[str], what: str) -> list[str]:
+        """`names` of which each must be known; otherwise `LabelwiseError` lists `what` is known."""
+        names = self.names(option)
+        unknown = next((name for name in names if name not in known), None)
+        if unknown is not None:
+            raise LabelwiseError(
+                f"{option}={unknown}", f"{what} {', '.join(list(known)[:12])}", "correct the option"
+            )
+        return names
+
+    def refuse_unused(self, options: Iterable[str], applies_to: str) -> None:
+        """Raises `LabelwiseError` if one of these options is given, which apply to something else."""
+        for option in options:
+            if option in self.options:
+                raise LabelwiseError(
+                    f"{option}={self.options[option]} in {str(self)!r}, which changes nothing here",
+                    f"{applies_to}, which this option is for",
+                    "leave the option out",
+                )
 
 
 def escaped(value: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -86,7 +86,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
         LabelwiseError: an option that names no column, a table without image column, or label names beside states.
     """
     for option in ("image", "labels", "classes", "split", "group"):
-        _known_columns(source.names(option), option, table, source)
+        source.names_among(option, table.column_names, f"columns of {source.path}:")
     image = _image_column(table, source)
     classes = tuple(source.names("classes"))
     taken: set[str | None] = {image, *classes}
@@ -170,16 +170,6 @@ def _whole_numbers(column: pa.ChunkedArray) -> bool:
 
 def _holds_zero(column: pa.ChunkedArray) -> bool:
     return any(number(cell) == 0 for cell in Column.of("", column).present())
-
-
-def _known_columns(names: Iterable[str], option: str, table: pa.Table, source: Source) -> None:
-    for name in names:
-        if name not in table.column_names:
-            raise LabelwiseError(
-                f"{option}={name}",
-                f"columns of {source.path}: {', '.join(table.column_names[:12])}",
-                "correct the option",
-            )
 
 
 def _named(

@@ -155,10 +155,7 @@ def _refuse_other(key: str, first: str, kind: str, place: str) -> None:
 
 
 def _chosen(jobs: Mapping[str, LabelJob], source: Source, notes: list[str]) -> list[str]:
-    names = list(dict.fromkeys(source.names("job")))
-    for name in names:
-        if name not in jobs:
-            raise LabelwiseError(f"job={name}", f"one of {', '.join(jobs)}", "correct the option")
+    names = list(dict.fromkeys(source.names_among("job", jobs, "one of")))
     if names:
         left_out = [name for name in jobs if name not in names]
         if left_out:
