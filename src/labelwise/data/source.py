@@ -121,10 +121,6 @@ def _divided(rest: str) -> tuple[str, str]:
     return (path, tail) if _OPTIONS.fullmatch(tail) and len(tail) < len(rest) else (rest, "")
 
 
-def _unescaped(path: str) -> str:
-    return re.sub("%(3F|25)", lambda match: unquote(match[0]), path, flags=re.IGNORECASE)
-
-
 def parse(text: str) -> Source:
     """Parses a SOURCE; a single letter before the colon is a drive, not a kind.
 
@@ -155,4 +151,5 @@ def parse(text: str) -> Source:
                 f"option {name!r} twice in {text!r}", "each option once", "remove one of them"
             )
         options[name] = unquote(value)
-    return Source(kind, _unescaped(path), options)
+    path = re.sub("%(3F|25)", lambda match: unquote(match[0]), path, flags=re.IGNORECASE)
+    return Source(kind, path, options)

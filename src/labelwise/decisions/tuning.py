@@ -119,7 +119,8 @@ def tune(
     one_of("calibration", calibration, STORED)
     _refuse_untestable(aim, confidence, source, targets, known)
     z = np.asarray(logits, dtype=np.float64)
-    text = _text_of(aim, source, len(z), calibration)
+    images = f"{source.removesuffix(':') or 'these images'}, {len(z)} images"
+    text = f"{aim.text} on {images}, {calibration} calibration"
     fit = partial(
         _fit,
         labels=labels,
@@ -190,10 +191,6 @@ def tune_again(
         if np.allclose(again.decisions.thresholds, decisions.thresholds, rtol=0, atol=_SAME):
             return again
     return None
-
-
-def _text_of(aim: Objective, source: str, images: int, calibration: str) -> str:
-    return f"{aim.text} on {source.removesuffix(':') or 'these images'}, {images} images, {calibration} calibration"
 
 
 @dataclass(frozen=True)

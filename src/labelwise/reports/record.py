@@ -128,7 +128,8 @@ def read_run(path: Path) -> RunRecord:
         epochs=[line for line in log if line.get("kind") == "epoch"],
         scores={
             split: _read_scores(file, decisions, partial(fit, split=split))
-            for split, file in _score_files(path, results["splits"])
+            for split in results["splits"]
+            if (file := path / "scores" / f"{split}.npz").is_file()
         },
         bad_images=_read_bad_images(path / "bad_images.csv"),
         never=decisions.never,
@@ -214,11 +215,6 @@ def _read_log(file: Path) -> list[dict[str, Any]]:
                 f"line {position} of {file}", "one JSON object a line", "remove the broken line"
             ) from None
     return records
-
-
-def _score_files(path: Path, splits: Mapping[str, Any]) -> list[tuple[str, Path]]:
-    files = [(split, path / "scores" / f"{split}.npz") for split in splits]
-    return [(split, file) for split, file in files if file.is_file()]
 
 
 def _read_scores(

@@ -55,7 +55,7 @@ def write_search(
         facts=[*facts, *([("Condition", where)] if where else [])],
         notes=list(notes),
         queries=[
-            (title, [_query_tile(query) for query in given])
+            (title, [photo_tile(query.path, [f"score {query.score:.2f}"], box=query.box) for query in given])
             for title, given in (("Photographs", queries), ("Unlike", negatives))
             if given
         ],
@@ -63,7 +63,3 @@ def write_search(
         tiles=[result_tile(row, label) for row in rows],
     )
     write_page(out, text)
-
-
-def _query_tile(query: Query) -> dict[str, object]:
-    return photo_tile(query.path, [f"score {query.score:.2f}"], box=query.box)

@@ -177,7 +177,7 @@ class Trainer:
             if log:
                 means = {k: float(v) for k, v in self.accelerator.reduce(terms, "mean").items()}
                 finite = {k: v for k, v in means.items() if math.isfinite(v)}
-                self.journal.step(p, finite, self._rate(), rate)
+                self.journal.step(p, finite, max(group["lr"] for group in self.optimizer.param_groups), rate)
                 watch.step(p.step, rate)
             if save:
                 self._save()
@@ -280,9 +280,6 @@ class Trainer:
         return Stopped(
             f"stopped by {by} at step {self.progress.step} of {self.steps}, saved in {self.run.path}"
         )
-
-    def _rate(self) -> float:
-        return max(group["lr"] for group in self.optimizer.param_groups)
 
     def _save(self) -> None:
         if self._shares is None and not self.accelerator.is_main_process:

@@ -95,11 +95,9 @@ def holds_label_table(path: Path) -> bool:
 
 def _tables_below(folder: Path, depth: int, *, glance: bool = False) -> Iterator[Path]:
     for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
-        yield from (Path(listing.path, name) for name in listing.files if _may_be_table(name))
-
-
-def _may_be_table(name: str) -> bool:
-    return name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json"))
+        for name in listing.files:
+            if name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json")):
+                yield Path(listing.path, name)
 
 
 def _sorted_out(files: Iterable[Path]) -> FolderTables:
