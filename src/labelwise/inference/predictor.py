@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -221,20 +220,11 @@ def _stacked(images: Sequence[Any]) -> np.ndarray:
     return batch
 
 
-def open_export(path: str | Path, device: str | None = None) -> Predictor:
-    """A predictor from an exported folder whose graph needs no PyTorch.
-
-    Args:
-        path: the folder.
-        device: `cpu`, `gpu` or `tensorrt`, see `labelwise.export.devices`; `None` is the CPU.
+def of_artefact(artefact: Artefact, device: str | None = None) -> Predictor:
+    """A predictor from an opened artefact whose graph needs no PyTorch.
 
     Raises:
-        LabelwiseError: no such folder, an artefact that was changed, or a graph that cannot be opened here.
+        LabelwiseError: a graph that cannot be opened here.
     """
-    return of_artefact(Artefact.open(path), device)
-
-
-def of_artefact(artefact: Artefact, device: str | None = None) -> Predictor:
-    """A predictor from an opened artefact whose graph needs no PyTorch."""
     engine = on_device(artefact, device, open_graph(artefact))
     return Predictor(artefact.labels, artefact.decisions, FixedTransform(artefact.preprocessing), engine)

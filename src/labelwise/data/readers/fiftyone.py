@@ -96,16 +96,16 @@ def _collect(folder: Path, split: str, content: Annotations, root: Path, given: 
     files = _files(folder, root, given)
     for key, target in targets.items():
         place = f"{file}, {key!r}"
-        found = list(_labels(target, classes, place, content.left_out))
-        content.labels.update(dict.fromkeys(name for name, _ in found))
+        labelled = list(_labels(target, classes, place, content.left_out))
+        content.labels.update(dict.fromkeys(name for name, _ in labelled))
         paths = files.pop(key, None) or files.pop(os.path.splitext(key)[0], None)
         paths = paths or [os.path.join(os.path.relpath(folder / "data", root), key)]
         if len(paths) > 1:
             raise LabelwiseError(
                 f"{place}, which matches {' and '.join(paths)}", "one file", "remove the other"
             )
-        labels = tuple(dict.fromkeys(name for name, _ in found))
-        boxes = [LabelBox(name, sides, (1.0, 1.0)) for name, sides in found if sides]
+        labels = tuple(dict.fromkeys(name for name, _ in labelled))
+        boxes = [LabelBox(name, sides, (1.0, 1.0)) for name, sides in labelled if sides]
         known = target is not None
         content.items.append(
             ImageLabels(paths[0], labels, known=known, split=split, place=place, boxes=boxes)

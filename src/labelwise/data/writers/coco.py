@@ -54,8 +54,6 @@ def write(job: Job) -> Written:
     """
     data = job.data
     refuse_shares(data, "COCO")
-    if not len(data):
-        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     single = job.out.suffix.lower() == ".json"
     if single and data.split_of is not None:
         raise LabelwiseError(
