@@ -71,9 +71,6 @@ class FixedTransform:
     """uint8 `[3, H, W]` -> uint8 `[3, h, w]`: the same values as those of `ImageTransform` without randomness.
 
     Several views lie below each other on one sheet, black elsewhere.
-
-    Args:
-        config: the settings.
     """
 
     def __init__(self, config: Fixed) -> None:

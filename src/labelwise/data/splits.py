@@ -168,10 +168,6 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
     Without splits: 70 / 15 / 15 % train, val, test. With train and no val: a stratified 10 % of train becomes
     val. A split without a row counts as absent. Copies of an image, and rows of one group, stay together.
 
-    Args:
-        data: the rows.
-        seed: of the random split.
-
     Returns:
         the data set, with notes on the new splits and on labels that lack positives or negatives in one.
 

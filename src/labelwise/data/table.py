@@ -222,9 +222,6 @@ def hard_cells(
 ) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
     """Values and the mask of known cells of integer columns with only 0, 1 and null.
 
-    Args:
-        columns: one per label.
-
     Returns:
         `values [N, L]`, 0 where not known, and `known [N, L]`; `None` for another type of column or cell.
     """

@@ -22,12 +22,7 @@ _ZIPPED_WORKBOOKS = frozenset({".xlsx", ".xlsm", ".ods"})
 
 
 def beginning(path: Path, size: int = RECOGNISED_BYTES) -> str:
-    """The beginning of a text file, without a byte-order mark; empty if there is no such file or it is not text.
-
-    Args:
-        path: of the file.
-        size: bytes to read.
-    """
+    """The beginning of a text file, without a byte-order mark; empty if there is no such file or it is not text."""
     try:
         with path.open("rb") as stream:
             raw = stream.read(size)
