@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Bool, Float
 
 from labelwise.data.npz import read_npz
@@ -20,6 +19,8 @@ from labelwise.decisions import Decisions, Floors, Tuning
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.refit import fit_of
 from labelwise.evaluation.scores import StoredScores
+from labelwise.jsonfile import read_json
+from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import LabelSet
 
 
@@ -93,8 +94,11 @@ def read_run(path: Path) -> RunRecord:
         raise LabelwiseError(
             f"run folder {path}, which does not exist", "a folder that train wrote", "check the path"
         )
-    labels = _read_json(path / "labels.json")
-    results = _read_json(path / "results.json")
+    labels, results = read_json(path / "labels.json"), read_json(path / "results.json")
+    for name, content in (("labels.json", labels), ("results.json", results)):
+        if not isinstance(content, dict):
+            kind = type(content).__name__
+            raise LabelwiseError(f"{path / name} holding a {kind}", "an object", "evaluate the run again")
     if results.get("format") != 1:
         raise LabelwiseError(
             f"{path / 'results.json'} of format {results.get('format')!r}",
@@ -114,7 +118,7 @@ def read_run(path: Path) -> RunRecord:
         )
     decisions = Decisions.from_json(labels, LabelSet(names))
     log = _read_log(path / "metrics.jsonl")
-    config = _read_config(path / "config.yaml")
+    config = read_yaml(path / "config.yaml") if (path / "config.yaml").is_file() else {}
     fit = partial(fit_of, decisions, LabelSet.from_json(labels), str(config.get("init_from") or ""))
     return RunRecord(
         path=path,
@@ -170,33 +174,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_plain(item) for item in value)
     return str(value)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise LabelwiseError(
-            f"no {file}", "a run that was trained and evaluated", "train or evaluate the run first"
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LabelwiseError(f"{file} ({error})", "JSON", "evaluate the run again") from None
-    if not isinstance(content, dict):
-        raise LabelwiseError(
-            f"{file} holding a {type(content).__name__}", "an object", "evaluate the run again"
-        )
-    return content
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        where = str(error).splitlines()[0]
-        raise LabelwiseError(f"{file} ({where})", "YAML settings", "correct or remove the file") from None
-    return content if isinstance(content, dict) else {}
 
 
 def _read_log(file: Path) -> list[dict[str, Any]]:
