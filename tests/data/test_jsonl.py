@@ -151,12 +151,14 @@ def test_one_key_per_label(write: Callable[..., Path]) -> None:
     assert "size" in str(caught.value)
     assert states(file, "?ignore=size,id") == [[1], [0.5]]
     assert states(file, "?ignore=size,id&absent=0.5") == [[1], [0]]
-    with pytest.raises(LabelwiseError, match=r"absent=x in .*changes nothing here; expected one key per label"):
+    with pytest.raises(
+        LabelwiseError, match=r"absent=x in .*changes nothing here; expected one key per label"
+    ):
         read(f"jsonl:{write(image(0, labels=['x']))}?absent=x")
     file = write(image(0, dog=1, size=[640, 480], id=17), image(1, dog=0.5, size=[64, 48], id=18))
     with pytest.raises(LabelwiseError, match="ignore=x; expected keys of"):
         read(f"jsonl:{file}?ignore=x")
-    with pytest.raises(LabelwiseError, match="separator=x in .*changes nothing here"):
+    with pytest.raises(LabelwiseError, match=r"separator=x in .*changes nothing here"):
         read(f"jsonl:{file}?separator=x&ignore=size,id")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float32, Int
 
 from labelwise.collection.collection import Collection, vectors_of_column
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import require
 
 MOST_FEATURES = 20_000
 """Features that are grouped; of more, a random sample."""
@@ -120,10 +120,7 @@ def _kinds(
     x: Float32[np.ndarray, "n D"], kinds: int | None, seed: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " n"], np.ndarray, dict[int, float]]:
     """The kind of each row, the centres, and the silhouettes."""
-    if find_spec("sklearn") is None:
-        raise LabelwiseError(
-            "groups without scikit-learn", "the package scikit-learn", "run: pip install 'labelwise[search]'"
-        )
+    require("sklearn", "groups without scikit-learn", "search")
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelwise.errors import LabelwiseError
+from labelwise.lazy import require
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -51,14 +51,14 @@ class Tracking:
 
 
 def _tensorboard(path: Path) -> GeneralTracker:
-    _need("tensorboard")
+    require("tensorboard", "tensorboard = true without the package", "tensorboard")
     from accelerate.tracking import TensorBoardTracker
 
     return TensorBoardTracker("tensorboard", logging_dir=path)
 
 
 def _mlflow(path: Path) -> GeneralTracker:
-    _need("mlflow")
+    require("mlflow", "mlflow = true without the package", "mlflow")
     import mlflow
     from accelerate.tracking import MLflowTracker
 
@@ -68,7 +68,7 @@ def _mlflow(path: Path) -> GeneralTracker:
 
 
 def _wandb(path: Path) -> GeneralTracker:
-    _need("wandb")
+    require("wandb", "wandb = true without the package", "wandb")
     from accelerate.tracking import WandBTracker
 
     mode = os.environ.get("WANDB_MODE", "offline")
@@ -80,17 +80,6 @@ _OPEN: dict[str, Callable[[Path], GeneralTracker]] = {
     "mlflow": _mlflow,
     "wandb": _wandb,
 }
-
-
-def _need(package: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise LabelwiseError(
-            f"{package} = true without the package",
-            f"{package} installed",
-            f"run: pip install labelwise[{package}]",
-        )
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
