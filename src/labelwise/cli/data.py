@@ -177,6 +177,7 @@ def _print_written(data: Dataset, out: Path, as_json: bool) -> None:
 
 
 def _print_report(report: CheckReport) -> None:
+    """The report as text: counts, rare labels, duplicates, leaks, then notes, doubts and problems."""
     from rich.console import Console
 
     from labelwise.data.check import counted

@@ -109,6 +109,7 @@ class DistributionMatching(Memory):
             heapq.heappush(self.free, number)
 
     def _leave_out(self, surplus: int) -> None:
+        """Remove `surplus` rows, each time the one without which the divergence from the target is least."""
         log_v = np.log(np.maximum(power_shares(self.seen, self.power), 1e-300))
         parts, below = _parts(self.held, log_v), _parts(self.held - 1, log_v)
         whole, total = float(parts.sum()), int(self.held.sum())

@@ -98,7 +98,7 @@ class PartitioningReservoir(Memory):
 
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
         """Offer the next rows of the stream."""
-        raised = np.where(self.seen > 0, self.seen.astype(np.float64) ** self.power, 0.0)  # n_l^q
+        raised = np.where(self.seen > 0, np.maximum(self.seen, 1.0) ** self.power, 0.0)  # n_l^q
         total = float(raised.sum())
         chances = self.rng.random(len(rows)).tolist()
         for i, row in enumerate(rows.tolist()):

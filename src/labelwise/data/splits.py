@@ -77,9 +77,8 @@ def whole_shares(total: int, share: Shaped[np.ndarray, " S"]) -> Int64[np.ndarra
     [7, 2, 1]
     """
     exact = share * total
-    sizes = np.floor(exact + 1e-9).astype(
-        np.int64
-    )  # 1e-9: rounding may leave a whole number a little smaller
+    # 1e-9 keeps a whole number whole that rounding left a little smaller.
+    sizes = np.floor(exact + 1e-9).astype(np.int64)
     rest = np.argsort(-(exact - sizes), kind="stable")[: total - int(sizes.sum())]
     sizes[rest] += 1
     return sizes

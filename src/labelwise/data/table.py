@@ -66,6 +66,7 @@ def _blocks(rows: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
+    """Columns of the canonical table, with what describes the data set in the metadata."""
     fields = [pa.field("image_bytes", pa.large_binary()) if embed else pa.field("image", pa.string())]
     if data.split_of is not None:
         fields.append(pa.field("split", pa.string()))
@@ -182,6 +183,7 @@ def _checked(data: Dataset, file: Path) -> Dataset:
 
 
 def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
+    """The data set of a canonical table, from its metadata and columns."""
     described = json.loads(table.schema.metadata[METADATA_KEY])
     if described.get("format") != FORMAT:
         raise LabelwiseError(

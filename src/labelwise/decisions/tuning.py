@@ -216,6 +216,7 @@ def _fit(
     kept: KeptDecisions | None,
     confidence: float,
 ) -> _Fitted:
+    """Calibration and thresholds on one set of scores, with those kept from an earlier fit."""
     # Thresholds are fitted on calibrated probabilities; without calibration they are mapped back to plain ones.
     fit = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
     calibrated = sigmoid(z * fit.scale + fit.bias)

@@ -111,16 +111,15 @@ class Predictor:
     def _predict(
         self, images: Sequence[Image], maps: bool, batch_size: int, workers: int
     ) -> Iterator[Prediction]:
+        """Predictions in order; threads decode the next batches meanwhile."""
         starts = range(0, len(images), batch_size)
         parts = ([images[i] for i in range(start, min(start + batch_size, len(images)))] for start in starts)
         if not workers or len(images) == 1:
             for part in parts:
                 yield from self._answer([self._opened(image) for image in part], maps)
             return
-        from concurrent.futures import (  # needless for one image, and slow to import
-            Future,
-            ThreadPoolExecutor,
-        )
+        # Needless for one image, and slow to import.
+        from concurrent.futures import Future, ThreadPoolExecutor
 
         with ThreadPoolExecutor(workers, "decode") as pool:
             coming = deque[list[Future[_Decoded]]]()
@@ -166,6 +165,7 @@ class Predictor:
         ]
 
     def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
+        """Predictions of one decoded batch, unreadable images included."""
         readable = [d.image for d in part if d.image is not None]
         names, out = self.labels.names, []
         logits, evidence_maps = np.zeros((0, 0)), None

@@ -85,6 +85,7 @@ def _common_split(records: list[RunRecord]) -> str:
 
 
 def _rows(records: list[RunRecord], names: list[str], split: str) -> list[dict[str, Any]]:
+    """A row of figures per run, with its difference from the first run."""
     files = {
         name: {(1.0, 0): record.path / "scores" / f"{split}.npz"}
         for name, record in zip(names, records, strict=True)

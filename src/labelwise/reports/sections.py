@@ -207,6 +207,7 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
 
 
 def _label_curve(run: RunRecord, scores: RecordedScores, label: int) -> dict[str, Any]:
+    """Precision and recall of one label, its operating point and the shares of its scores."""
     known = scores.known[:, label]
     p, true = scores.probabilities[known, label], scores.true[known, label]
     figures_of = run.splits[run.shown_split].get("per_label", {}).get(run.names[label], {})

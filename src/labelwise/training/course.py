@@ -63,6 +63,7 @@ def train_opened(
 def _train(
     opened: TrainingData, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
 ) -> Run:
+    """Train from opened data to a finished run; every process of a distributed run calls it."""
     keep_freed_memory()
     accelerator = make_accelerator(config)
     first = accelerator.is_main_process

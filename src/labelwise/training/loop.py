@@ -146,6 +146,7 @@ class Trainer:
         return self.progress
 
     def _epoch(self, watch: ProgressBar, started: float) -> None:
+        """The steps of one epoch that are left, with logs and saved states between them."""
         p, c = self.progress, self.config
         warms = p.epoch < c.backbone.warm_epochs
         self.method.model.backbone.hold(warms)  # type: ignore[operator]
@@ -216,6 +217,7 @@ class Trainer:
         return mixed(batch, c.mixup, c.mixup_per, c.cutmix)
 
     def _finish_epoch(self, watch: ProgressBar, started: float) -> None:
+        """Validate, keep the best weights, and save the state after the last step of an epoch."""
         p = self.progress
         self.guard.refuse_broken(p.step)
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labelwise.lazy import require
+from labelwise.training.resuming import dotted
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -34,10 +35,15 @@ class Tracking:
 
     def __init__(self, path: Path, config: Config) -> None:
         self._trackers = [_OPEN[name](path) for name in TRACKERS if getattr(config, name)]
+        # Trackers refuse values of other types.
+        settings = {
+            name: value if isinstance(value, int | float | str | bool) else str(value)
+            for name, value in dotted(config.model_dump(mode="json")).items()
+        }
         for tracker in self._trackers:
             tracker.start()
             if tracker.name != "tensorboard":  # TensorBoard would show its table of settings as a second run
-                tracker.store_init_configuration(_flat(config.model_dump(mode="json")))
+                tracker.store_init_configuration(settings)
 
     def log(self, values: dict[str, float], step: int) -> None:
         """Log named numbers at a step of the training."""
@@ -80,14 +86,3 @@ _OPEN: dict[str, Callable[[Path], GeneralTracker]] = {
     "mlflow": _mlflow,
     "wandb": _wandb,
 }
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names; values that trackers do not accept become text."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat

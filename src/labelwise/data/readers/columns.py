@@ -95,6 +95,7 @@ def _labels(
     notes: list[str],
     label_names: Mapping[str, Sequence[str]],
 ) -> _Labels:
+    """Labels from columns of names, columns of states, or both."""
     unknown = source.names("unknown")
     source = _for_other_columns(table, roles, source)
     if roles.names:
@@ -180,6 +181,7 @@ def _from_names(
     notes: list[str],
     label_names: Mapping[str, Sequence[str]],
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The labels, values and known cells, `[N, L]` each, of columns of names."""
     rows = _joined(parts)
     rows, unclear, unnamed = unknown_rows(rows, source)
     blank = ~rows.known & ~unclear

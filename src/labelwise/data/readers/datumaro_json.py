@@ -83,6 +83,7 @@ def collect_items(file: Path, collected: Collected, base: Path) -> None:
 
 
 def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
+    """Names of the listed labels; of the first file also its notes."""
     entries = listed.get("labels") if isinstance(listed, dict) else None
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries

@@ -79,6 +79,7 @@ def read(source: Source) -> Dataset:
 
 
 def _collect(folder: Path, split: str, content: Annotations, root: Path, given: str | None) -> None:
+    """Adds the images and classes of one `labels.json`."""
     file = folder / "labels.json"
     document = json_content(file, _EXPECTED)
     targets = document.get("labels") if isinstance(document, dict) else None

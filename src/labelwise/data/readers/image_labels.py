@@ -175,6 +175,7 @@ def dataset_of_cells(
 
 
 def _cells(items: Sequence[ImageLabels], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Values and known cells, `[N, L]` each; refuses an unlisted label and one that is present and absent."""
     column = {name: j for j, name in enumerate(names)}
     values = np.zeros((len(items), len(names)), np.uint8)
     known = np.ones(values.shape, bool)

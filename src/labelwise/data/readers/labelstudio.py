@@ -173,6 +173,7 @@ def _label_names(export: ProjectAnnotations, wanted: Sequence[str]) -> dict[str,
 
 
 def _notes(export: ProjectAnnotations, names: Mapping[str, Mapping[str, str]], blank: str) -> list[str]:
+    """What was left out or renamed, for the user."""
     notes = [
         "Labels are those that occur: the export does not list those that were offered and never chosen."
     ]
@@ -202,6 +203,7 @@ def _notes(export: ProjectAnnotations, names: Mapping[str, Mapping[str, str]], b
 def _item(
     answer: TaskAnnotation, names: Mapping[str, Mapping[str, str]], regions: set[str], blank_is_absent: bool
 ) -> ImageLabels:
+    """The labels of one answer; `names` gives the label of each control and choice."""
     present: dict[str, None] = {}
     absent: list[str] = []
     for control, labels in names.items():

@@ -114,6 +114,7 @@ def named_rows(
 
 
 def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bool) -> NameRows:
+    """Names from a column of lists of texts, numbers or states."""
     source.refuse_unused(["separator"], "a column of text")
     array = one_array(column)
     kind = array.type.value_type

@@ -154,6 +154,7 @@ def info_columns(file: Path) -> pa.Table:
 
 
 def _columns(file: Path, types: dict[str, pa.DataType]) -> pa.Table:
+    """Columns of these types from a CSV file; the others are not read."""
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
         header = [cell.strip() for cell in next(csv.reader(opened), [])]
     if len(set(header)) < len(header):

@@ -125,6 +125,7 @@ def _empty_files(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]
 
 
 def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
+    """What a reader of the files may miss: files without annotations, and names of splits."""
     notes, data = [], job.data
     implied = split_in_name(job.out.stem) if job.out.suffix else None
     if implied:
