@@ -40,7 +40,7 @@ else:
     Bool, Float, Float64, UInt8 = map(_Shape, ("Bool", "Float", "Float64", "UInt8"))
 
 
-def require(package: str, given: str, extra: str) -> None:
+def require_package(package: str, given: str, extra: str) -> None:
     """Raises `LabelwiseError` if a package is not installed.
 
     Args:

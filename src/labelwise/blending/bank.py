@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelwise.lazy import require
+from labelwise.lazy import require_package
 from labelwise.types import Output, Targets
 
 PrototypeKind = Literal["quadrants", "kmeans"]
@@ -86,7 +86,7 @@ class PrototypeBank(nn.Module):
     def check_available(self) -> None:
         """Raise `LabelwiseError` if the prototypes cannot be computed here; called before training."""
         if self.kind == "kmeans":
-            require("sklearn", "k-means prototypes without scikit-learn", "prototypes")
+            require_package("sklearn", "k-means prototypes without scikit-learn", "prototypes")
 
     @torch.no_grad()
     def refresh(self, epoch: int, examples: Examples) -> None:

@@ -72,10 +72,10 @@ def _program(
 
 for _command in (
     *(demo.demo, train.train, evaluate.evaluate, tune.tune, familiarity.familiarity, predict.predict),
-    *(embed.embed, search.search, groups.groups, teach.teach, compare.compare, export.export, serve.serve),
-    *(report.report, audit.audit, sweep.sweep, continual.continual, methods.methods),
+    *(embed.embed, search.search, groups.groups, teach.teach, compare.compare_runs, export.export),
+    *(serve.serve, report.report, audit.audit, sweep.sweep, continual.continual, methods.methods),
 ):
-    app.command()(_command)
+    app.command(_command.__name__.removesuffix("_runs"))(_command)  # `compare_runs` is the command `compare`
 data.app.command()(complete.complete)
 data.app.command()(convert.convert)
 app.add_typer(data.app, name="data")

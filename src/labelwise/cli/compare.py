@@ -10,7 +10,7 @@ import typer
 from labelwise.cli import options
 
 
-def compare(
+def compare_runs(
     run_a: Annotated[Path, typer.Argument(help="a run or an exported folder", metavar="RUN_A")],
     run_b: Annotated[Path, typer.Argument(help="another one", metavar="RUN_B")],
     data: Annotated[str, typer.Option(help="images, with labels that say who is right", metavar="SOURCE")],

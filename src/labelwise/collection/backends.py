@@ -14,7 +14,7 @@ import pyarrow as pa
 from labelwise.collection.schema import Identity
 from labelwise.collection.where import Condition
 from labelwise.errors import LabelwiseError
-from labelwise.lazy import require
+from labelwise.lazy import require_package
 
 IMAGES, FEATURES = "images", "features"
 NAME = "labelwise"
@@ -114,7 +114,7 @@ def require_packages(address: Address) -> None:
         engine()
         return
     for package in _SERVERS[kind][2]:
-        require(package, f"a store {kind} without {package}", kind)
+        require_package(package, f"a store {kind} without {package}", kind)
 
 
 def open_store(address: Address) -> Store:

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int
 
 from labelwise.collection.collection import Collection, vectors_of_column
 from labelwise.errors import LabelwiseError
-from labelwise.lazy import require
+from labelwise.lazy import require_package
 
 MOST_FEATURES = 20_000
 """Features that are grouped; of more, a random sample."""
@@ -120,7 +120,7 @@ def _kinds(
     x: Float32[np.ndarray, "n D"], kinds: int | None, seed: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " n"], np.ndarray, dict[int, float]]:
     """The kind of each row, the centres, and the silhouettes."""
-    require("sklearn", "groups without scikit-learn", "search")
+    require_package("sklearn", "groups without scikit-learn", "search")
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 

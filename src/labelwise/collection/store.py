@@ -17,7 +17,7 @@ from labelwise.collection.backends import FEATURES, IMAGES, no_collection, other
 from labelwise.collection.schema import Identity, feature_schema, image_schema
 from labelwise.collection.where import Condition, quoted, sql
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.lazy import require
+from labelwise.lazy import require_package
 
 INDEXED = 100_000
 """Features from which a search uses an index; below, all features of the label are compared."""
@@ -33,7 +33,7 @@ def engine() -> Any:
     Raises:
         LabelwiseError: it is not installed.
     """
-    require("lancedb", "a collection without lancedb", "search")
+    require_package("lancedb", "a collection without lancedb", "search")
     os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb
 

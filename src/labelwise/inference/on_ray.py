@@ -17,7 +17,7 @@ from labelwise.inference import folders as collection
 from labelwise.inference.loading import load
 from labelwise.inference.parts import PartPredictions
 from labelwise.inference.predictor import Predictor
-from labelwise.lazy import require
+from labelwise.lazy import require_package
 from labelwise.memory import keep_freed_memory
 
 # Normal priority for Ray's workers, and no usage statistics.
@@ -27,7 +27,7 @@ TASK = 4  # batches per task
 
 def require_ray() -> None:
     """Raises `LabelwiseError` if Ray is not installed."""
-    require("ray", "--engine ray without ray", "ray")
+    require_package("ray", "--engine ray without ray", "ray")
 
 
 def answers(predictor: Predictor, work: collection.Work) -> Iterator[PartPredictions]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelwise.lazy import require
+from labelwise.lazy import require_package
 from labelwise.training.resuming import dotted
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class Tracking:
 
 
 def _tensorboard(path: Path) -> GeneralTracker:
-    require("tensorboard", "tensorboard = true without the package", "tensorboard")
+    require_package("tensorboard", "tensorboard = true without the package", "tensorboard")
     from accelerate.tracking import TensorBoardTracker
 
     return TensorBoardTracker("tensorboard", logging_dir=path)
 
 
 def _mlflow(path: Path) -> GeneralTracker:
-    require("mlflow", "mlflow = true without the package", "mlflow")
+    require_package("mlflow", "mlflow = true without the package", "mlflow")
     import mlflow
     from accelerate.tracking import MLflowTracker
 
@@ -74,7 +74,7 @@ def _mlflow(path: Path) -> GeneralTracker:
 
 
 def _wandb(path: Path) -> GeneralTracker:
-    require("wandb", "wandb = true without the package", "wandb")
+    require_package("wandb", "wandb = true without the package", "wandb")
     from accelerate.tracking import WandBTracker
 
     mode = os.environ.get("WANDB_MODE", "offline")

@@ -22,7 +22,7 @@ from labelwise.data.readers.sample_labels import is_label_member, label_table, m
 from labelwise.data.readers.shards import by_split, files_below
 from labelwise.data.source import Source, WouldLose, joined_values
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.lazy import require
+from labelwise.lazy import require_package
 
 FORM = "webdataset:SHARDS[?names=FILE]"
 MEANING = (
@@ -60,7 +60,7 @@ def read(source: Source) -> Dataset:
         LabelwiseError: missing, compressed or truncated shards, samples without an image, members without labels, or
             errors of `columns.dataset_of`.
     """
-    require("webdataset", "webdataset: without the package", "webdataset")
+    require_package("webdataset", "webdataset: without the package", "webdataset")
     folder, shards = _shards(source)
     notes: list[str] = []
     samples = _Samples()
