@@ -57,7 +57,7 @@ def evaluate(run: Run, split: str, accelerator: Accelerator, watch: ProgressBar)
     model = run.model().eval()
     loaders = Loaders(run.config, model.backbone, accelerator, watch)
     features, logits, index = [], [], []
-    for batch in loaders.rows(rows):
+    for batch in loaders.evaluation(rows):
         output = model(batch.images, is_map=run.config.backbone.freeze)
         features.append(output.features)
         logits.append(output.logits)

@@ -1,4 +1,4 @@
-"""Reading of JSON files of runs and exports."""
+"""Reading of JSON files of runs, exports and streams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from labelwise.errors import LabelwiseError
 
 
-def read_json(path: Path) -> Any:
+def read_json(
+    path: Path, expected: str = "a file that a run wrote", todo: str = "train or evaluate again"
+) -> Any:
     """JSON of a file.
 
     Raises:
@@ -18,8 +20,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LabelwiseError(
-            f"{path}: {error.strerror}", "a file that a run wrote", "check the run's path"
-        ) from None
+        raise LabelwiseError(f"{path}: {error.strerror}", expected, "check the path") from None
     except (ValueError, RecursionError):
-        raise LabelwiseError(f"{path} is damaged", "JSON", "train or evaluate again to rewrite it") from None
+        raise LabelwiseError(f"{path} is damaged", "JSON", todo) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,3 +118,17 @@ class LabelSet:
 def is_text(name: str) -> bool:
     """Whether a name can be written to a file; strings from JSON may hold lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def lacking_and_extra(names: Collection[str], expected: Collection[str]) -> str:
+    """The first five labels that are lacking, and those that are not expected, for a message.
+
+    >>> lacking_and_extra(["a", "c"], ["a", "b"]), lacking_and_extra(["b", "a"], ["a", "b"])
+    ('lacking: b; extra: c', '')
+    """
+    present, wanted = set(names), set(expected)
+    parts = {
+        "lacking": [n for n in expected if n not in present],
+        "extra": [n for n in names if n not in wanted],
+    }
+    return "; ".join(f"{part}: {', '.join(labels[:5])}" for part, labels in parts.items() if labels)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
+
+from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
     import torch as torch
@@ -36,6 +38,20 @@ else:
     torch = _Lazy("torch")
     v2 = _Lazy("torchvision.transforms.v2")
     Bool, Float, Float64, UInt8 = map(_Shape, ("Bool", "Float", "Float64", "UInt8"))
+
+
+def require_package(package: str, given: str, extra: str) -> None:
+    """Raises `LabelwiseError` if a package is not installed.
+
+    Args:
+        package: the name that is imported.
+        given: what cannot be done without it, as the message begins.
+        extra: the extra of labelwise that installs it.
+    """
+    if util.find_spec(package) is None:
+        raise LabelwiseError(
+            given, f"the package {package.replace('_', '-')}", f"run: pip install 'labelwise[{extra}]'"
+        )
 
 
 def names_of(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:

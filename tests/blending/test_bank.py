@@ -197,7 +197,7 @@ def test_two_processes_hold_the_bank_of_one(tmp_path: Path) -> None:
 
 
 def test_without_scikit_learn_only_quadrants_are_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labelwise.blending.bank.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     PrototypeBank(2, 1).check_available()
     with pytest.raises(
         LabelwiseError, match=r"k-means prototypes without .*pip install 'labelwise\[prototypes\]'"

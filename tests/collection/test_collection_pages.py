@@ -14,7 +14,7 @@ from written import synthetic
 import labelwise as lw
 import tiny_runs
 from labelwise.collection.collection import Collection
-from labelwise.collection.groups import COPY, groups_of
+from labelwise.collection.groups import COPY_COSINE, groups_of
 from labelwise.collection.store import FolderStore
 from labelwise.errors import LabelwiseError
 from labelwise.runs.run import Run
@@ -98,7 +98,7 @@ def test_kinds_that_are_there_are_found(tmp_path: Path) -> None:
     assert found.apart[0]["image"] == numbers[-1]
     likeness = x @ x.T
     expected = {
-        (numbers[i], numbers[j]) for i in range(80) for j in range(i) if likeness[i, j] >= COPY + 1e-3
+        (numbers[i], numbers[j]) for i in range(80) for j in range(i) if likeness[i, j] >= COPY_COSINE + 1e-3
     }
     pairs = {tuple(row["image"] for row in pair["images"]) for pair in found.copies}
     assert (numbers[0], numbers[1]) in pairs

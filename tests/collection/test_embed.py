@@ -210,7 +210,7 @@ def test_a_source_is_read_by_its_split(run_folder: Path, tmp_path: Path) -> None
 def test_without_lancedb_one_line(
     embedded: tuple[Path, list[str]], run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     for words in (
         ("embed", run_folder, embedded[1][0], "--out", tmp_path / "x"),
         ("search", embedded[0], "--label", "1", "--by", "score"),

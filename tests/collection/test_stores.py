@@ -415,7 +415,7 @@ def test_addresses_that_cannot_be_used(
         message = command("search", bad, "--label", "1").message
         assert "cannot be read" in message or "no name of a collection" in message
         assert "ret" not in message.replace("letters", "")
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for kind, package in (("pgvector", "psycopg"), ("qdrant", "qdrant-client")):
         message = command("search", f"{kind}:x", "--label", "1").message
         assert f"the package {package}; run: pip install 'labelwise[{kind}]'" in message

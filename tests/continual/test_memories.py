@@ -143,7 +143,7 @@ def test_what_leaves_a_partitioning_reservoir() -> None:
         allowed.add(few[int(np.argmin(loss))])
     top = int(excess.argmax())
     for _ in range(20):
-        place = memory._leaves(shares)
+        place = memory._slot_to_clear(shares)
         assert place in allowed
         assert marks[place, top] or excess[top] < 20  # softmax over counts: the largest excess in effect
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labelwise.data.readers import cvat, datumaro, fiftyone, labelstudio, paddlex, tags
-from labelwise.data.readers.exports import json_content, opening, text_lines
+from labelwise.data.readers.exports import beginning, json_content, text_lines
 from labelwise.data.source import parse
 from labelwise.errors import LabelwiseError
 
@@ -111,8 +111,8 @@ def test_openings_and_texts(tmp_path: Path) -> None:
         (b"caf\xe9", "caf"),
     ):
         file.write_bytes(raw)
-        assert opening(file) == text
-    assert opening(tmp_path) == opening(tmp_path / "absent") == ""
+        assert beginning(file) == text
+    assert beginning(tmp_path) == beginning(tmp_path / "absent") == ""
     file.write_text("\ufeff a \r\n\r\nb\u2028c", encoding="utf-8")
     assert text_lines(file) == [(1, "a"), (3, "b\u2028c")]
     for raw in (b'{"a": [1, 2', b"[" * 100_000, b"\xff\xff", b"9" * 5000 + b"]", b""):

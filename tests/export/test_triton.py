@@ -18,7 +18,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact
 from labelwise.export.artefact import seal
 from labelwise.export.triton import model_name, require_lines, to_repository
-from labelwise.inference.predictor import open_export
+from labelwise.inference.predictor import of_artefact
 
 HERE = Path(__file__).parent / "version1"
 TYPES = {"TYPE_FP32": "tensor(float)", "TYPE_BOOL": "tensor(bool)", "TYPE_UINT8": "tensor(uint8)"}
@@ -91,8 +91,10 @@ def test_the_configuration_is_of_tritons_schema_and_fits_the_graph(repository: P
 def test_the_repository_is_also_an_export(repository: Path, tmp_path: Path) -> None:
     tiny_runs.photographs(tmp_path, 3, 0, 0)
     photos = [str(tmp_path / f"train{i}.jpg") for i in range(3)]
-    export = open_export(repository)
-    for ours, theirs in zip(open_export(HERE).predict(photos), export.predict(photos), strict=True):
+    export = of_artefact(Artefact.open(repository))
+    for ours, theirs in zip(
+        of_artefact(Artefact.open(HERE)).predict(photos), export.predict(photos), strict=True
+    ):
         assert (ours.scores, ours.selected) == (theirs.scores, theirs.selected)
     engine: Any = export.engine
     assert engine.has_decisions

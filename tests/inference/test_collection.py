@@ -12,7 +12,6 @@ import pytest
 import labelwise as lw
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.inference import on_ray
 from labelwise.inference.folders import FolderCounts, predict_collection
 from labelwise.inference.frames import in_frames
 from labelwise.inference.parts import PartPredictions, Parts
@@ -125,7 +124,7 @@ def test_engines_by_name(
 ) -> None:
     with pytest.raises(LabelwiseError, match="engine 'dask'; expected one of here, ray; correct the name"):
         predict_collection(run_folder, files, tmp_path / "predictions", engine="dask")
-    monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(LabelwiseError, match=r"ray without ray; .* run: pip install 'labelwise\[ray\]'"):
         predict_collection(run_folder, files, tmp_path / "predictions", engine="ray")
     assert not (tmp_path / "predictions").exists()

@@ -75,14 +75,14 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     write_run(tmp_path, NAMES, images=5)
     (tmp_path / name).unlink()
-    with pytest.raises(LabelwiseError, match=f"no .*{name}; expected a run that was trained and evaluated"):
+    with pytest.raises(LabelwiseError, match=f"{name}: No such file.*; expected a file that a run wrote"):
         read_run(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"results\.json \(.*expected JSON"),
+        ("{", r"results\.json is damaged; expected JSON"),
         ("[]", "holding a list; expected an object"),
         ('{"format": 2, "splits": {"test": {}}}', "of format 2; expected format 1"),
         ('{"format": 1, "splits": {}}', "without splits; expected at least one evaluated split"),
@@ -98,7 +98,7 @@ def test_broken_results_are_refused(tmp_path: Path, content: str, message: str) 
 def test_broken_settings_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, NAMES, images=5)
     (tmp_path / "config.yaml").write_text("a: [1")
-    with pytest.raises(LabelwiseError, match=r"config\.yaml .*expected YAML settings"):
+    with pytest.raises(LabelwiseError, match=r"config\.yaml is not YAML"):
         read_run(tmp_path)
 
 

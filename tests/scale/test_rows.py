@@ -17,7 +17,6 @@ from labelwise.data import Dataset, read
 from labelwise.data.readers import csv as csv_reader
 from labelwise.data.readers import files
 from labelwise.data.readers.files import files_there
-from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.table import hard_cells
 from labelwise.errors import LabelwiseError
 from labelwise.inference.shared import _PathArray
@@ -53,19 +52,19 @@ def test_a_plain_csv_reads_as_the_general_reader_reads_it(tmp_path: Path, draw: 
         assert texts == slow[name].to_pylist()
 
 
-def test_the_plain_form_is_recognised_over_many_blocks(
+def test_the_plain_form_is_recognised_by_its_first_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labelwise.data.readers.plain_csv.BLOCK", 64)
+    monkeypatch.setattr(csv_reader, "_FIRST", 64)
     lines = [f"{i}.jpg,{i % 2},{'' if i % 3 else 1}" for i in range(500)]
     (tmp_path / "t.csv").write_text("image,a,b\n" + "\n".join(lines))
-    table = read_plain(tmp_path / "t.csv", ["image", "a", "b"], ",", frozenset({"image"}))
+    table = csv_reader._plain(tmp_path / "t.csv")
     assert table is not None
     assert table["a"].to_pylist() == [i % 2 for i in range(500)]
     assert table["b"].to_pylist() == [None if i % 3 else 1 for i in range(500)]
     assert table["image"].to_pylist() == [f"{i}.jpg" for i in range(500)]
     (tmp_path / "t.csv").write_text("image,a,b\n" + "\n".join([*lines, "500.jpg,0.5,1"]))
-    assert read_plain(tmp_path / "t.csv", ["image", "a", "b"], ",", frozenset({"image"})) is None
+    assert csv_reader._plain(tmp_path / "t.csv") is None
 
 
 @settings(max_examples=100, deadline=None)

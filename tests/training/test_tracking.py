@@ -77,5 +77,5 @@ def test_tracking_changes_no_weight(tracked: Path, run_folder: Path) -> None:
 def test_a_missing_package_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     config = make_config(settings("digits:", **{name: True}))
-    with pytest.raises(LabelwiseError, match=rf"pip install labelwise\[{name}\]"):
+    with pytest.raises(LabelwiseError, match=rf"pip install 'labelwise\[{name}\]'"):
         tracking.Tracking(tmp_path, config)

@@ -23,7 +23,7 @@ from labelwise.engines.frozen_engine import use_engine
 from labelwise.evaluation.scores import Scores, collect
 from labelwise.runs.config import Config
 from labelwise.runs.run import Run
-from labelwise.training.loaders import Loaders
+from labelwise.training.loaders import MAP_BATCH, Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.priors import count_priors, word_vectors
@@ -121,10 +121,10 @@ def _one_fold(
             learn,
             None,
             accelerator,
-            lambda: loaders.rows(learn, rest),
+            lambda: loaders.evaluation(learn, rest),
         )
         trainer.fit(ProgressBar(quiet=True))
-        scores = collect(trainer.weights, loaders.rows(score, held), score, accelerator.device)
+        scores = collect(trainer.weights, loaders.evaluation(score, held), score, accelerator.device)
         loaders.close()
     return scores
 
@@ -146,11 +146,11 @@ class _FoldLoaders:
         order = order_of(part, self._config.sampling)
         return TrainLoader(part, self._config.batch_size, self._config.seed, 0, 1, source, order)
 
-    def rows(self, part: Dataset, rows: np.ndarray) -> EvalLoader:
+    def evaluation(self, part: Dataset, rows: np.ndarray) -> EvalLoader:
         """Each row once, in order."""
         if self._whole is None:
-            return self._photographs.rows(part)
-        return EvalLoader(part, 64, 0, 1, PartOfMaps(self._whole, rows))
+            return self._photographs.evaluation(part)
+        return EvalLoader(part, MAP_BATCH, 0, 1, PartOfMaps(self._whole, rows))
 
     def close(self) -> None:
         """End every worker."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import Literal, cast
 
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelwise.errors import LabelwiseError
+from labelwise.lazy import require_package
 from labelwise.types import Output, Targets
 
 PrototypeKind = Literal["quadrants", "kmeans"]
@@ -86,12 +85,8 @@ class PrototypeBank(nn.Module):
 
     def check_available(self) -> None:
         """Raise `LabelwiseError` if the prototypes cannot be computed here; called before training."""
-        if self.kind == "kmeans" and find_spec("sklearn") is None:
-            raise LabelwiseError(
-                "k-means prototypes without scikit-learn",
-                "the extra `prototypes`",
-                "run: pip install 'labelwise[prototypes]'",
-            )
+        if self.kind == "kmeans":
+            require_package("sklearn", "k-means prototypes without scikit-learn", "prototypes")
 
     @torch.no_grad()
     def refresh(self, epoch: int, examples: Examples) -> None:

@@ -70,26 +70,14 @@ def _program(
     pass
 
 
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("tune")(tune.tune)
-app.command("familiarity")(familiarity.familiarity)
-app.command("predict")(predict.predict)
-app.command("embed")(embed.embed)
-app.command("search")(search.search)
-app.command("groups")(groups.groups)
-app.command("teach")(teach.teach)
-app.command("compare")(compare.compare_runs)
-app.command("export")(export.export)
-app.command("serve")(serve.serve)
-app.command("report")(report.report)
-app.command("audit")(audit.audit)
-app.command("sweep")(sweep.sweep)
-app.command("continual")(continual.continual)
-app.command("methods")(methods.methods)
-data.app.command("complete")(complete.complete)
-data.app.command("convert")(convert.convert)
+for _command in (
+    *(demo.demo, train.train, evaluate.evaluate, tune.tune, familiarity.familiarity, predict.predict),
+    *(embed.embed, search.search, groups.groups, teach.teach, compare.compare_runs, export.export),
+    *(serve.serve, report.report, audit.audit, sweep.sweep, continual.continual, methods.methods),
+):
+    app.command(_command.__name__.removesuffix("_runs"))(_command)  # `compare_runs` is the command `compare`
+data.app.command()(complete.complete)
+data.app.command()(convert.convert)
 app.add_typer(data.app, name="data")
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(cache.app, name="cache")

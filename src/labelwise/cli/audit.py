@@ -1,4 +1,4 @@
-"""labelwise audit"""
+"""The command `audit`: likely mistakes in the labels of a data set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def audit(
 
     Example: labelwise audit runs/mine --data csv:labels.csv --out audit.csv
     """
-    import json as js
     from collections import Counter
 
     from labelwise.audit.audit import audit as run_audit
@@ -35,7 +34,7 @@ def audit(
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
     from labelwise.inference import load
-    from labelwise.reports.audit import estimate, pictures, write_evidence, write_page
+    from labelwise.reports.audit import estimate, pictures, write_audit_page, write_evidence
     from labelwise.runs.run import Run
     from labelwise.training.progress import ProgressBar
 
@@ -49,7 +48,7 @@ def audit(
     evidence = write_evidence(shown, out.with_suffix(".evidence"))
     result.save(out, evidence)
     page = out.with_suffix(".html")
-    write_page(result, shown, page, str(run))
+    write_audit_page(result, shown, page, str(run))
     counts = Counter(f.kind for f in findings)
     if json:
         record = {"table": str(out), "page": str(page), "images": len(rows), "cells": len(findings)}
@@ -57,7 +56,7 @@ def audit(
         record |= {"expected_wrong": round(float(result.expected.sum()), 1)}
         if result.check:
             record |= {"planted": result.check.planted, "planted_rise": round(result.check.rise, 1)}
-        typer.echo(js.dumps(record, ensure_ascii=False))
+        options.print_json(record)
         return
     for rank, f in enumerate(findings[:20], start=1):
         name, image = rows.labels.names[f.label], rows.image_id(f.row)

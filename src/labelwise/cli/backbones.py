@@ -1,4 +1,4 @@
-"""`labelwise backbones check`"""
+"""The command `backbones check`: whether timm models serve as backbones."""
 
 from __future__ import annotations
 

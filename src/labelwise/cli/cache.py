@@ -1,4 +1,4 @@
-"""`labelwise cache list | clear`"""
+"""The commands `cache list` and `cache clear`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def list_cache(as_json: options.Json = False) -> None:
 
     Example: labelwise cache list
     """
-    import json
 
     from labelwise.data.cache import cache_folder
     from labelwise.data.cached import entries
@@ -40,7 +39,7 @@ def list_cache(as_json: options.Json = False) -> None:
     total = sum(entry.size for entry in listed)
     if as_json:
         rows = [{"kind": e.kind, "path": str(e.path), "bytes": e.size, "used": round(e.used)} for e in listed]
-        typer.echo(json.dumps({"folder": str(cache_folder()), "bytes": total, "entries": rows}))
+        options.print_json({"folder": str(cache_folder()), "bytes": total, "entries": rows})
         return
     for entry in listed:
         typer.echo(_line(entry))
@@ -62,7 +61,6 @@ def clear_cache(
 
     Example: labelwise cache clear --to 20GB
     """
-    import json
 
     from labelwise.data.cached import bytes_of, entries, least_recently_used, remove, unused_for
 
@@ -77,7 +75,7 @@ def clear_cache(
     freed = sum(entry.size for entry in removed)
     if as_json:
         left = [{"path": str(entry.path), "reason": reason} for entry, reason in skipped]
-        typer.echo(json.dumps({"removed": [str(e.path) for e in removed], "bytes": freed, "skipped": left}))
+        options.print_json({"removed": [str(e.path) for e in removed], "bytes": freed, "skipped": left})
         return
     for entry in removed:
         typer.echo(f"removed {_line(entry)}")

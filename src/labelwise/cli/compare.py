@@ -1,4 +1,4 @@
-"""labelwise compare"""
+"""The command `compare`: images on which two runs select different labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ def compare_runs(
 
     Example: labelwise compare runs/a runs/b --data voc:VOC2007 --split test --out differences.html
     """
-    import json as js
 
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.data import read
@@ -58,7 +57,7 @@ def compare_runs(
     elif out is not None:
         write_result(out, differences.to_json(), [cell.to_json() for cell in differences.cells])
     if json:
-        typer.echo(js.dumps(differences.to_json(), ensure_ascii=False))
+        options.print_json(differences.to_json())
         return
     for cell in differences.cells[:top] if out is None else ():
         a, b = (

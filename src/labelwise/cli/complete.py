@@ -1,4 +1,4 @@
-"""labelwise data complete"""
+"""The command `data complete`: a table with corrected and implied labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def complete(
 
     Example: labelwise data complete csv:labels.csv audit.csv completed.csv --min-score 0.95
     """
-    import json
     from collections import Counter
 
     from labelwise.data.check import counted
@@ -59,7 +58,7 @@ def complete(
     if as_json:
         record = {"out": str(out), "changes": str(changes_path), "cells": len(changes), "sources": counts}
         record |= {"labels": {c.label: c.counts for c in planned}}
-        typer.echo(json.dumps(record, ensure_ascii=False))
+        options.print_json(record)
         return
     by = ", ".join(f"{count:,} by {name}" for name, count in counts.most_common())
     typer.echo(f"{counted(len(changes), 'cell')} changed" + (f": {by}" if by else ""))

@@ -1,4 +1,4 @@
-"""labelwise continual"""
+"""The command `continual`: training on a sequence of tasks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ def continual(
 
     Example: labelwise continual --stream csv:labels.csv --strategy ocdm --memory 200 --out runs/stream
     """
-    import json as js
 
     from labelwise.cli.tables import print_stream
     from labelwise.continual.run import learn_stream, spread
@@ -75,7 +74,7 @@ def continual(
             results.append(learn_stream(one, folder, resume=resume, quiet=json, stop=stop))
     if json:
         record = results[0] if seeds == 1 else {"seeds": results, "spread": spread(results)}
-        typer.echo(js.dumps(record, ensure_ascii=False))
+        options.print_json(record)
     else:
         print_stream(results, spread(results))
 

@@ -1,4 +1,4 @@
-"""labelwise data convert"""
+"""The command `data convert`: a data set in another format."""
 
 from __future__ import annotations
 
@@ -69,7 +69,6 @@ def convert(
 
     Example: labelwise data convert voc:VOC2007 voc.csv
     """
-    import json
     import shlex
 
     from labelwise.data.readers import READERS, read
@@ -97,7 +96,7 @@ def convert(
         record: dict[str, Any] = {"out": str(out), "form": kind, "files": list(written.files)}
         record |= {"source": again, "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
         record |= {"notes": [*data.notes, *written.notes]}
-        typer.echo(json.dumps(record, ensure_ascii=False))
+        options.print_json(record)
         return
     typer.echo(data.with_notes(*written.notes).summary())
     typer.echo(f"written: {out}" + (f"; labelwise reads it as {shlex.quote(again)}" if again else ""))

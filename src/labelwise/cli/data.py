@@ -44,13 +44,12 @@ def check(
 
     Example: labelwise data check csv:labels.csv
     """
-    import json
 
     from labelwise.data.check import check as run_check
 
     report = run_check(source, near_duplicates, decode)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
+        options.print_json(report.to_json())
     else:
         _print_report(report)
     if report.problems:
@@ -121,7 +120,6 @@ def pack(
 
     Example: labelwise data pack voc:VOC2007 voc-256 --size 256
     """
-    import json
     import time
 
     from labelwise.data.check import counted
@@ -137,7 +135,7 @@ def pack(
     if as_json:
         record = {"out": str(out), "images": result.rows, "kept": result.kept, "bytes": result.bytes}
         record |= {"seconds": round(seconds, 2), "unreadable": bad}
-        typer.echo(json.dumps(record, ensure_ascii=False))
+        options.print_json(record)
     else:
         for row in bad:
             typer.echo(f"{row['image']}: {row['reason']}", err=True)
@@ -169,17 +167,17 @@ def _table_path(out: Path) -> Path:
 
 
 def _print_written(data: Dataset, out: Path, as_json: bool) -> None:
-    import json
 
     if as_json:
         record = {"out": str(out), "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
-        typer.echo(json.dumps({**record, "notes": list(data.notes)}, ensure_ascii=False))
+        options.print_json({**record, "notes": list(data.notes)})
         return
     typer.echo(data.summary())
     typer.echo(f"written: {out}")
 
 
 def _print_report(report: CheckReport) -> None:
+    """The report as text: counts, rare labels, duplicates, leaks, then notes, doubts and problems."""
     from rich.console import Console
 
     from labelwise.data.check import counted

@@ -1,4 +1,4 @@
-"""labelwise demo"""
+"""The command `demo`: a short training on scenes of handwritten digits."""
 
 from __future__ import annotations
 

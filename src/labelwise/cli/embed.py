@@ -1,4 +1,4 @@
-"""labelwise embed"""
+"""The command `embed`: images into a collection."""
 
 from __future__ import annotations
 

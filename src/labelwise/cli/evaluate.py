@@ -1,4 +1,4 @@
-"""labelwise evaluate"""
+"""The command `evaluate`: metrics of a trained run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ def evaluate(
 
     Example: labelwise evaluate runs/mine --data voc:VOC2007 --split test --json
     """
-    import json as js
 
     from labelwise.cli.parts import figures_by, print_parts
     from labelwise.cli.robustness import corruption, print_corruption, print_shift, some, with_shift
@@ -87,7 +86,7 @@ def evaluate(
         if not corrupt and "warning" in result["conditions"]:
             typer.echo(f"warning: {result['conditions']['warning']}", err=True)
         if json:
-            typer.echo(js.dumps(result, ensure_ascii=False))
+            options.print_json(result)
         elif corrupt:
             print_corruption(result)
         else:

@@ -1,4 +1,4 @@
-"""labelwise export"""
+"""The command `export`: a trained run in a format of another runtime."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from labelwise.cli import options
 
 
 class Format(str, Enum):
@@ -68,13 +70,12 @@ def export(
     decide: Annotated[
         bool, typer.Option("--decide", help="also probabilities and selected labels as outputs of the graph")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    json: options.Json = False,
 ) -> None:
     """Export a run to a folder that predicts without it, once both agree on real images.
 
     Example: labelwise export runs/mine --format onnx --out exported
     """
-    import json as js
     import shlex
 
     from labelwise.export import export_run
@@ -97,7 +98,7 @@ def export(
     if json:
         record: dict[str, Any] = {"out": str(out), "kind": artefact.kind, "precision": artefact.precision}
         record |= {"parity": result.parity.to_json(), "seconds_per_image": result.seconds}
-        typer.echo(js.dumps({**record, "refused": result.refused}))
+        options.print_json({**record, "refused": result.refused})
         return
     for name, seconds in result.seconds.items():
         typer.echo(f"{name}: {seconds * 1e3:.1f} ms an image")

@@ -1,4 +1,4 @@
-"""labelwise familiarity"""
+"""The command `familiarity`: training features that tell unfamiliar images."""
 
 from __future__ import annotations
 

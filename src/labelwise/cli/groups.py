@@ -1,4 +1,4 @@
-"""labelwise groups"""
+"""The command `groups`: clusters of the images with a label."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def groups(
 
     Example: labelwise groups collections/mine --label boat --out boat.html
     """
-    import json as js
 
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
@@ -42,7 +41,7 @@ def groups(
     elif out is not None:
         write_result(out, result.to_json(), [])
     if json:
-        typer.echo(js.dumps(result.to_json(), ensure_ascii=False))
+        options.print_json(result.to_json())
         return
     for number, kind in enumerate(result.kinds, 1):
         typer.echo(f"kind {number}: {kind['size']:,} images, such as {kind['examples'][0]['path']}")

@@ -1,10 +1,12 @@
-"""labelwise methods"""
+"""The command `methods`: the list of methods and their options."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+
+from labelwise.cli import options
 
 
 def methods(
@@ -15,7 +17,6 @@ def methods(
 
     Example: labelwise methods dlfl
     """
-    import json as js
 
     from labelwise.registry import METHODS
 
@@ -24,7 +25,7 @@ def methods(
     every = METHODS.cards()
     cards = [every[name]] if name else list(every.values())
     if json:
-        typer.echo(js.dumps([card.to_json() for card in cards], ensure_ascii=False, indent=2))
+        options.print_json([card.to_json() for card in cards], indent=2)
     elif name:
         for key, value in cards[0].to_json().items():
             if value:

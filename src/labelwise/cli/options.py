@@ -77,6 +77,13 @@ def laid_over(settings: dict[str, Any], options: Mapping[str, Any], assign: Sequ
     return make_config(override(settings, assign or []))
 
 
+def print_json(record: Any, indent: int | None = None) -> None:
+    """Print plain data as JSON."""
+    import json
+
+    typer.echo(json.dumps(record, ensure_ascii=False, indent=indent))
+
+
 @contextmanager
 def resumable(command: str, out: Path, *flags: str) -> Iterator[StopRequest]:
     """Stop the work at its next step after a signal; the error then names the command that resumes it."""

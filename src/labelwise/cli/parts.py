@@ -1,4 +1,4 @@
-"""`labelwise evaluate --by`."""
+"""The option `evaluate --by`: metrics of parts of a split."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from labelwise.cli.tables import table_of
 from labelwise.data.dataset import Dataset
 from labelwise.evaluation import Result
 from labelwise.evaluation.figures import decimals
@@ -51,18 +51,14 @@ def figures_by(
 def print_parts(way: str, parts: dict[str, dict[str, Any]]) -> None:
     """Print the figures of each part, in two tables: recognition, and recall against the rest of the images."""
     console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold", title=f"by {way}")
-    table.add_column("part")
     names = ("mAP", "mA", "accuracy", "precision", "recall", "F1", "F1_instance")
-    for name in ("images", "units", *names):
-        table.add_column(name, justify="right")
+    table = table_of(["part"], ["images", "units", *names], f"by {way}")
     for part, row in parts.items():
         cells = [_with_ends(row, name, row["intervals"]) for name in names]
         table.add_row(part, f"{row['images']:,.0f}", f"{row['units']:,.0f}", *cells)
     console.print(table)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("part", "labels", "label recall", "gap to the rest", "ECE", "widest gap"):
-        table.add_column(name, justify="left" if name in ("part", "widest gap") else "right")
+    table = table_of(["part"], ["labels", "label recall", "gap to the rest", "ECE"])
+    table.add_column("widest gap")
     for part, row in parts.items():
         ends, widest = row.get("recall_intervals", {}), row["widest"]
         cells = [_with_ends(row, name, ends) for name in ("label_recall", "gap")]

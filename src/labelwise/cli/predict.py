@@ -1,8 +1,7 @@
-"""labelwise predict"""
+"""The command `predict`: labels of images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -85,83 +84,48 @@ def predict(
         raise LabelwiseError(
             f"--device {device.value} with --engine ray", "the devices of the cluster", "remove --device"
         )
-    on = device and device.value
     notes: list[str] = []
     files, started = find_images(paths, notes), time.perf_counter()
     for text in notes:
         note(text)
     if out is not None and folder:
-        failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part, bits, on)
+        from labelwise.inference.folders import predict_collection
+
+        result = predict_collection(
+            run,
+            files,
+            Path(out),
+            engine=engine.value,
+            workers=workers,
+            batch_size=batch_size,
+            part=part,
+            bits=bits,
+            device=device and device.value,
+            on_part=lambda done, of: typer.echo(f"part {done:,} of {of:,}", err=True),
+            on_note=note,
+        )
+        failed = result.unreadable
+        if result.answered < result.images:
+            typer.echo(f"{result.images - result.answered:,} images had been answered before", err=True)
     else:
-        failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size, bits, on)
+        if len(files) > MANY:
+            import torch  # noqa: F401
+        from labelwise.inference import load
+        from labelwise.inference.screen import predict_files
+        from labelwise.inference.tables import WRITERS
+
+        predictor = load(run, device and device.value)
+        of_file = None if out is None else WRITERS[Path(out).suffix.lower()]
+        familiar = predictor.familiarity is not None
+        failed = predict_files(
+            predictor,
+            files,
+            of_file and of_file(Path(out or ""), predictor.labels.names, familiar),
+            json=json,
+            maps=maps,
+            workers=workers,
+            batch_size=batch_size,
+            bits=bits,
+        )
     print_rate(len(files), started, failed, out)
     sys.exit(1 if failed else 0)
-
-
-def _collection(
-    run: Path,
-    files: Sequence[str],
-    out: Path,
-    engine: str,
-    workers: int,
-    batch_size: int,
-    part: int,
-    bits: int | None,
-    device: str | None,
-) -> int:
-    """Write predictions to a folder of parts; return the number of unreadable images."""
-    from labelwise.inference.folders import predict_collection
-    from labelwise.inference.screen import note
-
-    def print_part(done: int, of: int) -> None:
-        typer.echo(f"part {done:,} of {of:,}", err=True)
-
-    result = predict_collection(
-        run,
-        files,
-        out,
-        engine=engine,
-        workers=workers,
-        batch_size=batch_size,
-        part=part,
-        bits=bits,
-        device=device,
-        on_part=print_part,
-        on_note=note,
-    )
-    if result.answered < result.images:
-        typer.echo(f"{result.images - result.answered:,} images had been answered before", err=True)
-    return result.unreadable
-
-
-def _each(
-    run: Path,
-    files: Sequence[str],
-    out: Path | None,
-    json: bool,
-    maps: Path | None,
-    workers: int,
-    batch_size: int,
-    bits: int | None,
-    device: str | None,
-) -> int:
-    """Write predictions to the terminal, a table or pictures; return the number of unreadable images."""
-    if len(files) > MANY:
-        import torch  # noqa: F401
-    from labelwise.inference import load
-    from labelwise.inference.screen import predict_files
-    from labelwise.inference.tables import WRITERS
-
-    predictor = load(run, device)
-    familiar = predictor.familiarity is not None
-    writer = WRITERS[out.suffix.lower()](out, predictor.labels.names, familiar) if out else None
-    return predict_files(
-        predictor,
-        files,
-        writer,
-        json=json,
-        maps=maps,
-        workers=workers,
-        batch_size=batch_size,
-        bits=bits,
-    )

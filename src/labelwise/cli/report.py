@@ -1,4 +1,4 @@
-"""labelwise report"""
+"""The command `report`: the web page of a run."""
 
 from __future__ import annotations
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from labelwise.cli.tables import print_left_out
+from labelwise.cli.tables import print_left_out, table_of
 from labelwise.data.dataset import Dataset
 from labelwise.evaluation import Result, companions, cooccurrence_shift, corruption_table, same_labels
 from labelwise.evaluation.corrupt import STRENGTHS
@@ -61,10 +60,7 @@ def with_shift(result: Result, data: Dataset) -> dict[str, Any]:
 
 def print_corruption(result: dict[str, Any]) -> None:
     """Print mAP by kind and strength, and the share of the clean mAP that is kept."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title="mAP under corruption")
-    table.add_column("kind")
-    for name in [*map(str, STRENGTHS), "mean", "kept"]:
-        table.add_column(name, justify="right")
+    table = table_of(["kind"], [*map(str, STRENGTHS), "mean", "kept"], "mAP under corruption")
     clean = result["clean"]["mAP"]
     for kind, mean in result["mean"].items():
         cells = [f"{row['mAP']:.3f}" for row in result["corrupted"] if row["kind"] == kind]
@@ -77,11 +73,8 @@ def print_corruption(result: dict[str, Any]) -> None:
 
 def print_shift(shift: dict[str, Any]) -> None:
     """Print AP with and without the usual companion, the widest gap first."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title="with and without the usual companion")
-    table.add_column("label")
-    table.add_column("companion")
-    for name in ("in train", "images with", "without", "AP with", "without", "gap"):
-        table.add_column(name, justify="right")
+    heads = ("in train", "images with", "without", "AP with", "without", "gap")
+    table = table_of(["label", "companion"], heads, "with and without the usual companion")
     ranked = sorted(shift["per_label"].items(), key=lambda item: item[1]["without"] - item[1]["with"])
     for name, row in ranked:
         counts = [f"{row['images_with']:,}", f"{row['images_without']:,}"]

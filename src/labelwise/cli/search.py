@@ -1,4 +1,4 @@
-"""labelwise search"""
+"""The command `search`: similar images of a collection."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ def search(
 
     Example: labelwise search collections/mine photo.jpg --label bag --where "person and not car" --out results.html
     """
-    import json as js
 
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
@@ -105,7 +104,7 @@ def search(
     elif out is not None:
         write_result(out, record, rows)
     if json:
-        typer.echo(js.dumps(record, ensure_ascii=False))
+        options.print_json(record)
         return
     for row in rows if out is None else ():
         likeness = "" if row["similarity"] is None else f"{row['similarity']:.3f}  "

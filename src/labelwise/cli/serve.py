@@ -1,4 +1,4 @@
-"""labelwise serve"""
+"""The command `serve`: a model over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""labelwise sweep"""
+"""The command `sweep`: runs of several settings and seeds."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,16 +12,23 @@ from labelwise.decisions import Tuning
 from labelwise.evaluation.figures import FLOOR, decimals, main_figures, rare_left_out, without_ap
 
 
+def table_of(left: Sequence[str], right: Sequence[str], title: str | None = None) -> Table:
+    """A table without lines, with columns of text on the left and of numbers on the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title)
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
 def print_labels(result: dict[str, Any]) -> None:
     """Print a table with a row per label, the highest AP first and rare labels last, then figures over all labels."""
     console = Console()
     m = result["metrics"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
     pointing = any("pointing" in figures for figures in result["per_label"].values())
     columns = ["AP", "F1", "precision", "recall", "threshold"] + (["pointing"] if pointing else [])
-    table.add_column("label")
-    for name in ["positives", *columns]:
-        table.add_column(name, justify="right")
+    table = table_of(["label"], ["positives", *columns])
     rare = m.get("rare_labels") or {}
     ranked = sorted(result["per_label"].items(), key=lambda item: (item[0] in rare, -(item[1]["AP"] or 0)))
     for name, figures in ranked:
@@ -64,12 +72,10 @@ def print_groups(result: dict[str, Any]) -> None:
     """Print the figures of label groups and of the attribute protocols, if any."""
     console, m = Console(), result["metrics"]
     if m.get("groups"):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("group")
-        for name in ("labels", "mAP", "mA", "CF1_macro", "one"):
-            table.add_column(name, justify="right")
+        columns = ("mAP", "mA", "CF1_macro", "one")
+        table = table_of(["group"], ["labels", *columns])
         for name, row in m["groups"].items():
-            cells = [decimals(row.get(c), 3) for c in ("mAP", "mA", "CF1_macro", "one")]
+            cells = [decimals(row.get(c), 3) for c in columns]
             table.add_row(name, f"{row['labels']:.0f}", *cells)
         console.print(table)
     for name in ("par-mean.v1", "par-inst.v1"):
@@ -85,13 +91,10 @@ def print_groups(result: dict[str, Any]) -> None:
 def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
     """Print the fitted decisions, a row per label, then their cross-fitted figures."""
     console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("label")
     d = tuning.decisions
     floor = d.floors is not None
     of_fit, rates = ("threshold", "scale", "bias")[: 1 if floor else 3], ("F1", "precision", "recall")[floor:]
-    for name in ("positives", *of_fit, *rates, *(("reached", "promised") if floor else ())):
-        table.add_column(name, justify="right")
+    table = table_of(["label"], ["positives", *of_fit, *rates, *(("reached", "promised") if floor else ())])
     for j, (name, figures) in enumerate(result["per_label"].items()):
         values = {"threshold": d.thresholds, "scale": d.scale, "bias": d.bias}
         cells = [f"{values[column][j]:.3f}" for column in of_fit]
@@ -132,9 +135,8 @@ def _floor_cells(figures: dict[str, Any]) -> list[str]:
 
 def print_angles(report: dict[str, Any]) -> None:
     """Print the mean angle between a present label's feature and its classifier, by labels per image."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title="angle to the classifier, degrees")
-    for name in ("labels in image", "images", "measured", "1/sqrt(K)", "these classifiers"):
-        table.add_column(name, justify="right")
+    heads = ("labels in image", "images", "measured", "1/sqrt(K)", "these classifiers")
+    table = table_of([], heads, "angle to the classifier, degrees")
     for count, row in report["by_count"].items():
         cells = ["-" if row[c] is None else f"{row[c]:.1f}" for c in ("mean", "orthonormal", "gram")]
         table.add_row(count, f"{row['images']:,}", *cells)
@@ -143,10 +145,8 @@ def print_angles(report: dict[str, Any]) -> None:
 
 def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tuple[float, float]]]) -> None:
     """Print the figures after the last task; with several seeds, their mean and standard deviation."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ("mAP", "CF1", "OF1")
-    for name in ("after the last task", *columns):
-        table.add_column(name, justify="left" if name not in columns else "right")
+    table = table_of(["after the last task"], columns)
     titles = {
         "pooled": "all tasks pooled",
         "task_mean": "mean of tasks",
@@ -154,7 +154,11 @@ def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tupl
         "forgetting": "forgetting",
     }
     for part, figures in spread.items():
-        table.add_row(titles[part], *(_with_sd(*figures[name]) for name in columns))
+        cells = [
+            f"{mean:.4f}" + ("" if sd != sd else f" +- {sd:.4f}")
+            for mean, sd in (figures[name] for name in columns)
+        ]
+        table.add_row(titles[part], *cells)
     if len(results) == 1:
         low, high = results[0]["result"]["limits"]
         sizes = {"major": f"from {high:,}", "moderate": f"{low:,} to {high - 1:,}", "minor": f"under {low:,}"}
@@ -163,7 +167,3 @@ def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tupl
             table.add_row(f"{group} labels ({sizes[group]} images)", *cells)
     Console().print(table)
     print_left_out(results[0]["result"])
-
-
-def _with_sd(mean: float, sd: float) -> str:
-    return f"{mean:.4f}" + ("" if sd != sd else f" +- {sd:.4f}")

@@ -1,4 +1,4 @@
-"""labelwise teach"""
+"""The command `teach`: a new label from a few examples."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def teach(
 
     Example: labelwise teach runs/mine collections/mine --name "red bag" --positives 1.jpg,2.jpg --out runs/red-bag
     """
-    import json as js
     from dataclasses import asdict
 
     from labelwise.collection.examples import photographs_of
@@ -58,7 +57,10 @@ def teach(
     if not suggest:
         assert out is not None
         result = run_teach(run, collection, name, near, far, out)
-        typer.echo(js.dumps(result.to_json(), ensure_ascii=False) if json else result.sentence())
+        if json:
+            options.print_json(result.to_json())
+        else:
+            typer.echo(result.sentence())
         typer.echo(
             f"{result.positives} positives, {result.negatives} negatives, {result.others:,} other images "
             f"in {result.seconds:.1f} s -> {out}",
@@ -70,7 +72,7 @@ def teach(
         write_suggestions(out, name, rows)
         typer.echo(f"{len(rows)} photographs to answer -> {out}", err=True)
     if json:
-        typer.echo(js.dumps([asdict(row) for row in rows], ensure_ascii=False))
+        options.print_json([asdict(row) for row in rows])
     elif out is None:
         for row in rows:
             typer.echo(f"{row.rank:4}  {row.probability:.2f}  {row.path}")

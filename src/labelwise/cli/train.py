@@ -1,4 +1,4 @@
-"""labelwise train"""
+"""The command `train`: training, selection and evaluation of a method."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def train(
         _print_config(options.laid_over(settings, given, assign))
         return
     with options.resumable("train", out, *(["--no-report"] if no_report else [])) as stop:
-        if resume and (begun := _plan_begun(out)):
-            from labelwise.anytime import train_within
+        from labelwise.anytime import settings_of_plan, train_within
 
+        if resume and (begun := settings_of_plan(out)):
             train_within(*begun, out, resume=True, stop=stop)
         else:
             named = {name for name, value in given.items() if value is not None}
@@ -136,8 +136,6 @@ def train(
             if seconds is None:
                 run_training(made, out, resume=resume, stop=stop)
             else:
-                from labelwise.anytime import train_within
-
                 train_within(made, seconds, out, chosen, resume=resume, stop=stop)
         from labelwise.training.processes import is_first
 
@@ -179,10 +177,3 @@ def _seconds(
     plain = all(name in _KEPT_BY_STAGES or name.startswith(("data.", "unknown.")) for name in chosen)
     begun = (out / "config.yaml").exists()
     return PRESETS["good"] if plain and not begun and conflict_of(config) is None else None
-
-
-def _plan_begun(out: Path) -> tuple[Config, float] | None:
-    """Return settings and seconds of a training in stages that was begun in a folder."""
-    from labelwise.anytime import settings_of_plan
-
-    return settings_of_plan(out)

@@ -1,4 +1,4 @@
-"""labelwise tune"""
+"""The command `tune`: thresholds and calibration of a run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ def tune(
 
     Example: labelwise tune runs/mine --objective precision=0.9
     """
-    import json as js
 
     from labelwise.cli.tables import print_tuning
     from labelwise.data import read
@@ -75,6 +74,6 @@ def tune(
     if json:
         stored = tuning.decisions.to_json(names)
         reasons = dict(zip(names, tuning.reasons, strict=True))
-        typer.echo(js.dumps({**stored, "reasons": reasons, **result.to_json()}, ensure_ascii=False))
+        options.print_json({**stored, "reasons": reasons, **result.to_json()})
     else:
         print_tuning(tuning, result.to_json())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 from labelwise.collection.schema import Identity
 from labelwise.collection.where import Condition
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import require_package
 
 IMAGES, FEATURES = "images", "features"
 NAME = "labelwise"
@@ -113,13 +113,8 @@ def require_packages(address: Address) -> None:
 
         engine()
         return
-    missing = [name for name in _SERVERS[kind][2] if find_spec(name) is None]
-    if missing:
-        raise LabelwiseError(
-            f"a store {kind} without {missing[0]}",
-            f"the package {missing[0].replace('_', '-')}",
-            f"run: pip install 'labelwise[{kind}]'",
-        )
+    for package in _SERVERS[kind][2]:
+        require_package(package, f"a store {kind} without {package}", kind)
 
 
 def open_store(address: Address) -> Store:

@@ -26,9 +26,6 @@ SHOWN = ("image", "path", "score", "selected", "labels", "box", "digest")
 class Collection:
     """Stored label features of images; any number of processes may read it, also while one adds images.
 
-    Args:
-        tables: its tables.
-
     Use `Collection.open(path)`.
     """
 

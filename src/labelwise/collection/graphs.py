@@ -18,9 +18,6 @@ from labelwise.inference.predictor import Predictor
 class GraphEmbedder:
     """Computes label features with a graph that `labelwise export --features` wrote; see `Embedder`.
 
-    Args:
-        predictor: an export.
-
     Raises:
         LabelwiseError: a graph without label features.
     """

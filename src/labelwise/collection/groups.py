@@ -1,10 +1,9 @@
-"""Kinds within a label: groups of its features, images that stand apart, and near copies."""
+"""Kinds within a label: clusters of its features, images unlike the others, and near copies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,28 @@ from jaxtyping import Float32, Int
 
 from labelwise.collection.collection import Collection, vectors_of_column
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import require_package
 
-MOST = 20_000
+MOST_FEATURES = 20_000
 """Features that are grouped; of more, a random sample."""
 SAMPLED = 2_000
 """Features from which the mean silhouette is computed."""
 KINDS = range(2, 9)
-LEAST = 0.1
-"""Least mean silhouette; below it the label has one kind."""
+ONE_KIND_BELOW = 0.1
+"""Mean silhouette under which a label has one kind."""
 NEIGHBOURS = 10
 APART = 3.0
 """Deviations below the median, estimated by the median absolute deviation, from which an image stands apart."""
-COPY = 0.98
+COPY_COSINE = 0.98
 """Least cosine of near copies."""
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Kinds of a label. Images are given by their rows: `image`, `path`, `score`, `labels` and `box`.
+    """Kinds of a label: clusters of its features.
+
+    An image is given by its row: `image`, `path`, `score`, `labels` and `box`.
 
     Args:
         label: the label.
@@ -39,7 +41,7 @@ class Groups:
         silhouettes: mean silhouette of each number of kinds that was tried.
         kinds: for each kind its `size`, and the `examples` nearest its centre, the largest kind first.
         apart: images that are unlike all others, the most unlike first, with the mean cosine to 10 neighbours.
-        copies: pairs of images with a cosine of at least `COPY`, the closest first; `same` for equal files.
+        copies: pairs of images with a cosine of at least `COPY_COSINE`, the closest first; `same` for equal files.
     """
 
     label: str
@@ -88,8 +90,8 @@ def groups_of(
             "embed more images, or with --all",
         )
     rng = np.random.default_rng(seed)
-    if count > MOST:
-        table = table.take(np.sort(rng.choice(count, MOST, replace=False)))
+    if count > MOST_FEATURES:
+        table = table.take(np.sort(rng.choice(count, MOST_FEATURES, replace=False)))
     x = vectors_of_column(table["feature"], collection.identity.dim).astype(np.float32)
     rows = table.drop_columns(["feature"]).to_pylist()
     assigned, centres, silhouettes = _kinds(x, kinds, seed, rng)
@@ -118,10 +120,7 @@ def _kinds(
     x: Float32[np.ndarray, "n D"], kinds: int | None, seed: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " n"], np.ndarray, dict[int, float]]:
     """The kind of each row, the centres, and the silhouettes."""
-    if find_spec("sklearn") is None:
-        raise LabelwiseError(
-            "groups without scikit-learn", "the package scikit-learn", "run: pip install 'labelwise[search]'"
-        )
+    require_package("sklearn", "groups without scikit-learn", "search")
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
@@ -134,7 +133,7 @@ def _kinds(
         tried[k] = float(silhouette_score(x[sample], own)) if several else 0.0, model
     silhouettes = {k: round(value, 4) for k, (value, _) in tried.items()}
     best = max(tried, key=lambda k: tried[k][0])
-    if not kinds and tried[best][0] < LEAST:
+    if not kinds and tried[best][0] < ONE_KIND_BELOW:
         return np.zeros(len(x), np.int32), x.mean(0, keepdims=True), silhouettes
     return tried[best][1].labels_, tried[best][1].cluster_centers_, silhouettes
 
@@ -149,7 +148,7 @@ def _neighbours(
         own = np.arange(len(likeness))
         likeness[own, first + own] = -2.0
         near[first : first + _BLOCK] = np.partition(likeness, -number, axis=1)[:, -number:].mean(1)
-        for i, j in np.argwhere(likeness >= COPY).tolist():
+        for i, j in np.argwhere(likeness >= COPY_COSINE).tolist():
             if first + i < j:
                 pairs.append((first + i, j, float(likeness[i, j])))
     return near, sorted(pairs, key=lambda pair: -pair[2])

@@ -212,6 +212,7 @@ class PgvectorStore:
         return True
 
     def _create(self, identity: Identity) -> None:
+        """Create the schema, its tables and the record of the run, in one transaction."""
         self._describe(identity)
         with self._guarded() as connection:
             with connection.transaction():

@@ -224,6 +224,7 @@ class QdrantStore:
         return True
 
     def _create(self, identity: Identity) -> None:
+        """Create the collections of features and images, with the record of the run."""
         self._describe(identity)
         # `images` is created last, so that a collection that was stopped here begins again.
         with self._guarded():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from labelwise.collection.backends import FEATURES, IMAGES, no_collection, other
 from labelwise.collection.schema import Identity, feature_schema, image_schema
 from labelwise.collection.where import Condition, quoted, sql
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.lazy import require_package
 
 INDEXED = 100_000
 """Features from which a search uses an index; below, all features of the label are compared."""
@@ -33,10 +33,7 @@ def engine() -> Any:
     Raises:
         LabelwiseError: it is not installed.
     """
-    if find_spec("lancedb") is None:
-        raise LabelwiseError(
-            "a collection without lancedb", "the package lancedb", "run: pip install 'labelwise[search]'"
-        )
+    require_package("lancedb", "a collection without lancedb", "search")
     os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb
 

@@ -135,6 +135,7 @@ class _Parser:
         return self._label()
 
     def _label(self) -> Condition:
+        """A condition on one label: present, or its probability against a number."""
         kind, name = self._tokens.pop(0) if self._tokens else ("", "")
         if kind not in ("word", "name") or (kind == "word" and name.lower() in ("and", "or")):
             raise self._refused(repr(name) if name else "no label at its end")

@@ -133,6 +133,7 @@ class Learner:
         return np.random.default_rng([self.config.seed, task, number]).permutation(rows)
 
     def _step(self, rows: np.ndarray, say: Callable[[str], None]) -> None:
+        """One step on new rows and replayed ones; in the first pass the new rows are offered to the memory."""
         p, task = self.progress, self.progress.epoch
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, p.step]).generate_state(1)[0]))
         tasks = np.full(len(rows), task)

@@ -72,7 +72,7 @@ class DistributionMatching(Memory):
         surplus = len(rows) - (len(free) - self.spare)
         free = free[: len(rows)]
         self.rows[free], self.tasks[free] = rows, task
-        self.keys[free] = self.rng.random(len(rows)) * 1e-9
+        self.keys[free] = self.rng.random(len(rows)) * 1e-9  # small, so that it only decides ties
         for place, mark in zip(free.tolist(), marks, strict=True):
             self._join(place, mark)
         here = marks.sum(0)
@@ -109,6 +109,7 @@ class DistributionMatching(Memory):
             heapq.heappush(self.free, number)
 
     def _leave_out(self, surplus: int) -> None:
+        """Remove `surplus` rows, each time the one without which the divergence from the target is least."""
         log_v = np.log(np.maximum(power_shares(self.seen, self.power), 1e-300))
         parts, below = _parts(self.held, log_v), _parts(self.held - 1, log_v)
         whole, total = float(parts.sum()), int(self.held.sum())

@@ -12,7 +12,7 @@ from labelwise.continual.memory import Marks, Memory, Rows, power_shares
 
 
 class Reservoir(Memory):
-    """A uniform sample of the stream: row t replaces a random one with probability `min(1, M / t)`.
+    """A uniform sample of the stream: row t replaces a random one of the M in memory with probability `min(1, M / t)`.
 
     >>> memory = Reservoir(2, num_labels=1, seed=0)
     >>> memory.offer(np.arange(9), np.ones((9, 1), bool))
@@ -37,6 +37,8 @@ class Reservoir(Memory):
 class ClassBalanced(Memory):
     """Equal shares, greedily: a full memory replaces a row of its most frequent label.
 
+    `m_l` counts the rows of label l in memory, `n_l` those in the stream so far.
+
     A new row without the most frequent label l always replaces a random row that has l. A new row with l replaces such
     a row with probability `m_l / n_l`, so that the rows of each label are a uniform sample. A new row without any
     positive label replaces another such row at the reservoir's rate.
@@ -47,11 +49,12 @@ class ClassBalanced(Memory):
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
         """Offer the next rows of the stream."""
         for row, mark in zip(rows.tolist(), marks, strict=True):
-            self._one(row, mark, task)
+            self._offer_row(row, mark, task)
             self.seen += mark
             self.offered += 1
 
-    def _one(self, row: int, mark: np.ndarray, task: int) -> None:
+    def _offer_row(self, row: int, mark: np.ndarray, task: int) -> None:
+        """Offer one row; `mark [L]` is its positive labels."""
         labels = np.flatnonzero(mark)
         if self.offered < self.size:
             return self.put(self.offered, row, labels, task)
@@ -71,6 +74,8 @@ class ClassBalanced(Memory):
 
 class PartitioningReservoir(Memory):
     """PRS: each label's share of the memory follows its frequency to a power.
+
+    With M rows in memory, of which `m_l` have label l, and `n_l` rows of l in the stream so far:
 
         pi_l = n_l^q / sum_j n_j^q
         in:  with probability sum_{l in pos} w_l min(1, pi_l M / n_l),   w = softmax(-n_l) over pos
@@ -93,7 +98,7 @@ class PartitioningReservoir(Memory):
 
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
         """Offer the next rows of the stream."""
-        raised = power_shares(self.seen, self.power) * self._total()
+        raised = np.where(self.seen > 0, np.maximum(self.seen, 1.0) ** self.power, 0.0)  # n_l^q
         total = float(raised.sum())
         chances = self.rng.random(len(rows)).tolist()
         for i, row in enumerate(rows.tolist()):
@@ -102,20 +107,17 @@ class PartitioningReservoir(Memory):
                 self.put(self.offered, row, labels, task)
             elif chances[i] < self._admission(labels, raised, total):
                 place = None if len(labels) else self.place_without_labels()
-                leaves = self._leaves(raised / max(total, 1e-300)) if place is None else place
-                self.put(leaves, row, labels, task)
+                slot = self._slot_to_clear(raised / max(total, 1e-300)) if place is None else place
+                self.put(slot, row, labels, task)
             self.offered += 1
             for j in labels.tolist():
                 self.seen[j] += 1
-                now = float(self.seen[j]) ** self.power
-                total += now - raised[j]
-                raised[j] = now
-
-    def _total(self) -> float:
-        came = self.seen[self.seen > 0].astype(np.float64)
-        return float((came**self.power).sum())
+                power = float(self.seen[j]) ** self.power
+                total += power - raised[j]
+                raised[j] = power
 
     def _admission(self, labels: np.ndarray, raised: np.ndarray, total: float) -> float:
+        """The probability of a row with these labels by the rule `in`; `raised [L]` is `n_l^q`, `total` its sum."""
         if not len(labels):
             return self.size / (self.offered + 1)
         counts = [int(self.seen[j]) for j in labels]
@@ -127,8 +129,8 @@ class PartitioningReservoir(Memory):
         ]
         return sum(w * r for w, r in zip(weights, rates, strict=True)) / sum(weights)
 
-    def _leaves(self, shares: np.ndarray) -> int:
-        """The slot of the row to remove."""
+    def _slot_to_clear(self, shares: np.ndarray) -> int:
+        """The slot of the row to remove, by the rule `out`; `shares [L]` is `pi`."""
         excess = self.held - shares * self.held.sum()
         held = self.held > 0
         if not held.any():
@@ -145,7 +147,7 @@ class PartitioningReservoir(Memory):
         return int(places[loss.argmin()])
 
     def target(self) -> Float[np.ndarray, " L"]:
-        """`pi`."""
+        """The shares `pi` of the labels."""
         return power_shares(self.seen, self.power)
 
 

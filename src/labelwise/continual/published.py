@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,10 @@ import pyarrow as pa
 from labelwise.continual.streams import Stream, Task
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
+from labelwise.jsonfile import read_json
 from labelwise.types import LabelSet
+
+_json = partial(read_json, expected="a file of the stream", todo="fetch the file again")
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,3 @@ def _lines(path: Path) -> list[str]:
         raise LabelwiseError(
             f"{path}: {error.strerror}", "a file of the stream", "see docs/continual.md"
         ) from None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabelwiseError(
-            f"{path}: {error.strerror}", "a file of the stream", "see docs/continual.md"
-        ) from None
-    except ValueError:
-        raise LabelwiseError(f"{path} is damaged", "JSON", "fetch the file again") from None

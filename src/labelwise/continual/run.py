@@ -173,6 +173,7 @@ def _opening(learner: Learner) -> str:
 
 
 def _result(learner: Learner, history: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """The record of the stream: settings, conditions, memory, figures and their history."""
     stream, c = learner.stream, learner.config
     names = stream.train.labels.names
     return {

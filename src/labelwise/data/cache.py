@@ -63,7 +63,7 @@ def _descriptions(data: Dataset) -> Iterator[bytes | None]:
         for row in range(len(data)):
             number = row if data.numbers is None else int(data.numbers[row])
             state = files[data.store.file_of(number)]
-            yield state and state + b" %d" % data.store.place_of(number)
+            yield None if state is None else state + b" %d" % data.store.place_of(number)
     elif data.holds_bytes:
         for row in range(len(data)):
             yield data.images[row].as_buffer()
@@ -74,6 +74,7 @@ def _descriptions(data: Dataset) -> Iterator[bytes | None]:
 
 
 def _state(path: str) -> bytes | None:
+    """The path of a file with its size and time of change; `None` if it cannot be read."""
     try:
         entry = os.stat(path)
     except (OSError, ValueError):
@@ -131,16 +132,17 @@ class PrintCache:
         self, keys: UInt64[np.ndarray, "N 2"]
     ) -> tuple[Int64[np.ndarray, " N"], UInt64[np.ndarray, " N"]]:
         """The slot of each key, -1 for a missing one, and the hash."""
+        # Only the first halves of the keys are sorted; the second halves are compared at the end.
         first, place = np.unique(keys[:, 0], return_inverse=True)
         place = place.reshape(-1)
-        slots, rest, hashes = (np.full(len(first), -1), *np.zeros((2, len(first)), np.uint64))
+        slots, second, hashes = (np.full(len(first), -1), *np.zeros((2, len(first)), np.uint64))
         for start, block in self._blocks():
             at = np.minimum(np.searchsorted(first, block["key"][:, 0]), max(len(first) - 1, 0))
             kept = np.flatnonzero(first[at] == block["key"][:, 0]) if len(first) else at[:0]
             at = at[kept]
-            slots[at], rest[at], hashes[at] = start + kept, block["key"][kept, 1], block["hash"][kept]
-        slots, rest, hashes = slots[place], rest[place], hashes[place]
-        slots[(rest != keys[:, 1]) | (keys == 0).all(1)] = -1
+            slots[at], second[at], hashes[at] = start + kept, block["key"][kept, 1], block["hash"][kept]
+        slots, second, hashes = slots[place], second[place], hashes[place]
+        slots[(second != keys[:, 1]) | (keys == 0).all(1)] = -1
         return slots, hashes
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:

@@ -124,6 +124,7 @@ class _Contents:
 
 
 def _of_data(data: Dataset, needed: np.ndarray | None = None) -> _Contents:
+    """The contents of images in files, in a store or in a table."""
     if data.store is None and not data.holds_bytes:
         return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), needed)  # type: ignore[arg-type,return-value]
     rows = np.arange(len(data))
@@ -168,6 +169,7 @@ def _of_items(items: Sequence[Path | bytes]) -> _Contents:
 def _of_files(
     paths: Iterator[str], rows: int, path: Callable[[int], str], needed: np.ndarray | None = None
 ) -> _Contents:
+    """The contents of files; links to one file count once."""
     state = np.full((rows, 3), -1, np.int64)
     for row, place in compress(enumerate(paths), repeat(True) if needed is None else needed.tolist()):
         try:

@@ -184,6 +184,7 @@ def _nonblocking(path: str, flags: int) -> int:
 
 
 def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
+    """The open file of an image, or its bytes; refuses what is absent, empty or no regular file."""
     if isinstance(source, bytes):
         if not source:
             raise unreadable(f"{name} is empty")

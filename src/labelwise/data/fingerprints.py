@@ -43,9 +43,6 @@ def fingerprints(data: Dataset) -> Fingerprints:
     They are stored in the cache folder, keyed by path, size and time of change of the image file, so that only new or
     changed images are decoded. Unreadable images are tried again each time.
 
-    Args:
-        data: the images.
-
     Raises:
         LabelwiseError: the cache's disk is full.
     """

@@ -1,4 +1,4 @@
-"""The transform of an image for a graph, on arrays: central window, bicubic resize, one view or two."""
+"""The transform of images for prediction, on arrays without torch: central window, resize, one view or several."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Fixed(Window, Protocol):
 
     @property
     def bits(self) -> int:
-        """Bits that 16-bit grey uses."""
+        """Bits per pixel that 16-bit grey images use."""
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -68,12 +68,9 @@ class Transform(Protocol):
 
 
 class FixedTransform:
-    """uint8 `[3, H, W]` -> uint8 `[3, h, w]`, equal to the bit to a fixed `ImageTransform`, without torch.
+    """uint8 `[3, H, W]` -> uint8 `[3, h, w]`: the same values as those of `ImageTransform` without randomness.
 
     Several views lie below each other on one sheet, black elsewhere.
-
-    Args:
-        config: the settings.
     """
 
     def __init__(self, config: Fixed) -> None:
@@ -124,9 +121,10 @@ def shown_part(config: Window, height: int, width: int) -> tuple[float, float, f
     return left / width, top / height, (left + columns) / width, (top + rows) / height
 
 
-def _view(image: np.ndarray, size: Size, resize: str) -> np.ndarray:
+def _view(image: UInt8[np.ndarray, "3 H W"], size: Size, resize: str) -> UInt8[np.ndarray, "3 h w"]:
+    """The central window of an image, resized to `size`."""
     height, width = image.shape[1:]
-    box = window(height, width, size, resize)
-    top, left = (height - box[0]) // 2, (width - box[1]) // 2
-    part = image[:, top : top + box[0], left : left + box[1]]
-    return part if box == size else resized(part, size)
+    rows, columns = window(height, width, size, resize)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    part = image[:, top : top + rows, left : left + columns]
+    return part if (rows, columns) == size else resized(part, size)

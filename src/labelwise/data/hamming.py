@@ -212,8 +212,8 @@ class _Search:
     def _ranges(self, rows: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An order of the rows and the range of positions to compare each with.
 
-        A bucket is ordered by group or by ball, so that a row is compared only with rows of others, or by level, so
-        that it is compared only with rows within reach, whichever needs the fewest comparisons.
+        By group or by ball, a row is compared only with rows of others; by level, only with rows within reach. Each
+        bucket has the order with the fewest comparisons.
         """
         high = _ends(key)
         orders = []

@@ -46,6 +46,7 @@ def long_tail_sizes(labels: int, rule: Rule, most: int, least: int) -> Int64[np.
     if rule == "exponential":
         return np.rint(most * (least / most) ** rank).astype(np.int64)
     places = 1 + rank * ((1 - REACH) ** (-1 / POWER) - 1)
+    # 1e-9 keeps a whole number whole that rounding left a little smaller.
     return np.floor(least + (most - least) * places ** -(POWER + 1) + 1e-9).astype(np.int64)
 
 

@@ -91,6 +91,7 @@ def _as_words(name: str) -> str:
 
 
 def _descriptions(path: Path, names: Sequence[str]) -> Mapping[str, str]:
+    """Descriptions by label name from a CSV file."""
     expected = "a CSV with the columns name and description"
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:

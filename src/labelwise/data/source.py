@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -67,6 +67,26 @@ class Source:
         parts = next(csv.reader([self.options.get(option, "")], skipinitialspace=True), [])
         return [part.strip() for part in parts if part.strip()]
 
+    def names_among(self, option: str, known: Collection[str], what: str) -> list[str]:
+        """`names` of which each must be known; otherwise `LabelwiseError` lists `what` is known."""
+        names = self.names(option)
+        unknown = next((name for name in names if name not in known), None)
+        if unknown is not None:
+            raise LabelwiseError(
+                f"{option}={unknown}", f"{what} {', '.join(list(known)[:12])}", "correct the option"
+            )
+        return names
+
+    def refuse_unused(self, options: Iterable[str], applies_to: str) -> None:
+        """Raises `LabelwiseError` if one of these options is given, which apply to something else."""
+        for option in options:
+            if option in self.options:
+                raise LabelwiseError(
+                    f"{option}={self.options[option]} in {str(self)!r}, which changes nothing here",
+                    f"{applies_to}, which this option is for",
+                    "leave the option out",
+                )
+
 
 def escaped(value: str) -> str:
     """A value in the syntax of an option: `%`, `&` and `?` become `%25`, `%26` and `%3F`.
@@ -101,10 +121,6 @@ def _divided(rest: str) -> tuple[str, str]:
     return (path, tail) if _OPTIONS.fullmatch(tail) and len(tail) < len(rest) else (rest, "")
 
 
-def _unescaped(path: str) -> str:
-    return re.sub("%(3F|25)", lambda match: unquote(match[0]), path, flags=re.IGNORECASE)
-
-
 def parse(text: str) -> Source:
     """Parses a SOURCE; a single letter before the colon is a drive, not a kind.
 
@@ -135,4 +151,5 @@ def parse(text: str) -> Source:
                 f"option {name!r} twice in {text!r}", "each option once", "remove one of them"
             )
         options[name] = unquote(value)
-    return Source(kind, _unescaped(path), options)
+    path = re.sub("%(3F|25)", lambda match: unquote(match[0]), path, flags=re.IGNORECASE)
+    return Source(kind, path, options)

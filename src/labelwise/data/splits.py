@@ -77,6 +77,7 @@ def whole_shares(total: int, share: Shaped[np.ndarray, " S"]) -> Int64[np.ndarra
     [7, 2, 1]
     """
     exact = share * total
+    # 1e-9 keeps a whole number whole that rounding left a little smaller.
     sizes = np.floor(exact + 1e-9).astype(np.int64)
     rest = np.argsort(-(exact - sizes), kind="stable")[: total - int(sizes.sum())]
     sizes[rest] += 1
@@ -165,10 +166,6 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
 
     Without splits: 70 / 15 / 15 % train, val, test. With train and no val: a stratified 10 % of train becomes
     val. A split without a row counts as absent. Copies of an image, and rows of one group, stay together.
-
-    Args:
-        data: the rows.
-        seed: of the random split.
 
     Returns:
         the data set, with notes on the new splits and on labels that lack positives or negatives in one.

@@ -33,9 +33,6 @@ class PackedImages(StoredImages):
     Opening reads only sizes and offsets, 20 bytes per image. The bytes of an image are copied from the file on access;
     no file stays mapped, so that reading a whole store does not fill the memory of the process.
 
-    Args:
-        folder: of the store.
-
     Attributes:
         lengths: `[N]` int64 bytes of each encoded image, -1 for one that could not be packed.
 

@@ -66,6 +66,7 @@ def _blocks(rows: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
+    """Columns of the canonical table, with what describes the data set in the metadata."""
     fields = [pa.field("image_bytes", pa.large_binary()) if embed else pa.field("image", pa.string())]
     if data.split_of is not None:
         fields.append(pa.field("split", pa.string()))
@@ -182,6 +183,7 @@ def _checked(data: Dataset, file: Path) -> Dataset:
 
 
 def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
+    """The data set of a canonical table, from its metadata and columns."""
     described = json.loads(table.schema.metadata[METADATA_KEY])
     if described.get("format") != FORMAT:
         raise LabelwiseError(
@@ -221,9 +223,6 @@ def hard_cells(
     columns: pa.Table,
 ) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
     """Values and the mask of known cells of integer columns with only 0, 1 and null.
-
-    Args:
-        columns: one per label.
 
     Returns:
         `values [N, L]`, 0 where not known, and `known [N, L]`; `None` for another type of column or cell.

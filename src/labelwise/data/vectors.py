@@ -119,6 +119,7 @@ def _words(name: str, rank: dict[str, int]) -> list[str] | None:
 
 
 def _from_text(source: str, forms: set[str]) -> dict[str, np.ndarray]:
+    """Vectors of the wanted words from a text file with a word and its numbers on each line."""
     path = Path(source)
     vectors: dict[str, np.ndarray] = {}
     width = 0

@@ -35,6 +35,7 @@ def fewest(floor: float, level: float) -> int:
     >>> fewest(0.9, 0.1), fewest(0.8, 0.1)
     (22, 11)
     """
+    # 1e-9 keeps a whole number whole that rounding left a little larger.
     return max(1, math.ceil(math.log(level) / math.log(floor) - 1e-9))
 
 

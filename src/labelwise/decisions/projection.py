@@ -48,9 +48,6 @@ class Projection:
     repaired: labels are decided in order of |g_l|, each by its threshold unless that contradicts earlier decisions.
     Ties between sets go to the one with more labels, then to the one with the first columns.
 
-    Args:
-        rules: of the columns.
-
     Raises:
         LabelwiseError: rules that no set satisfies.
     """

@@ -119,7 +119,8 @@ def tune(
     one_of("calibration", calibration, STORED)
     _refuse_untestable(aim, confidence, source, targets, known)
     z = np.asarray(logits, dtype=np.float64)
-    text = _text_of(aim, source, len(z), calibration)
+    images = f"{source.removesuffix(':') or 'these images'}, {len(z)} images"
+    text = f"{aim.text} on {images}, {calibration} calibration"
     fit = partial(
         _fit,
         labels=labels,
@@ -192,10 +193,6 @@ def tune_again(
     return None
 
 
-def _text_of(aim: Objective, source: str, images: int, calibration: str) -> str:
-    return f"{aim.text} on {source.removesuffix(':') or 'these images'}, {images} images, {calibration} calibration"
-
-
 @dataclass(frozen=True)
 class _Fitted:
     """One fit: the origin of each threshold, labels with their own calibration, calibrated scores, a floor's test."""
@@ -219,6 +216,7 @@ def _fit(
     kept: KeptDecisions | None,
     confidence: float,
 ) -> _Fitted:
+    """Calibration and thresholds on one set of scores, with those kept from an earlier fit."""
     # Thresholds are fitted on calibrated probabilities; without calibration they are mapped back to plain ones.
     fit = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
     calibrated = sigmoid(z * fit.scale + fit.bias)

@@ -233,6 +233,7 @@ def evaluate_model(
 
 
 def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str) -> dict[str, Any]:
+    """Everything that the figures depend on, for the record."""
     c: Config = run.config
     ids = "\n".join(rows.image_id(i) for i in range(len(rows)))
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from labelwise.data.dataset import Dataset
 from labelwise.data.implied import with_rules
 from labelwise.errors import LabelwiseError
-from labelwise.types import LabelSet
+from labelwise.labels import LabelSet, lacking_and_extra
 
 
 def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> Dataset:
@@ -27,13 +27,8 @@ def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> D
     lacking = [n for n in names if n not in data.labels.names]
     extra = [n for n in data.labels.names if n not in names]
     if (lacking and extra) or (whole and (lacking or extra)):
-        differences = "; ".join(
-            f"{what}: {', '.join(labels[:5])}"
-            for what, labels in (("lacking", lacking), ("extra", extra))
-            if labels
-        )
         raise LabelwiseError(
-            f"labels of {data.source} ({differences})",
+            f"labels of {data.source} ({lacking_and_extra(data.labels.names, names)})",
             f"the run's {len(names)} labels",
             "rename the columns, or use its own data",
         )

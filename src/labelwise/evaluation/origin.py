@@ -17,9 +17,6 @@ def code_version(package: Path = PACKAGE) -> str:
 
     A checkout counts if git tracks the package as `src/labelwise` of a project of that name. A package installed
     inside another repository, as in a virtual environment, has no commit of its own.
-
-    Args:
-        package: folder of the package.
     """
     try:
         top = Path(_git(package, "rev-parse", "--show-toplevel"))

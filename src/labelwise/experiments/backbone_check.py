@@ -84,6 +84,7 @@ def examined(
 
 
 def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]) -> None:
+    """Build, train, save and export a model with this backbone; `did` is called after each step."""
     did()
     base = make_config(
         {

@@ -140,6 +140,7 @@ def _run(
     memory_format: str,
     limits: ProcessLimits,
 ) -> dict[str, Any]:
+    """The result of a task in a process of its own, which is ended at the limits of time and memory."""
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":

@@ -48,10 +48,6 @@ def _all() -> tuple[PublishedResult, ...]:
 def published_results(dataset: str | None = None, protocol: str | None = None) -> list[PublishedResult]:
     """Published results of a data set and a protocol; all of them for `None`.
 
-    Args:
-        dataset: name in any case.
-        protocol: as in the data.
-
     Raises:
         LabelwiseError: there is no result of this data set or protocol.
 

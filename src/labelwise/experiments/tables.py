@@ -108,10 +108,10 @@ def sweep_table(rows: Sequence[dict[str, Any]]) -> str:
         values = [100 * row["mAP"] for row in own if row["mAP"] is not None]
         spread = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         mean = f"{statistics.fmean(values):.2f}{spread}" if len(values) == len(own) else "-"
-        cells = [
-            f"{_mean_cell(own, key, digits, scale):>{w}}"
-            for (_, key, digits, scale), w in zip(_SHOWN, widths, strict=True)
-        ]
+        cells = []
+        for (_, key, digits, scale), width in zip(_SHOWN, widths, strict=True):
+            value = _mean(own, key)
+            cells.append(f"{'-' if value is None else f'{scale * value:.{digits}f}':>{width}}")
         start = f"{name:24}{f' {known:>6}' if partial else ''}"
         lines.append(f"{start} {mean:>16}{''.join(cells)}{len(own):7}")
     named: dict[str, list[str]] = {}
@@ -138,22 +138,15 @@ def _groups(rows: Sequence[dict[str, Any]]) -> Iterable[tuple[str, str, list[dic
             by_seed = [
                 [r for r in own if r["seed"] == seed] for seed in dict.fromkeys(r["seed"] for r in own)
             ]
-            means = [_mean_row(part) for part in by_seed if len(part) == len(by_share)]
+            keys = ("mAP", *(key for _, key, *_ in _SHOWN))
+            means = [
+                {key: _mean(part, key) for key in keys} for part in by_seed if len(part) == len(by_share)
+            ]
             if means:
                 yield name, "mean", means
-
-
-def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("mAP", *(key for _, key, *_ in _SHOWN))
-    return {key: _mean(rows, key) for key in keys}
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
     """The mean, or `None` if a row lacks the value."""
     values = [row[key] for row in rows]
     return None if None in values else statistics.fmean(values)
-
-
-def _mean_cell(rows: Sequence[dict[str, Any]], key: str, digits: int, scale: int) -> str:
-    value = _mean(rows, key)
-    return "-" if value is None else f"{scale * value:.{digits}f}"

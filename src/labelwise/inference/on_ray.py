@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from collections.abc import Iterator
@@ -14,11 +13,11 @@ import pyarrow as pa
 import torch
 
 from labelwise.data.fixed import Transform
-from labelwise.errors import LabelwiseError
 from labelwise.inference import folders as collection
 from labelwise.inference.loading import load
 from labelwise.inference.parts import PartPredictions
 from labelwise.inference.predictor import Predictor
+from labelwise.lazy import require_package
 from labelwise.memory import keep_freed_memory
 
 # Normal priority for Ray's workers, and no usage statistics.
@@ -28,8 +27,7 @@ TASK = 4  # batches per task
 
 def require_ray() -> None:
     """Raises `LabelwiseError` if Ray is not installed."""
-    if importlib.util.find_spec("ray") is None:
-        raise LabelwiseError("--engine ray without ray", "Ray Data", "run: pip install 'labelwise[ray]'")
+    require_package("ray", "--engine ray without ray", "ray")
 
 
 def answers(predictor: Predictor, work: collection.Work) -> Iterator[PartPredictions]:

@@ -149,6 +149,7 @@ def _table(files: Sequence[str], answers: PartPredictions, names: tuple[str, ...
 
 
 def _claim(folder: Path, state: dict[str, object]) -> None:
+    """Mark a folder as that of these predictions; refuse one of other predictions."""
     file = folder / STATE
     if not file.is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -112,16 +111,15 @@ class Predictor:
     def _predict(
         self, images: Sequence[Image], maps: bool, batch_size: int, workers: int
     ) -> Iterator[Prediction]:
+        """Predictions in order; threads decode the next batches meanwhile."""
         starts = range(0, len(images), batch_size)
         parts = ([images[i] for i in range(start, min(start + batch_size, len(images)))] for start in starts)
         if not workers or len(images) == 1:
             for part in parts:
                 yield from self._answer([self._opened(image) for image in part], maps)
             return
-        from concurrent.futures import (  # needless for one image, and slow to import
-            Future,
-            ThreadPoolExecutor,
-        )
+        # Needless for one image, and slow to import.
+        from concurrent.futures import Future, ThreadPoolExecutor
 
         with ThreadPoolExecutor(workers, "decode") as pool:
             coming = deque[list[Future[_Decoded]]]()
@@ -167,6 +165,7 @@ class Predictor:
         ]
 
     def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
+        """Predictions of one decoded batch, unreadable images included."""
         readable = [d.image for d in part if d.image is not None]
         names, out = self.labels.names, []
         logits, evidence_maps = np.zeros((0, 0)), None
@@ -221,20 +220,11 @@ def _stacked(images: Sequence[Any]) -> np.ndarray:
     return batch
 
 
-def open_export(path: str | Path, device: str | None = None) -> Predictor:
-    """A predictor from an exported folder whose graph needs no PyTorch.
-
-    Args:
-        path: the folder.
-        device: `cpu`, `gpu` or `tensorrt`, see `labelwise.export.devices`; `None` is the CPU.
+def of_artefact(artefact: Artefact, device: str | None = None) -> Predictor:
+    """A predictor from an opened artefact whose graph needs no PyTorch.
 
     Raises:
-        LabelwiseError: no such folder, an artefact that was changed, or a graph that cannot be opened here.
+        LabelwiseError: a graph that cannot be opened here.
     """
-    return of_artefact(Artefact.open(path), device)
-
-
-def of_artefact(artefact: Artefact, device: str | None = None) -> Predictor:
-    """A predictor from an opened artefact whose graph needs no PyTorch."""
     engine = on_device(artefact, device, open_graph(artefact))
     return Predictor(artefact.labels, artefact.decisions, FixedTransform(artefact.preprocessing), engine)

@@ -61,10 +61,10 @@ def predict_files(
             elif p.error is not None:
                 print(f"{p.image}: {p.error}", file=sys.stderr)
             elif not writer:
-                strange = (
+                warning = (
                     f"  [unfamiliar: has seen nothing like it, p {p.familiar:.3f}]" if p.unfamiliar else ""
                 )
-                print(f"{p.image}: {p.summary() or '(nothing over its threshold)'}{strange}")
+                print(f"{p.image}: {p.summary() or '(nothing over its threshold)'}{warning}")
             if maps and p.error is None:
                 write_maps(p, maps, names[p.image], predictor.transform.config.bits)
     if image_notes:

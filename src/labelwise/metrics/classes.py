@@ -153,12 +153,7 @@ class AttributeMetrics(Metric):
 
 
 class CalibrationError(Metric):
-    """Mean over labels of the equal-width `calibration_error` over batches; keeps three sums per label and bin.
-
-    Args:
-        labels: number of labels.
-        bins: number of bins.
-    """
+    """Mean over labels of the equal-width `calibration_error` over batches; keeps three sums per label and bin."""
 
     is_differentiable = False
     higher_is_better = False

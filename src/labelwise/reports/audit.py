@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from markupsafe import Markup
 from PIL import Image
 
 from labelwise.audit.audit import Audit
@@ -20,8 +19,8 @@ from labelwise.decisions.audit import KINDS, Finding
 from labelwise.errors import LabelwiseError
 from labelwise.inference.overlays import overlay, tint
 from labelwise.reports.pictures import LONGEST, EvidenceSource, data_uri, thumbnail
-from labelwise.reports.report import TEMPLATES, templates
-from labelwise.runs.files import write_atomic, write_text
+from labelwise.reports.report import page, write_page
+from labelwise.runs.files import write_atomic
 
 PICTURED = 40  # of each kind
 TITLES = {
@@ -78,13 +77,12 @@ def write_evidence(shown: Mapping[int, Picture], folder: Path) -> dict[int, str]
     return names
 
 
-def write_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str) -> None:
+def write_audit_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str) -> None:
     """Writes the page: one file without external resources and without a script."""
-    template = templates().get_template("audit.html.j2")
-    page = template.render(
+    text = page(
+        "audit.html.j2",
         run=run,
         source=audit.rows.source or "the data",
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         total=len(audit.findings),
         groups=[_group(audit, shown, kind) for kind in KINDS],
         facts=_facts(audit),
@@ -92,7 +90,7 @@ def write_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str)
         unjudged=_unjudged(audit),
         labels=_labels(audit),
     )
-    write_text(file, page.encode("utf-8", errors="replace").decode("utf-8"))
+    write_page(file, text)
 
 
 def estimate(audit: Audit) -> str:

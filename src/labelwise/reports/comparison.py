@@ -15,9 +15,8 @@ from labelwise.rarity import rare_labels
 from labelwise.reports import figures
 from labelwise.reports.decided import decided
 from labelwise.reports.record import RunRecord, finite_number, flatten, read_run
-from labelwise.reports.report import asset, page
+from labelwise.reports.report import asset, page, write_page
 from labelwise.reports.sections import NONE, percent
-from labelwise.runs.files import write_text
 
 COLOURS = 8
 SHOWN_LABELS = 80
@@ -51,7 +50,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
         labels=_labels(records, split),
         left_out=without_ap(records[0].splits[split].get("metrics", {})),
     )
-    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
+    write_page(out, text)
     return out
 
 
@@ -86,6 +85,7 @@ def _common_split(records: list[RunRecord]) -> str:
 
 
 def _rows(records: list[RunRecord], names: list[str], split: str) -> list[dict[str, Any]]:
+    """A row of figures per run, with its difference from the first run."""
     files = {
         name: {(1.0, 0): record.path / "scores" / f"{split}.npz"}
         for name, record in zip(names, records, strict=True)

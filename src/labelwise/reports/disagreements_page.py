@@ -8,9 +8,8 @@ from typing import Any
 from labelwise.data.dataset import Dataset
 from labelwise.inference.disagreements import Disagreement, Disagreements
 from labelwise.inference.predictor import Predictor
-from labelwise.reports.report import page
+from labelwise.reports.report import page, write_page
 from labelwise.reports.tiles import photo_tile
-from labelwise.runs.files import write_text
 
 STATES = {True: "labelled present", False: "labelled absent", None: "label unknown"}
 
@@ -64,7 +63,7 @@ def write_disagreements(
         total=len(differences.cells),
         counts=counts,
     )
-    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
+    write_page(out, text)
 
 
 def _tile(cell: Disagreement, source: Path | bytes, overlays: list[Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def nice_ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    # 1e-9 keeps both ends of the axis if they are multiples of the step but for rounding.
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 

@@ -1,4 +1,4 @@
-"""The page of the kinds within a label."""
+"""The page of the kinds within a label, which are clusters of its features."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-from labelwise.collection.groups import COPY, LEAST, Groups
-from labelwise.reports.report import page
+from labelwise.collection.groups import COPY_COSINE, ONE_KIND_BELOW, Groups
+from labelwise.reports.report import page, write_page
 from labelwise.reports.tiles import result_tile
-from labelwise.runs.files import write_text
 
 
 def write_groups(out: Path, groups: Groups, collection: str | Path) -> None:
-    """Writes the kinds, the images that stand apart and near copies as one file without a script."""
+    """Writes the kinds, the images unlike the others and near copies as one HTML file without a script.
+
+    Args:
+        out: the file.
+        groups: of a label.
+        collection: path of the collection, without passwords.
+    """
     label, sections = groups.label, []
     for number, kind in enumerate(groups.kinds, 1):
         tiles = [result_tile(row, label) for row in kind["examples"]]
-        share = f"{kind['size']:,} of {groups.grouped:,} images; those nearest the centre."
-        sections.append((f"Kind {number}", share, tiles))
+        summary = f"{kind['size']:,} of {groups.grouped:,} images; those nearest the centre."
+        sections.append((f"Kind {number}", summary, tiles))
     apart = [
         {**tile, "lines": [f"mean similarity of neighbours {row['neighbours']:.3f}", *tile["lines"]]}
         for row in groups.apart
@@ -27,15 +32,15 @@ def write_groups(out: Path, groups: Groups, collection: str | Path) -> None:
     sections.append(("Unlike the others", "Far from their nearest neighbours, the farthest first.", apart))
     copies: list[dict[str, Any]] = []
     for pair in groups.copies:
-        what = "the same file" if pair["same"] else f"similarity {pair['similarity']:.3f}"
-        copies += [{**result_tile(row, label), "title": what} for row in pair["images"]]
+        title = "the same file" if pair["same"] else f"similarity {pair['similarity']:.3f}"
+        copies += [{**result_tile(row, label), "title": title} for row in pair["images"]]
     sections.append(
-        ("Near copies", f"Pairs with a similarity of at least {COPY}, one after the other.", copies)
+        ("Near copies", f"Pairs with a similarity of at least {COPY_COSINE}, one after the other.", copies)
     )
     best = max(groups.silhouettes.values(), default=0.0)
     rule = f"largest mean silhouette, {best:.2f}"
     if len(groups.kinds) == 1:
-        rule += f", under {LEAST}: no separate kinds"
+        rule += f", under {ONE_KIND_BELOW}: no separate kinds"
     text = page(
         "groups.html.j2",
         title=f"Kinds of {label}",
@@ -44,4 +49,4 @@ def write_groups(out: Path, groups: Groups, collection: str | Path) -> None:
         facts=[("Images with it", f"{groups.count:,}"), ("Kinds", str(len(groups.kinds))), ("Rule", rule)],
         sections=sections,
     )
-    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
+    write_page(out, text)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Bool, Float
 
 from labelwise.data.npz import read_npz
@@ -20,6 +19,8 @@ from labelwise.decisions import Decisions, Floors, Tuning
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.refit import fit_of
 from labelwise.evaluation.scores import StoredScores
+from labelwise.jsonfile import read_json
+from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import LabelSet
 
 
@@ -93,8 +94,11 @@ def read_run(path: Path) -> RunRecord:
         raise LabelwiseError(
             f"run folder {path}, which does not exist", "a folder that train wrote", "check the path"
         )
-    labels = _read_json(path / "labels.json")
-    results = _read_json(path / "results.json")
+    labels, results = read_json(path / "labels.json"), read_json(path / "results.json")
+    for name, content in (("labels.json", labels), ("results.json", results)):
+        if not isinstance(content, dict):
+            kind = type(content).__name__
+            raise LabelwiseError(f"{path / name} holding a {kind}", "an object", "evaluate the run again")
     if results.get("format") != 1:
         raise LabelwiseError(
             f"{path / 'results.json'} of format {results.get('format')!r}",
@@ -114,7 +118,7 @@ def read_run(path: Path) -> RunRecord:
         )
     decisions = Decisions.from_json(labels, LabelSet(names))
     log = _read_log(path / "metrics.jsonl")
-    config = _read_config(path / "config.yaml")
+    config = read_yaml(path / "config.yaml") if (path / "config.yaml").is_file() else {}
     fit = partial(fit_of, decisions, LabelSet.from_json(labels), str(config.get("init_from") or ""))
     return RunRecord(
         path=path,
@@ -128,7 +132,8 @@ def read_run(path: Path) -> RunRecord:
         epochs=[line for line in log if line.get("kind") == "epoch"],
         scores={
             split: _read_scores(file, decisions, partial(fit, split=split))
-            for split, file in _score_files(path, results["splits"])
+            for split in results["splits"]
+            if (file := path / "scores" / f"{split}.npz").is_file()
         },
         bad_images=_read_bad_images(path / "bad_images.csv"),
         never=decisions.never,
@@ -171,33 +176,6 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise LabelwiseError(
-            f"no {file}", "a run that was trained and evaluated", "train or evaluate the run first"
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LabelwiseError(f"{file} ({error})", "JSON", "evaluate the run again") from None
-    if not isinstance(content, dict):
-        raise LabelwiseError(
-            f"{file} holding a {type(content).__name__}", "an object", "evaluate the run again"
-        )
-    return content
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        where = str(error).splitlines()[0]
-        raise LabelwiseError(f"{file} ({where})", "YAML settings", "correct or remove the file") from None
-    return content if isinstance(content, dict) else {}
-
-
 def _read_log(file: Path) -> list[dict[str, Any]]:
     """The lines of the training log; a last line truncated by a crash is left out."""
     if not file.is_file():
@@ -214,11 +192,6 @@ def _read_log(file: Path) -> list[dict[str, Any]]:
                 f"line {position} of {file}", "one JSON object a line", "remove the broken line"
             ) from None
     return records
-
-
-def _score_files(path: Path, splits: Mapping[str, Any]) -> list[tuple[str, Path]]:
-    files = [(split, path / "scores" / f"{split}.npz") for split in splits]
-    return [(split, file) for split, file in files if file.is_file()]
 
 
 def _read_scores(

@@ -52,10 +52,8 @@ def write_report(
             evaluated, or the page cannot be written.
     """
     record = read_run(Path(run))
-    page = render(record, gallery(record, predictor, dataset), failures(record, by, heights))
     target = record.path / "report.html"
-    # A file name that is not valid UTF-8 holds lone surrogates; the page shows question marks instead.
-    write_text(target, page.encode("utf-8", errors="replace").decode("utf-8"))
+    write_page(target, render(record, gallery(record, predictor, dataset), failures(record, by, heights)))
     return target
 
 
@@ -107,6 +105,14 @@ def templates() -> Environment:
 def page(template: str, **content: Any) -> str:
     """Renders a template with the shared style of all pages."""
     return templates().get_template(template).render(style=asset("report.css"), **content)
+
+
+def write_page(out: Path, html: str) -> None:
+    """Writes a page atomically.
+
+    A file name that is not valid UTF-8 holds lone surrogates; the page shows question marks instead.
+    """
+    write_text(out, html.encode("utf-8", errors="replace").decode("utf-8"))
 
 
 def asset(name: str) -> Markup:

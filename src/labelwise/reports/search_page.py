@@ -9,9 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelwise.collection.queries import Query
-from labelwise.reports.report import page
+from labelwise.reports.report import page, write_page
 from labelwise.reports.tiles import photo_tile, result_tile
-from labelwise.runs.files import write_text
 
 
 def write_search(
@@ -56,15 +55,11 @@ def write_search(
         facts=[*facts, *([("Condition", where)] if where else [])],
         notes=list(notes),
         queries=[
-            (title, [_query_tile(query) for query in given])
+            (title, [photo_tile(query.path, [f"score {query.score:.2f}"], box=query.box) for query in given])
             for title, given in (("Photographs", queries), ("Unlike", negatives))
             if given
         ],
         lead=lead,
         tiles=[result_tile(row, label) for row in rows],
     )
-    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
-
-
-def _query_tile(query: Query) -> dict[str, object]:
-    return photo_tile(query.path, [f"score {query.score:.2f}"], box=query.box)
+    write_page(out, text)

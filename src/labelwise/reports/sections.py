@@ -130,7 +130,9 @@ def training(run: RunRecord) -> dict[str, Any]:
         if (x := finite_number(s.get("loss"))) is not None and "step" in s
     ]
     means = [
-        (float(e["epoch"]), x) for e in run.epochs if (x := _mean_precision(e)) is not None and "epoch" in e
+        (float(e["epoch"]), x)
+        for e in run.epochs
+        if (x := finite_number((e.get("val") or {}).get("mAP"))) is not None and "epoch" in e
     ]
     best = finite_number(run.training.get("best_epoch"))
     if best is None:
@@ -140,10 +142,6 @@ def training(run: RunRecord) -> dict[str, Any]:
         "epochs": figures.epoch_chart(means, best) if len(means) > 1 else None,
         "only": percent(means[0][1]) if len(means) == 1 else None,
     }
-
-
-def _mean_precision(epoch: Mapping[str, Any]) -> float | None:
-    return finite_number((epoch.get("val") or {}).get("mAP"))
 
 
 def rows_of_labels(run: RunRecord) -> dict[str, Any]:
@@ -209,6 +207,7 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
 
 
 def _label_curve(run: RunRecord, scores: RecordedScores, label: int) -> dict[str, Any]:
+    """Precision and recall of one label, its operating point and the shares of its scores."""
     known = scores.known[:, label]
     p, true = scores.probabilities[known, label], scores.true[known, label]
     figures_of = run.splits[run.shown_split].get("per_label", {}).get(run.names[label], {})

@@ -136,10 +136,6 @@ class IndexedRules:
         """Present and absent cells that follow from known cells; rules are applied until nothing changes.
 
         In a row that contradicts the rules, some cell of the contradiction is both present and absent.
-
-        Args:
-            present: known positive cells.
-            absent: known negative cells.
         """
         pos, neg, before = present.copy(), absent.copy(), -1
         while before != (before := int(pos.sum()) + int(neg.sum())):

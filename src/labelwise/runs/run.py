@@ -39,13 +39,7 @@ def folder_of(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk.
-
-    Args:
-        path: its folder.
-        config: every setting, resolved.
-        labels: label order and groups.
-    """
+    """A run on disk."""
 
     path: Path
     config: Config

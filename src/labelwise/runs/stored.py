@@ -46,7 +46,8 @@ def stored(
     bad_path = path.with_suffix(".json")
     leads = joined and dist.get_rank() == 0
     if joined and not leads:
-        _help(path, compute)
+        _share(path, None, compute)  # and wait until the first process has stored the array
+        dist.barrier()
     with alone(path.with_suffix(".lock")):
         if not bad_path.is_file():
             say(message)
@@ -66,12 +67,6 @@ def stored(
     if leads:
         dist.barrier()
     return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
-
-
-def _help(path: Path, compute: Compute) -> None:
-    """Called by all processes but the first: compute a share, and wait until the array is stored."""
-    _share(path, None, compute)
-    dist.barrier()
 
 
 def _share(path: Path, part: Path | None, compute: Compute) -> list[tuple[int, str]]:

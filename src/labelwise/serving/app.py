@@ -264,6 +264,8 @@ def _invalid_parameters(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _add_api(app: FastAPI, server: Server, pages: Mapping[str, bool]) -> None:
+    """Add the routes of health, labels, metrics and predictions."""
+
     @app.get("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}

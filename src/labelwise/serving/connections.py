@@ -21,9 +21,6 @@ class ConnectionSweep:
     received. Above `limits.connections`, waiting connections are closed at once, the longest waiting first.
 
     A connection is one of uvicorn's: its `cycle` is the last request, its `transport` closes it.
-
-    Args:
-        limits: bounds.
     """
 
     def __init__(self, limits: Limits) -> None:

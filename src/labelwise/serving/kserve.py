@@ -57,12 +57,7 @@ _BODY = {
 
 
 def model_metadata(model: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """The inputs and outputs of a model.
-
-    Args:
-        model: its name.
-        names: labels in column order.
-    """
+    """The inputs and outputs of a model."""
     return {
         "name": model,
         "platform": "labelwise",

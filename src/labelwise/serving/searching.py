@@ -212,6 +212,7 @@ def _ranking(
     queries: list[list[Query]] | None,
     depth: int,
 ) -> Ranking:
+    """The images of a search in their order, at most `MOST` of them."""
     condition = question.condition(label, collection.identity.labels)
     if label is None:
         total = collection.count(None, condition)

@@ -37,11 +37,6 @@ def log_line(event: str, **fields: Any) -> None:
     LOG.info(json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False))
 
 
-def refusal_response(error: Refused) -> JSONResponse:
-    """The response to a refused request."""
-    return JSONResponse({"error": str(error)}, error.status, error.headers)
-
-
 class ServerMiddleware:
     """Middleware of the server.
 
@@ -76,7 +71,8 @@ class ServerMiddleware:
             self._check(scope["path"], headers)
             await self._app(scope, self._counted(receive, seen), sending)
         except Refused as error:
-            await self._say(refusal_response(error), seen, scope, receive, sending)
+            refused = JSONResponse({"error": str(error)}, error.status, error.headers)
+            await self._say(refused, seen, scope, receive, sending)
         except Exception:
             log_line("failure", id=seen["id"], path=scope["path"], traceback=traceback.format_exc())
             failed = JSONResponse({"error": f"the server failed on request {seen['id']}; see its log"}, 500)

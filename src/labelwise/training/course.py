@@ -63,6 +63,7 @@ def train_opened(
 def _train(
     opened: TrainingData, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
 ) -> Run:
+    """Train from opened data to a finished run; every process of a distributed run calls it."""
     keep_freed_memory()
     accelerator = make_accelerator(config)
     first = accelerator.is_main_process
@@ -105,8 +106,8 @@ def _train(
             run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
     use_engine(built.model.backbone, config, len(dataset), accelerator.device, watch.say)
     with watched_peers(), closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
-        judge_by = (loaders.rows(validation), validation) if validation is not None else None
-        examples = cache(lambda: loaders.rows(rows))
+        judge_by = (loaders.evaluation(validation), validation) if validation is not None else None
+        examples = cache(lambda: loaders.evaluation(rows))
         train_on = loaders.train(rows)
         if teacher is not None:
             processes = accelerator.num_processes
@@ -193,7 +194,7 @@ def _finish(
         if not dataset.splits().get(split):
             continue
         rows = dataset.split(split)
-        loader = loaders.rows(rows, answering=True)
+        loader = loaders.evaluation(rows, test_time=True)
         result = evaluate_model(
             run,
             rows,

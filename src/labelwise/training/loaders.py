@@ -16,6 +16,9 @@ from labelwise.runs.test_time import NONE
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import ProgressBar
 
+MAP_BATCH = 64
+"""Stored maps in a batch of an evaluation."""
+
 
 def decoding_processes(wanted: int) -> int:
     """The number of decoding processes; -1 means one less than the number of cores, and at most 8."""
@@ -23,13 +26,27 @@ def decoding_processes(wanted: int) -> int:
 
 
 class Loaders:
-    """Loaders of images, or of stored maps if the backbone is frozen; closed together."""
+    """Loaders of images, or of stored maps if the backbone is frozen; closed together.
 
-    def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: ProgressBar) -> None:
-        self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
+    Args:
+        config: settings of the run.
+        backbone: the network below the head, for its stride and its maps.
+        accelerator: says which share of the batches this process loads.
+        progress: shows messages.
+    """
+
+    def __init__(
+        self, config: Config, backbone: Any, accelerator: Accelerator, progress: ProgressBar
+    ) -> None:
+        self._config, self._backbone, self._progress, self._accelerator = (
+            config,
+            backbone,
+            progress,
+            accelerator,
+        )
         self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
         self.workers = decoding_processes(config.workers)
-        self._open: list[Any] = []
+        self._opened: list[Any] = []
 
     def train(self, rows: Dataset) -> TrainLoader:
         """This process's share of each epoch's batches, in the order of `sampling`, augmented."""
@@ -50,44 +67,44 @@ class Loaders:
                 **self._share,
                 order=order,
             )
-        self._open.append(loader)
+        self._opened.append(loader)
         return loader
 
-    def rows(self, rows: Dataset, answering: bool = False) -> EvalLoader:
+    def evaluation(self, rows: Dataset, test_time: bool = False) -> EvalLoader:
         """This process's share of the rows, each once and not augmented.
 
         Args:
             rows: the images.
-            answering: apply `test_time`, for the final evaluation; with several views images are loaded, since stored
-                maps have one view.
+            test_time: apply the setting `test_time`, for the final evaluation; with several views images are loaded,
+                since stored maps have one view.
         """
         c = self._config
-        if c.backbone.freeze and not (answering and c.test_time != NONE):
-            loader = EvalLoader(rows, 64, **self._share, source=self._maps(rows))
+        if c.backbone.freeze and not (test_time and c.test_time != NONE):
+            loader = EvalLoader(rows, MAP_BATCH, **self._share, source=self._maps(rows))
         else:
-            transform = build_transform(c.transform() if answering else c.one_view(), train=False)
+            transform = build_transform(c.transform() if test_time else c.one_view(), train=False)
             loader = eval_loader(
                 rows, transform, batch_size=c.batch_size, workers=self.workers, **self._share
             )
-        self._open.append(loader)
+        self._opened.append(loader)
         return loader
 
     def close(self) -> None:
         """End every worker."""
-        for loader in self._open:
+        for loader in self._opened:
             loader.close()
-        self._open.clear()
+        self._opened.clear()
 
     def _maps(self, rows: Dataset) -> MapSource:
         device = self._accelerator.device
         self._backbone.to(device)
-        maps, bad = stored_maps(
+        maps, unreadable = stored_maps(
             rows,
             self._backbone,
             self._config,
             device,
             self.workers,
-            self._watch.say,
+            self._progress.say,
             self._accelerator.num_processes > 1,
         )
-        return MapSource(maps, rows, dict(bad))
+        return MapSource(maps, rows, dict(unreadable))

@@ -95,6 +95,7 @@ class _Problem:
 
 
 def _descend(problem: _Problem, tolerance: float, most_steps: int) -> tuple[Tensor, int, float]:
+    """Accelerated gradient descent with a step length per column; returns the point, steps and residual."""
     point = problem.turned.new_zeros(problem.turned.shape[1], problem.columns)
     ahead, momentum = point.clone(), point.new_ones(problem.columns)
     length = point.new_ones(problem.columns)

@@ -146,6 +146,7 @@ class Trainer:
         return self.progress
 
     def _epoch(self, watch: ProgressBar, started: float) -> None:
+        """The steps of one epoch that are left, with logs and saved states between them."""
         p, c = self.progress, self.config
         warms = p.epoch < c.backbone.warm_epochs
         self.method.model.backbone.hold(warms)  # type: ignore[operator]
@@ -177,7 +178,7 @@ class Trainer:
             if log:
                 means = {k: float(v) for k, v in self.accelerator.reduce(terms, "mean").items()}
                 finite = {k: v for k, v in means.items() if math.isfinite(v)}
-                self.journal.step(p, finite, self._rate(), rate)
+                self.journal.step(p, finite, max(group["lr"] for group in self.optimizer.param_groups), rate)
                 watch.step(p.step, rate)
             if save:
                 self._save()
@@ -216,6 +217,7 @@ class Trainer:
         return mixed(batch, c.mixup, c.mixup_per, c.cutmix)
 
     def _finish_epoch(self, watch: ProgressBar, started: float) -> None:
+        """Validate, keep the best weights, and save the state after the last step of an epoch."""
         p = self.progress
         self.guard.refuse_broken(p.step)
         try:
@@ -280,9 +282,6 @@ class Trainer:
         return Stopped(
             f"stopped by {by} at step {self.progress.step} of {self.steps}, saved in {self.run.path}"
         )
-
-    def _rate(self) -> float:
-        return max(group["lr"] for group in self.optimizer.param_groups)
 
     def _save(self) -> None:
         if self._shares is None and not self.accelerator.is_main_process:

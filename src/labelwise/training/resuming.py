@@ -12,6 +12,7 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.labels import lacking_and_extra
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.plain_yaml import read_yaml
 from labelwise.runs.run import WEIGHTS, Run
@@ -79,11 +80,7 @@ def as_begun(dataset: Dataset, out: Path) -> Dataset:
     begun = recorded(out).get("labels")
     if begun is None or list(dataset.labels.names) == begun:
         return dataset
-    lacking = [n for n in begun if n not in dataset.labels.names]
-    extra = [n for n in dataset.labels.names if n not in begun]
-    if lacking or extra:
-        parts = (("lacking", lacking), ("extra", extra))
-        differences = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts if names)
+    if differences := lacking_and_extra(dataset.labels.names, begun):
         raise LabelwiseError(
             f"--resume with other labels ({differences})",
             "the labels that the run began with",
@@ -106,7 +103,7 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
     begun = _comparable(run)
     if begun is None:
         return
-    before, now = (_flat(c.model_dump()) for c in (make_config(begun), run.config))
+    before, now = (dotted(c.model_dump()) for c in (make_config(begun), run.config))
     changed = [k for k in {**now, **before} if now.get(k) != before.get(k) and k not in _MAY_CHANGE]
     if changed:
         raise LabelwiseError(
@@ -134,16 +131,16 @@ def _comparable(run: Run) -> dict[str, Any] | None:
         return None
     whole = (
         begun is not None
-        and _flat(begun).keys() >= _flat(make_config({"data": {"source": ""}}).model_dump()).keys()
+        and dotted(begun).keys() >= dotted(make_config({"data": {"source": ""}}).model_dump()).keys()
     )
     return begun if whole or has_state(run.path) else None
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted names."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        flat |= dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat
 
 

@@ -23,6 +23,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.engines.frozen_engine import use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled
+from labelwise.labels import LabelSet, lacking_and_extra
 from labelwise.losses.contrast import bounded_unit
 from labelwise.losses.distillation import presence
 from labelwise.model import LabelModel
@@ -35,7 +36,7 @@ from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.training.checkpoint import recorded
 from labelwise.training.maps import MapSource, fill, images_key, shares, stored_maps
-from labelwise.types import Batch, LabelSet
+from labelwise.types import Batch
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,7 @@ class Teacher:
             return None
         run = Run.open(settings.run)
         own, wanted = run.labels.names, labels.names
-        if set(own) != set(wanted):
-            parts = {"lacking": set(wanted) - set(own), "extra": set(own) - set(wanted)}
-            differences = "; ".join(
-                f"{what}: {', '.join(sorted(names)[:5])}" for what, names in parts.items() if names
-            )
+        if differences := lacking_and_extra(own, wanted):
             raise LabelwiseError(
                 f"--teacher {run.path} with other labels ({differences})",
                 "the labels of the data, in any order",

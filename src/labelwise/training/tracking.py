@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from labelwise.errors import LabelwiseError
+from labelwise.lazy import require_package
+from labelwise.training.resuming import dotted
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -34,10 +35,15 @@ class Tracking:
 
     def __init__(self, path: Path, config: Config) -> None:
         self._trackers = [_OPEN[name](path) for name in TRACKERS if getattr(config, name)]
+        # Trackers refuse values of other types.
+        settings = {
+            name: value if isinstance(value, int | float | str | bool) else str(value)
+            for name, value in dotted(config.model_dump(mode="json")).items()
+        }
         for tracker in self._trackers:
             tracker.start()
             if tracker.name != "tensorboard":  # TensorBoard would show its table of settings as a second run
-                tracker.store_init_configuration(_flat(config.model_dump(mode="json")))
+                tracker.store_init_configuration(settings)
 
     def log(self, values: dict[str, float], step: int) -> None:
         """Log named numbers at a step of the training."""
@@ -51,14 +57,14 @@ class Tracking:
 
 
 def _tensorboard(path: Path) -> GeneralTracker:
-    _need("tensorboard")
+    require_package("tensorboard", "tensorboard = true without the package", "tensorboard")
     from accelerate.tracking import TensorBoardTracker
 
     return TensorBoardTracker("tensorboard", logging_dir=path)
 
 
 def _mlflow(path: Path) -> GeneralTracker:
-    _need("mlflow")
+    require_package("mlflow", "mlflow = true without the package", "mlflow")
     import mlflow
     from accelerate.tracking import MLflowTracker
 
@@ -68,7 +74,7 @@ def _mlflow(path: Path) -> GeneralTracker:
 
 
 def _wandb(path: Path) -> GeneralTracker:
-    _need("wandb")
+    require_package("wandb", "wandb = true without the package", "wandb")
     from accelerate.tracking import WandBTracker
 
     mode = os.environ.get("WANDB_MODE", "offline")
@@ -80,25 +86,3 @@ _OPEN: dict[str, Callable[[Path], GeneralTracker]] = {
     "mlflow": _mlflow,
     "wandb": _wandb,
 }
-
-
-def _need(package: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise LabelwiseError(
-            f"{package} = true without the package",
-            f"{package} installed",
-            f"run: pip install labelwise[{package}]",
-        )
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names; values that trackers do not accept become text."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat

@@ -400,7 +400,7 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "webdataset" else find(name)
     )
-    with pytest.raises(LabelwiseError, match=r"run: pip install labelwise\[webdataset\]"):
+    with pytest.raises(LabelwiseError, match=r"run: pip install 'labelwise\[webdataset\]'"):
         read(f"webdataset:{tmp_path}")
 
 

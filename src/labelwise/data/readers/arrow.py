@@ -89,10 +89,10 @@ def _plain_kind(kind: pa.DataType) -> pa.DataType:
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
     """One array of the cells of a plain column; text is stripped."""
-    array = column.combine_chunks()
+    array, is_text = column.combine_chunks(), is_text_type(column.type)
     if isinstance(array, pa.ChunkedArray):  # more text than one array of 32-bit offsets holds
-        array = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in array.chunks])
-    return pc.utf8_trim_whitespace(array) if is_text_type(array.type) else array
+        array = pa.concat_arrays([c.cast(pa.large_string()) if is_text else c for c in array.chunks])
+    return pc.utf8_trim_whitespace(array) if is_text else array
 
 
 def image_cells(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

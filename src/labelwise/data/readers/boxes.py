@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from labelwise.data.dataset import BOX_TYPE, Dataset
+from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.errors import LabelwiseError
+
+Sides = tuple[float, float, float, float]
+
+
+class LabelBox(NamedTuple):
+    """A box of a label.
+
+    Args:
+        label: its name.
+        sides: (x0, y0, x1, y1), in the unit of `size`.
+        size: width and height of the image; `None` if the file does not state them.
+    """
+
+    label: str
+    sides: Sides
+    size: tuple[float, float] | None
 
 
 @dataclass
@@ -21,14 +40,14 @@ class BoxList:
 
     rows: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    sides: list[tuple[float, float, float, float]] = field(default_factory=list)
+    sides: list[Sides] = field(default_factory=list)
     weak: list[bool] = field(default_factory=list)
 
     def add(
         self,
         row: int,
         label: int,
-        sides: tuple[float, float, float, float],
+        sides: Sides,
         size: tuple[float, float],
         weak: bool,
     ) -> None:
@@ -61,19 +80,47 @@ class BoxList:
         return pa.ListArray.from_arrays(pa.array(offsets), flat).cast(BOX_TYPE)
 
 
-def with_boxes(data: Dataset, boxes: BoxList, images: Sequence[str]) -> Dataset:
-    """A data set with the boxes of its items.
+def with_boxes(data: Dataset, boxes: Sequence[tuple[int, LabelBox, str]], images: Sequence[str]) -> Dataset:
+    """A data set with the boxes of its items; a box is left out if the size of its image is unknown.
 
     Args:
         data: made of the items; some may be merged or left out.
-        boxes: by the number of their item; without boxes the data set is returned unchanged.
-        images: of each item, as written; a repeated image has the boxes of all its items.
+        boxes: number of the item, the box, and the item's name in messages.
+        images: of each item, as written.
+
+    Raises:
+        LabelwiseError: sides or sizes out of range.
     """
-    if not boxes.rows:
-        return data
     first: dict[str, int] = {}
-    for row, image in enumerate(images):
-        first.setdefault(image, row)
-    joined = replace(boxes, rows=[first[images[row]] for row in boxes.rows])
-    column = joined.column(len(images), len(data.labels))
-    return replace(data, boxes=column if data.numbers is None else column.take(pa.array(data.numbers)))
+    for number, image in enumerate(images):
+        first.setdefault(image, number)
+    row_of = {
+        number: row for row, number in enumerate(range(len(data)) if data.numbers is None else data.numbers)
+    }
+    column = {name: j for j, name in enumerate(data.labels.names)}
+    listed = BoxList()
+    for number, box, place in boxes:
+        item = first[images[number]]
+        size = box.size or _size(data, row_of.get(item))
+        if size is None:
+            continue
+        try:
+            listed.add(item, column[box.label], box.sides, size, False)
+        except ValueError as error:
+            raise LabelwiseError(
+                f"{place}: {error}",
+                "sides in pixels, or in the unit that the format states",
+                "correct the file",
+            ) from None
+    if not listed.rows:
+        return data
+    boxes_of = listed.column(len(images), len(column))
+    return replace(data, boxes=boxes_of if data.numbers is None else boxes_of.take(pa.array(data.numbers)))
+
+
+def _size(data: Dataset, row: int | None) -> tuple[float, float] | None:
+    """Width and height of a row's image in pixels; `None` if it cannot be read."""
+    try:
+        return None if row is None else image_size(data.encoded(row))
+    except UnreadableImage:
+        return None

@@ -25,6 +25,7 @@ OPTIONS = frozenset({"images", "duplicates", "missing"})
 _ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 _PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")
 _IDENTITIES = ("identity_CelebA.txt",)
+_IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba_png", "img_celeba")
 _PLACES = ("", "Anno", "Eval", "celeba", "CelebA")
 _SPLITS = {"0": "train", "1": "val", "2": "test"}
 
@@ -81,18 +82,16 @@ def read(source: Source) -> Dataset:
         )
         raise LabelwiseError(state, "a folder of CelebA, or its list of attributes", "check the path")
     lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _text_lines(file)
-    notes = (
-        [f"{file.with_suffix('.csv').name} beside {file.name} is not read."]
-        if path.is_dir() and _also_csv(file)
-        else []
-    )
+    notes = []
+    if path.is_dir() and file.suffix == ".txt" and file.with_suffix(".csv").is_file():
+        notes.append(f"{file.with_suffix('.csv').name} beside {file.name} is not read.")
     values = _values(file, lines, notes)
     bases = [file.parent, file.parent.parent]
     splits = _splits(lines.names, _first_file(bases, _PARTITIONS), notes)
     group = _groups(lines.names, _first_file(bases, _IDENTITIES), notes)
     names = text_array(lines.names)
     folders = [base / part for base in bases for part in ("", "Img") if (base / part).is_dir()]
-    images = _image_folders(folders)
+    images = [base / kind for kind in _IMAGES for base in folders if (base / kind).is_dir()]
     if images and images[0].name == "img_align_celeba_png":
         names = pc.replace_substring_regex(names, r"\.jpg$", ".png")
     return dataset_of_cells(
@@ -112,15 +111,6 @@ def read(source: Source) -> Dataset:
 def _first_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     files = (folder / place / name for name in names for folder in folders for place in _PLACES)
     return next((file for file in files if file.is_file()), None)
-
-
-def _also_csv(file: Path) -> bool:
-    return file.suffix == ".txt" and file.with_suffix(".csv").is_file()
-
-
-def _image_folders(bases: Sequence[Path]) -> list[Path]:
-    kinds = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba_png", "img_celeba")
-    return [base / kind for kind in kinds for base in bases if (base / kind).is_dir()]
 
 
 def _text(file: Path) -> str:

@@ -193,13 +193,13 @@ def letters_of(cells: Iterable[Any]) -> list[tuple[str, str]]:
     return [pair for pair in LETTERS if texts.issuperset(pair) or (words and texts & set(pair))]
 
 
-def format_cells(cells: Iterable[Any], most: int = 3) -> str:
+def format_cells(cells: Iterable[Any]) -> str:
     """A few cells as text for messages."""
     texts = [text if len(text) <= 24 else text[:21] + "..." for text in (text_of(cell) for cell in cells)]
-    return ", ".join(repr(text) for text in texts[:most]) + (", ..." if len(texts) > most else "")
+    return ", ".join(repr(text) for text in texts[:3]) + (", ..." if len(texts) > 3 else "")
 
 
-def state(cell: Any, unknown: Sequence[str] = ()) -> float:
+def state(cell: Any) -> float:
     """Value of one cell by itself: a number in [0, 1], or NaN for unknown.
 
     Raises:
@@ -208,7 +208,7 @@ def state(cell: Any, unknown: Sequence[str] = ()) -> float:
     >>> state("1"), state(True), state("0,25"), state(None)
     (1.0, 1.0, 0.25, nan)
     """
-    value = Reading(Meaning(unknown=unknown)).values([cell])[0]
+    value = Reading(Meaning()).values([cell])[0]
     if value == NO_STATE:
         raise ValueError(str(cell))
     return value

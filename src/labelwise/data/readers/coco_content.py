@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from labelwise.data.readers.coco_layout import LISTS, AnnotationFile
+from labelwise.data.readers.exports import json_content
 from labelwise.data.readers.lvis import refuse_other_names
 from labelwise.errors import LabelwiseError
 
@@ -44,12 +44,7 @@ def labelled_content(file: AnnotationFile) -> Content:
 
 def read_content(file: Path) -> Content:
     """The three lists of a COCO file; raises `LabelwiseError` for a file of another kind or a wrong entry."""
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise LabelwiseError(
-            f"{file}: not JSON ({error})", "a COCO annotation file", "check the file"
-        ) from None
+    content = json_content(file, "a COCO annotation file")
     absent = [
         name for name in LISTS if not (isinstance(content, dict) and isinstance(content.get(name), list))
     ]

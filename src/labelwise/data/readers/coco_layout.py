@@ -17,10 +17,10 @@ from labelwise.errors import LabelwiseError
 
 LISTS = ("images", "annotations", "categories")
 _TASK = re.compile(r"(instances|labels|image_info|captions|person_keypoints|stuff|panoptic)_(.+)")
-_HEAD = 65536  # bytes that contain the key of the first list of a COCO file
+_HEAD = 1 << 16  # bytes from which a COCO file is recognised: they contain the key of its first list
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[{}\[\]]', re.DOTALL)
-_Joined = tuple[Path, tuple[Path, ...]]
-_FEW = 20  # JSON files of one folder that are inspected to recognise it
+_FileGroup = tuple[Path, tuple[Path, ...]]  # a file and those with further annotations of its images
+_INSPECTED = 20  # JSON files of one folder that are inspected to recognise it
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def layout(source: Source) -> Layout:
     root = Path(source.path)
     if root.is_dir():
         return _official(root) or _with_splits(*_files_of_folder(root), root)
-    whole = root.is_file()
-    names = [] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
-    names = names or [source.path]
+    names = [source.path]
+    if not root.is_file():  # a comma may be part of a file's name
+        names = [text.strip() for text in source.path.split(",") if text.strip()] or names
     files = [source_file(Source(source.kind, name), "a COCO annotation file") for name in names]
     return _with_splits([(file, ()) for file in files], [], None)
 
@@ -123,7 +123,8 @@ def _official(root: Path) -> Layout | None:
     return None
 
 
-def _files_of_folder(root: Path) -> tuple[list[_Joined], list[str]]:
+def _files_of_folder(root: Path) -> tuple[list[_FileGroup], list[str]]:
+    """The files to read in a folder, and notes on them; raises if there are none."""
     candidates = next(_levels(root), None)
     if not candidates:
         raise LabelwiseError(
@@ -131,36 +132,36 @@ def _files_of_folder(root: Path) -> tuple[list[_Joined], list[str]]:
             "JSON files with images, annotations and categories, in annotations/ or in folders of splits",
             "check the path, or write coco:ANNOTATIONS.json",
         )
-    files: list[_Joined] = []
+    files: list[_FileGroup] = []
     for folder in dict.fromkeys(file.parent for file in candidates):
         files += _of_one_folder([file for file in candidates if file.parent == folder])
-    read = {path for file, near in files for path in (file, *near)}
+    read = {path for file, beside in files for path in (file, *beside)}
     unread = [file for file in candidates if file not in read]
     notes = [f"Not read, without labels of images: {_shown(unread, root)}."] if unread else []
-    notes += [f"{_shown(near, root)}: read together with {file.name}." for file, near in files if near]
+    notes += [f"{_shown(beside, root)}: read together with {file.name}." for file, beside in files if beside]
     return files, notes
 
 
-def _of_one_folder(candidates: list[Path]) -> list[_Joined]:
+def _of_one_folder(candidates: list[Path]) -> list[_FileGroup]:
     """The files to read if a tool writes one per task: captions, boxes and labels of the same images."""
     tasks = {file: match.groups() for file in candidates if (match := _TASK.fullmatch(file.stem))}
     if not any(task in ("instances", "labels") for task, _ in tasks.values()):
         return [(file, ()) for file in candidates]
     by_task = {task: file for file, task in tasks.items()}
-    files: list[_Joined] = [(file, ()) for file in candidates if file not in tasks]
+    files: list[_FileGroup] = [(file, ()) for file in candidates if file not in tasks]
     for subset in dict.fromkeys(subset for _, subset in tasks.values()):
         boxes, labels, listed = (
             by_task.get((task, subset)) for task in ("instances", "labels", "image_info")
         )
-        near = [labels, listed] if labels else []  # the official image_info lists images without labels
+        beside = [labels, listed] if labels else []  # the official image_info lists images without labels
         first = boxes or labels
         if first:
-            files.append((first, tuple(file for file in near if file and file != first)))
+            files.append((first, tuple(file for file in beside if file and file != first)))
     return files
 
 
 def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
-    """COCO files of a folder, in each of the usual places; places without COCO files are skipped.
+    """COCO files in `annotations` of a folder, in the folder, and in its subfolders; places without any are skipped.
 
     With `quick`, only a few files of a folder and only subfolders named after splits are inspected, because a folder
     may hold thousands of both.
@@ -176,12 +177,13 @@ def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
 
 
 def _coco_files(folder: Path, quick: bool) -> list[Path]:
+    """COCO files directly in a folder; with `quick`, of its first few JSON files."""
     listings = walk(folder, 0, glance=quick) if folder.is_dir() else ()
     files = [folder / name for listing in listings for name in listing.files if name.endswith(".json")]
-    return [file for file in files[: _FEW if quick else None] if is_coco_file(file)]
+    return [file for file in files[: _INSPECTED if quick else None] if is_coco_file(file)]
 
 
-def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) -> Layout:
+def _with_splits(files: Sequence[_FileGroup], notes: list[str], root: Path | None) -> Layout:
     """The files with their splits; raises if only some of the names contain a split."""
     top = root or Path(os.path.commonpath([file.parent.absolute() for file, _ in files]))
     names = [_name_of_split(file, top) for file, _ in files]
@@ -197,7 +199,7 @@ def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) 
         shown = _shown(without[:5], top)
         notes = [*notes, f"No name of {len(files)} files names a split, so they are read as one: {shown}."]
     read = [
-        AnnotationFile(file, split, near, root) for (file, near), split in zip(files, splits, strict=True)
+        AnnotationFile(file, split, beside, root) for (file, beside), split in zip(files, splits, strict=True)
     ]
     if root:  # the files of a folder have no order of their own
         read.sort(key=lambda file: (*SPLIT_ORDER, None).index(file.split))
@@ -215,4 +217,5 @@ def _name_of_split(file: Path, top: Path) -> str:
 
 
 def _shown(files: Iterable[Path], top: Path) -> str:
+    """Paths relative to `top`, for a message."""
     return ", ".join(Path(os.path.relpath(file.absolute(), top.absolute())).as_posix() for file in files)

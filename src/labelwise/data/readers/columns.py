@@ -95,14 +95,15 @@ def _labels(
     notes: list[str],
     label_names: Mapping[str, Sequence[str]],
 ) -> _Labels:
+    """Labels from columns of names, columns of states, or both."""
     unknown = source.names("unknown")
     source = _for_other_columns(table, roles, source)
     if roles.names:
-        _refuse_unused(source, ("absent", "present"), "columns of label states")
+        source.refuse_unused(("absent", "present"), "columns of label states")
         rows = [named_rows(table[name], name, source, row_name, name in label_names) for name in roles.names]
         names, values, known = _from_names(rows, roles.names, source, notes, label_names)
     else:
-        _refuse_unused(source, ("separator", "none"), "a column of label names")
+        source.refuse_unused(("separator", "none"), "a column of label names")
         names, values, known = (
             (),
             np.zeros((table.num_rows, 0), np.uint8),
@@ -112,8 +113,8 @@ def _labels(
             values, known = state_matrix(table, roles.states, source, row_name, notes)
             names = roles.states
         else:
-            _refuse_unused(
-                source, ("absent", "present", "blank", "unknown"), "columns of label states or names"
+            source.refuse_unused(
+                ("absent", "present", "blank", "unknown"), "columns of label states or names"
             )
     groups = {}
     for name in roles.classes:
@@ -130,16 +131,6 @@ def _labels(
             "add the labels",
         )
     return names, values, known, groups
-
-
-def _refuse_unused(source: Source, options: Sequence[str], applies_to: str) -> None:
-    for option in options:
-        if option in source.options:
-            raise LabelwiseError(
-                f"{option}={source.options[option]} in {str(source)!r}, which changes nothing here",
-                f"{applies_to}, which this option is for",
-                "leave the option out",
-            )
 
 
 def _for_other_columns(table: pa.Table, roles: Roles, source: Source) -> Source:
@@ -190,6 +181,7 @@ def _from_names(
     notes: list[str],
     label_names: Mapping[str, Sequence[str]],
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The labels, values and known cells, `[N, L]` each, of columns of names."""
     rows = _joined(parts)
     rows, unclear, unnamed = unknown_rows(rows, source)
     blank = ~rows.known & ~unclear

@@ -7,12 +7,12 @@ import functools
 import io
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from labelwise.data.dataset import Dataset
@@ -20,7 +20,6 @@ from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.exports import refuse_archive
-from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.readers.roles import IMAGE, is_text_column, key
 from labelwise.data.readers.split_tables import TableFile, table_of_files
 from labelwise.data.source import Source
@@ -32,7 +31,7 @@ MEANING = (
     "splits by their names"
 )
 OPTIONS = COLUMN_OPTIONS
-_LONGEST_HEADER = 1 << 20  # bytes
+_FIRST = 1 << 20  # bytes that hold the header and the first rows
 _DELIMITER_LINE = re.compile(r"\ufeff?sep=(.)\s*\r?\n", re.IGNORECASE)
 """The line that Excel writes before the header to name the delimiter."""
 
@@ -50,7 +49,7 @@ def read(source: Source) -> Dataset:
 
 
 def table_file(file: Path) -> TableFile:
-    """The table of one file, by the fast parser if the file has the common form."""
+    """The table of one file; one of the common form is parsed faster."""
     refuse_archive(file, "a table as text")
     table, note = _plain(file), ""
     if table is None:
@@ -84,26 +83,45 @@ def _line_numbers(text: str) -> Sequence[int]:
 
 
 def _plain(file: Path) -> pa.Table | None:
-    """The table by the fast parser, or `None` if the file does not have the common form."""
-    with file.open("rb") as opened:
-        raw = opened.readline(_LONGEST_HEADER)
+    """The table of a file with cells of 0, 1 and blank beside columns of text; `None` for other files and for faults.
+
+    These cells are converted as they are parsed: uint8, null for blank. The first rows decide which columns hold them.
+    """
+    content = file.read_bytes()
     try:
-        header = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
+        header = content[: content.find(b"\n", 0, _FIRST) + 1].decode("utf-8-sig")
+        names = next(csv.reader([header], delimiter=_delimiter(header)), [])
+    except (UnicodeDecodeError, csv.Error):  # the general parser reports the fault
         return None
-    if not header.strip() or not header.endswith("\n") or _DELIMITER_LINE.match(header) or header[0] == "#":
+    if not header.strip() or _DELIMITER_LINE.match(header) or header[0] == "#" or b"\0" in content:
         return None
-    delimiter = _delimiter(header)
-    if delimiter not in header:  # one column, or columns separated by blanks
-        return None
-    try:
-        names = next(csv.reader([header], delimiter=delimiter))
-    except csv.Error:  # the general parser reports the fault
-        return None
-    if len(set(names)) < len(names):
+    if not 1 < len(names) == len(set(names)):
         return None
     text = frozenset({names[0], *(name for name in names if is_text_column(name))})
-    return read_plain(file, names, delimiter, text)
+    states = pa.array(["0", "1", ""])
+
+    def parsed(part: bytes, binary: Collection[str] = ()) -> pa.Table:
+        return arrow_csv.read_csv(
+            pa.BufferReader(part),
+            arrow_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
+            arrow_csv.ParseOptions(delimiter=_delimiter(header), newlines_in_values=b'"' in content),
+            arrow_csv.ConvertOptions(
+                column_types={name: pa.bool_() if name in binary else pa.string() for name in names},
+                true_values=["1"],
+                false_values=["0"],
+                null_values=[""],
+                strings_can_be_null=False,
+            ),
+        )
+
+    try:
+        first = parsed(content[: content.rfind(b"\n", 0, _FIRST) + 1])
+        columns = [name for name in names if name not in text]
+        binary = {n for n in columns if pc.all(pc.is_in(first[n], value_set=states)).as_py()}
+        table = parsed(content, binary)
+    except pa.ArrowInvalid:
+        return None
+    return table.cast(pa.schema([(n, pa.uint8() if n in binary else pa.string()) for n in names]))
 
 
 def decode_text(file: Path) -> tuple[str, str]:
@@ -179,9 +197,7 @@ def _delimiter(text: str) -> str:
 
 def _separated_by_blanks(text: str) -> bool:
     """Whether the first lines have equal numbers of single blanks, as written by `to_csv(sep=" ")`."""
-    lines = [
-        re.sub(r'"[^"]*"', "", line) for line in text[:_LONGEST_HEADER].splitlines()[:20] if line.strip()
-    ]
+    lines = [re.sub(r'"[^"]*"', "", line) for line in text[:_FIRST].splitlines()[:20] if line.strip()]
     return (
         len(lines) > 1 and " " in lines[0].strip() and len({line.strip().count(" ") for line in lines}) == 1
     )
@@ -202,15 +218,6 @@ def _header(file: Path, text: str, delimiter: str) -> list[str]:
             "correct the quotes",
         ) from None
     return header
-
-
-def _parsed(file: Path, body: io.BytesIO, **options: Any) -> pa.Table:
-    try:
-        return arrow_csv.read_csv(body, **options)
-    except (pa.ArrowException, OverflowError) as error:
-        raise LabelwiseError(
-            f"{file} ({first_line(error)})", "a header and one row per image", "check the file"
-        ) from None
 
 
 def _table(file: Path, text: str, delimiter: str) -> tuple[pa.Table, str]:
@@ -251,22 +258,26 @@ def _rows(file: Path, body: bytes, delimiter: str, width: int) -> tuple[pa.Table
         return "skip"
 
     names = [str(i) for i in range(width)]
-    table = _parsed(
-        file,
-        io.BytesIO(body),
-        read_options=arrow_csv.ReadOptions(
-            use_threads=False,
-            block_size=max(1 << 20, min(len(body) + 1, 1 << 30)),
-            column_names=names,
-            skip_rows_after_names=1,
-        ),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note_ragged
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        ),
-    )
+    try:
+        table = arrow_csv.read_csv(
+            io.BytesIO(body),
+            arrow_csv.ReadOptions(
+                use_threads=False,
+                block_size=max(1 << 20, min(len(body) + 1, 1 << 30)),
+                column_names=names,
+                skip_rows_after_names=1,
+            ),
+            arrow_csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note_ragged
+            ),
+            arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except (pa.ArrowException, OverflowError) as error:
+        raise LabelwiseError(
+            f"{file} ({first_line(error)})", "a header and one row per image", "check the file"
+        ) from None
     return table, ragged
 
 

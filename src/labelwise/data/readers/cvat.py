@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.exports import opening, refuse_archive, without_export
+from labelwise.data.readers.boxes import LabelBox, Sides
+from labelwise.data.readers.exports import beginning, missing_export, refuse_archive
 from labelwise.data.readers.files import image_folder, source_file
-from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.image_labels import Annotations, ImageLabels, dataset_of_images
 from labelwise.data.readers.split_names import canonical
 from labelwise.data.readers.voc import parse_xml
 from labelwise.data.source import Source
@@ -28,25 +26,12 @@ _EXPECTED = "an export as CVAT for images 1.1"
 _BEGINNING = re.compile(r"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL)
 _SIGNS = re.compile(r"<version>|<meta>|<(image|track)\s+id=")
 
-Sides = tuple[float, float, float, float]
-
-
-@dataclass
-class TaggedImages:
-    """Content of the XML files: images with their names for messages, boxes, listed labels, counts of attributes."""
-
-    items: list[ImageLabels] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    boxes: list[tuple[int, str, Sides, tuple[float, float]]] = field(default_factory=list)
-    labels: dict[str, None] = field(default_factory=dict)
-    attributes: Counter[str] = field(default_factory=Counter)
-
 
 def recognises(path: Path) -> bool:
     """Whether a path is an XML file of CVAT, or a folder that holds one."""
     if path.is_dir():
         return bool(_xml_files(path))
-    text = opening(path)
+    text = beginning(path)
     return bool(_BEGINNING.match(text) and _SIGNS.search(text))
 
 
@@ -60,7 +45,7 @@ def read(source: Source) -> Dataset:
     files, folder = _files(source)
     given = source.options.get("images")
     base = image_folder(given) if given else folder / "images"
-    content = TaggedImages()
+    content = Annotations()
     for file in files:
         split = (canonical(file.stem) or "") if len(files) > 1 else ""
         _collect(file, content, base, split, blank == "negative")
@@ -72,19 +57,10 @@ def read(source: Source) -> Dataset:
         notes.append(
             f"{empty:,} images without a tag or shape have none of the labels; blank=unknown makes them unknown."
         )
-    if content.attributes:
-        shown = ", ".join(name for name, _ in content.attributes.most_common(5))
-        notes.append(f"{content.attributes.total():,} values of attributes were left out: {shown}.")
-    data = dataset_of_images(
-        content.items,
-        source,
-        [base, folder],
-        row_name=lambda row: content.places[row],
-        labels=tuple(content.labels),
-        notes=notes,
-    )
-    images = [str(item.image) for item in content.items]
-    return with_boxes(data, _box_list(content, data.labels.names), images)
+    if content.left_out:
+        shown = ", ".join(name for name, _ in content.left_out.most_common(5))
+        notes.append(f"{content.left_out.total():,} values of attributes were left out: {shown}.")
+    return dataset_of_images(content.items, source, [base, folder], labels=tuple(content.labels), notes=notes)
 
 
 def _xml_files(folder: Path) -> list[Path]:
@@ -102,11 +78,11 @@ def _files(source: Source) -> tuple[list[Path], Path]:
         return [file], file.parent
     files = _xml_files(path)
     if not files:
-        raise without_export(path, "annotations.xml", _EXPECTED)
+        raise missing_export(path, "annotations.xml", _EXPECTED)
     return files, path
 
 
-def _collect(file: Path, content: TaggedImages, base: Path, split: str, empty_known: bool) -> None:
+def _collect(file: Path, content: Annotations, base: Path, split: str, empty_known: bool) -> None:
     """Adds the images of a file; with `empty_known` an image without annotations is all-negative, else unknown."""
     root = parse_xml(file)
     if root.tag != "annotations":
@@ -128,20 +104,21 @@ def _collect(file: Path, content: TaggedImages, base: Path, split: str, empty_kn
             raise LabelwiseError(f"{place} without a name", "a file name", "correct the file")
         subset = (image.get("subset") or of_task).strip()
         present: dict[str, None] = {}
+        boxes: list[LabelBox] = []
         for part in image:
             label = (part.get("label") or "").strip()
             if not label:
                 raise LabelwiseError(f"{place}: <{part.tag}> without a label", "a label", "correct the file")
             present.setdefault(label)
-            content.attributes.update(a.get("name", "?") for a in part.findall("attribute") if a.text)
-            for sides, size in _places(part, image, place):
-                content.boxes.append((len(content.items), label, sides, size))
+            content.left_out.update(a.get("name", "?") for a in part.findall("attribute") if a.text)
+            boxes += [LabelBox(label, sides, size) for sides, size in _places(part, image, place)]
         # Tasks of a project may hold files with equal names; these lie in a folder of their subset.
         path = f"{subset}/{name}" if subset and (base / subset / name).is_file() else name
         own_split = "" if subset.lower() == "default" else subset
         known = bool(present) or empty_known
-        content.items.append(ImageLabels(path, tuple(present), known=known, split=own_split))
-        content.places.append(place)
+        content.items.append(
+            ImageLabels(path, tuple(present), known=known, split=own_split, place=place, boxes=boxes)
+        )
 
 
 def _places(part: Element, image: Element, place: str) -> Iterator[tuple[Sides, tuple[float, float]]]:
@@ -181,15 +158,3 @@ def _extent(part: Element) -> Sides | None:  # the bounding box of a shape, afte
     else:
         width, height = math.hypot(width * cos, height * sin), math.hypot(width * sin, height * cos)
     return x - width, y - height, x + width, y + height
-
-
-def _box_list(content: TaggedImages, labels: Sequence[str]) -> BoxList:
-    column, boxes = {name: j for j, name in enumerate(labels)}, BoxList()
-    for row, label, sides, size in content.boxes:
-        try:
-            boxes.add(row, column[label], sides, size, False)
-        except ValueError as error:
-            raise LabelwiseError(
-                f"{content.places[row]}: {error}", "sides in pixels of the image", "correct the file"
-            ) from None
-    return boxes

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.readers import datumaro_lists
-from labelwise.data.readers.boxes import BoxList, with_boxes
 from labelwise.data.readers.datumaro_json import EXPECTED, Collected, collect_items
-from labelwise.data.readers.exports import opening, refuse_archive, without_export
+from labelwise.data.readers.exports import beginning, missing_export, refuse_archive
 from labelwise.data.readers.files import image_folder, source_file
-from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.image_labels import dataset_of_images
 from labelwise.data.source import Source
-from labelwise.errors import LabelwiseError
 from labelwise.types import Group
 
 FORM = "datumaro:DIR|FILE.json[?images=DIR&blank=unknown]"
@@ -30,7 +26,7 @@ def recognises(path: Path) -> bool:
     """Whether a path is a JSON file of Datumaro, or a folder of them or of its lists."""
     if path.is_dir():
         return bool(_json_files(path)) or datumaro_lists.recognises_lists(path)
-    text = opening(path)
+    text = beginning(path)
     return text.lstrip().startswith("{") and bool(_SIGNS.search(text))
 
 
@@ -47,7 +43,7 @@ def read(source: Source) -> Dataset:
     if path.is_dir() and datumaro_lists.recognises_lists(path):
         folder = path
         lists = datumaro_lists.read_lists(path)
-        collected.labels = lists.labels
+        collected.labels = dict.fromkeys(lists.labels)
         base = _base(source, folder)
         for image, labels, subset, place in lists.lines:
             collected.add(image, [lists.labels[i] for i in labels], subset, place, base)
@@ -64,23 +60,14 @@ def read(source: Source) -> Dataset:
     if collected.left_out:
         left_out = ", ".join(f"{count:,} {what}" for what, count in collected.left_out.items())
         collected.notes.append(f"Not read as labels: {left_out}.")
-    items = [
-        ImageLabels(
-            item.image, item.present, known=bool(item.present) or blank == "negative", split=item.split
-        )
-        for item in collected.items
-    ]
-    data = dataset_of_images(
-        items,
+    return dataset_of_images(
+        [replace(item, known=bool(item.present) or blank == "negative") for item in collected.items],
         source,
         [base, folder],
-        row_name=lambda row: collected.places[row],
-        labels=collected.labels,
+        labels=tuple(collected.labels),
         groups=_groups(collected),
         notes=collected.notes,
     )
-    images = [str(item.image) for item in items]
-    return with_boxes(data, _box_list(collected, data, images), images)
 
 
 def _base(source: Source, folder: Path) -> Path:
@@ -97,7 +84,7 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     if path.is_dir():
         files = _json_files(path)
         if not files:
-            raise without_export(path, "annotations/SUBSET.json or synsets.txt", EXPECTED)
+            raise missing_export(path, "annotations/SUBSET.json or synsets.txt", EXPECTED)
         return files, path
     file = source_file(source, f"{EXPECTED}, or its folder")
     refuse_archive(file, EXPECTED)
@@ -117,31 +104,3 @@ def _groups(collected: Collected) -> dict[str, Group]:
             )
         groups[name] = Group(group.labels, group.exclusive and not clash)
     return groups
-
-
-def _box_list(collected: Collected, data: Dataset, images: Sequence[str]) -> BoxList:
-    rows = range(len(data)) if data.numbers is None else data.numbers.tolist()
-    row_of = {images[number]: row for row, number in enumerate(rows)}
-    boxes = BoxList()
-    for number, label, sides, listed in collected.boxes:
-        row = row_of.get(images[number])
-        size = None if row is None else _size(listed, data.encoded(row))
-        if size is None:
-            continue
-        try:
-            boxes.add(number, label, sides, size, False)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise LabelwiseError(
-                f"{collected.places[number]}: {error}", "sides in pixels of the image", "correct the file"
-            ) from None
-    return boxes
-
-
-def _size(listed: Any, file: Path | bytes) -> tuple[float, float] | None:
-    """Width and height in pixels, as listed (height first) or else of the image; `None` if that cannot be read."""
-    if isinstance(listed, list) and len(listed) == 2 and all(isinstance(n, int | float) for n in listed):
-        return float(listed[1]), float(listed[0])
-    try:
-        return image_size(file)
-    except UnreadableImage:
-        return None

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labelwise.data.readers.boxes import LabelBox, Sides
 from labelwise.data.readers.exports import json_content
-from labelwise.data.readers.image_labels import ImageLabels
+from labelwise.data.readers.image_labels import Annotations, ImageLabels
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group
 
@@ -18,32 +19,26 @@ _SIDES = {"bbox": "bbox", "polygon": "points", "polyline": "points", "ellipse": 
 
 
 @dataclass
-class Collected:
-    """Content of the files.
+class Collected(Annotations):
+    """Content of the files, with the groups that they list and notes for the data set."""
 
-    Args:
-        items: the images with their labels.
-        places: a name of each item for messages.
-        boxes: (item, label's number, sides in pixels, size as in the file).
-        labels, groups: as listed.
-        left_out: counts of skipped annotations and attributes by kind.
-        notes: for the data set.
-    """
-
-    items: list[ImageLabels] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    boxes: list[tuple[int, int, tuple[float, ...], Any]] = field(default_factory=list)
-    labels: tuple[str, ...] = ()
     groups: dict[str, Group] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, image: str, labels: Sequence[str], subset: str, place: str, base: Path) -> None:
+    def add(
+        self,
+        image: str,
+        labels: Sequence[str],
+        subset: str,
+        place: str,
+        base: Path,
+        boxes: Sequence[LabelBox] = (),
+    ) -> None:
         """Adds an item; its image may lie in a folder of the subset, which is a split unless it is `default`."""
         path = f"{subset}/{image}" if (base / subset / image).is_file() else image
         split = "" if subset == "default" else subset
-        self.items.append(ImageLabels(path, tuple(dict.fromkeys(labels)), split=split))
-        self.places.append(place)
+        present = tuple(dict.fromkeys(labels))
+        self.items.append(ImageLabels(path, present, split=split, place=place, boxes=boxes))
 
 
 def collect_items(file: Path, collected: Collected, base: Path) -> None:
@@ -63,19 +58,19 @@ def collect_items(file: Path, collected: Collected, base: Path) -> None:
     if not isinstance(listed, dict) or not isinstance(items, list):
         raise LabelwiseError(f"{file} without categories and items", EXPECTED, "check the file")
     labels = _labels(file, listed.get("label"), collected)
-    if collected.labels and collected.labels != labels:
+    if collected.labels and tuple(collected.labels) != labels:
         raise LabelwiseError(
             f"{file.name} with other labels than the file before",
             "the same labels in every file",
             "merge them",
         )
-    collected.labels = labels
+    collected.labels = dict.fromkeys(labels)
     for number, item in enumerate(items, 1):
         if not isinstance(item, dict):
             raise LabelwiseError(f"{file.name}, item {number}: {item!r}", "an object", "correct the file")
         place = f"{file.name}, item {item.get('id', number)!r}"
         image, size = _image(item, place)
-        present = []
+        present, boxes = [], []
         for part in _parts(item, place):
             label = _label(part, labels, place, collected.left_out)
             if label is None:
@@ -83,11 +78,12 @@ def collect_items(file: Path, collected: Collected, base: Path) -> None:
             present.append(labels[label])
             sides = _sides(part, place)
             if sides:
-                collected.boxes.append((len(collected.items), label, sides, size))
-        collected.add(image, present, file.stem, place, base)
+                boxes.append(LabelBox(labels[label], sides, size))
+        collected.add(image, present, file.stem, place, base, boxes)
 
 
 def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
+    """Names of the listed labels; of the first file also its notes."""
     entries = listed.get("labels") if isinstance(listed, dict) else None
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries
@@ -112,8 +108,8 @@ def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
     return names
 
 
-def _image(item: Mapping[str, Any], place: str) -> tuple[str, Any]:
-    """File name of an item, or else its id, and its size as in the file (height, width), if given."""
+def _image(item: Mapping[str, Any], place: str) -> tuple[str, tuple[float, float] | None]:
+    """File name of an item, or else its id, and width and height, if the file states them."""
     other = next((key for key in ("point_cloud", "video", "video_frame") if item.get(key)), None)
     if other:
         raise LabelwiseError(f"{place}, which is a {other}", "images only", "export the images")
@@ -122,7 +118,10 @@ def _image(item: Mapping[str, Any], place: str) -> tuple[str, Any]:
     name = path or item.get("id")
     if not isinstance(name, str) or not name:
         raise LabelwiseError(f"{place} without an image", "the path of an image", "correct the file")
-    return name, image.get("size") if isinstance(image, dict) else None
+    size = image.get("size") if isinstance(image, dict) else None
+    if isinstance(size, list) and len(size) == 2 and all(isinstance(n, int | float) for n in size):
+        return name, (float(size[1]), float(size[0]))  # the file has the height first
+    return name, None
 
 
 def _parts(item: Mapping[str, Any], place: str) -> Iterator[Mapping[str, Any]]:
@@ -148,15 +147,15 @@ def _label(part: Mapping[str, Any], labels: Sequence[str], place: str, left_out:
     return label
 
 
-def _sides(part: Mapping[str, Any], place: str) -> tuple[float, ...]:
-    """The bounding box (x0, y0, x1, y1) of a box or shape in pixels; empty for other annotations."""
+def _sides(part: Mapping[str, Any], place: str) -> Sides | None:
+    """The bounding box (x0, y0, x1, y1) of a box or shape in pixels; `None` for other annotations."""
     key = _SIDES.get(str(part.get("type")))
     try:
         numbers = [float(number) for number in part[key]] if key else []
     except (KeyError, TypeError, ValueError):
         numbers = [float("nan")]
     if not numbers:
-        return ()
+        return None
     if len(numbers) % 2 or len(numbers) < 4:
         raise LabelwiseError(
             f"{place}: {part.get('type')} {str(part.get(key or ''))[:60]}",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelwise.data.imagefiles import is_image_name
-from labelwise.data.readers.exports import opening, text_lines
+from labelwise.data.readers.exports import beginning, text_lines
 from labelwise.errors import LabelwiseError
 
 LABELS = "synsets.txt"
@@ -28,7 +28,7 @@ def recognises_lists(folder: Path) -> bool:
 
 def _lists(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.glob("*.txt") if file.name != LABELS)
-    return [file for file in files if _parsed(opening(file).partition("\n")[0]) is not None]
+    return [file for file in files if _parsed(beginning(file).partition("\n")[0]) is not None]
 
 
 def read_lists(folder: Path) -> Lists:

@@ -1,4 +1,4 @@
-"""Files exported by annotation tools: their beginning, their JSON content, and packed archives."""
+"""Files exported by annotation tools: their beginning, lines and JSON content, and errors for other files."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from labelwise.data.readers.files import source_file
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
-OPENING = 1 << 16  # bytes from which the kind of a file is recognised
-_ARCHIVES = (*(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"(\xb5/\xfd", b"BZh", b"\xfd7zX"),)
-_OTHERS = {
+RECOGNISED_BYTES = 1 << 16
+"""Bytes at the beginning of a file from which its format is recognised."""
+# First bytes of files: zip, empty zip, gzip, 7z, zstd, bzip2 and xz.
+_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"(\xb5/\xfd", b"BZh", b"\xfd7zX")
+_UNREAD_FORMATS = {
     b"\xd0\xcf\x11\xe0": ("a workbook", "save its sheet as CSV"),
     b"ARRO": ("an Arrow or Feather file", "write it as Parquet"),
 }
-_BOOKS = frozenset({".xlsx", ".xlsm", ".ods"})
+_ZIPPED_WORKBOOKS = frozenset({".xlsx", ".xlsm", ".ods"})
 
 
-def opening(path: Path, size: int = OPENING) -> str:
-    """The beginning of a text file, without a byte-order mark; empty if there is no such file or it is not text.
-
-    Args:
-        path: of the file.
-        size: bytes to read.
-    """
+def beginning(path: Path, size: int = RECOGNISED_BYTES) -> str:
+    """The beginning of a text file, without a byte-order mark; empty if there is no such file or it is not text."""
     try:
         with path.open("rb") as stream:
             raw = stream.read(size)
@@ -47,16 +44,16 @@ def refuse_archive(file: Path, expected: str) -> None:
     """Raises `LabelwiseError` for an archive, a workbook, or an Arrow file."""
     with file.open("rb") as stream:
         start = stream.read(4)
-    kind, todo = _OTHERS.get(start, ("", ""))
+    kind, todo = _UNREAD_FORMATS.get(start, ("", ""))
     if start.startswith(_ARCHIVES):
         kind, todo = "an archive", "unpack it, and name its content"
-        if file.suffix.lower() in _BOOKS:
+        if file.suffix.lower() in _ZIPPED_WORKBOOKS:
             kind, todo = "a workbook", "save its sheet as CSV"
     if kind:
         raise LabelwiseError(f"{file}, {kind}", expected, todo)
 
 
-def without_export(folder: Path, files: str, expected: str) -> LabelwiseError:
+def missing_export(folder: Path, files: str, expected: str) -> LabelwiseError:
     """The error for a folder without the files of an export; it names an archive in the folder, if any."""
     archives = sorted(item.name for item in folder.iterdir() if item.suffix.lower() in {".zip", ".gz", ".7z"})
     todo = f"unpack {archives[0]} there" if archives else "check the path"

@@ -6,15 +6,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.exports import json_content, opening, without_export
+from labelwise.data.readers.boxes import LabelBox, Sides
+from labelwise.data.readers.exports import beginning, json_content, missing_export
 from labelwise.data.readers.files import image_folder
-from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.image_labels import Annotations, ImageLabels, dataset_of_images
 from labelwise.data.readers.locate import image_files
 from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source
@@ -28,25 +27,6 @@ _EXPECTED = "a FiftyOne image classification data set, labels.json beside data/"
 _SIGN = re.compile(r'\{\s*("classes"\s*:\s*(\[[^\]]*\]|null)\s*,\s*)?"labels"\s*:\s*\{')
 
 
-@dataclass
-class LabelledImages:
-    """Content of the folders.
-
-    Args:
-        items: the images with their labels.
-        places: a name of each item for messages.
-        boxes: (item, label, sides as fractions of the image).
-        labels: in the order of the lists of classes.
-        left_out: counts of the fields of labels that are not read.
-    """
-
-    items: list[ImageLabels] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    boxes: list[tuple[int, str, tuple[float, float, float, float]]] = field(default_factory=list)
-    labels: dict[str, None] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-
 def recognises(path: Path) -> bool:
     """Whether a folder is such a data set, or holds one for each split."""
     if not path.is_dir():
@@ -56,7 +36,7 @@ def recognises(path: Path) -> bool:
 
 def _is_part(folder: Path) -> bool:
     images = (folder / "data").is_dir() or (folder / "data.json").is_file()
-    return images and bool(_SIGN.match(opening(folder / "labels.json").lstrip()))
+    return images and bool(_SIGN.match(beginning(folder / "labels.json").lstrip()))
 
 
 def _parts(folder: Path) -> list[tuple[Path, str]]:
@@ -81,9 +61,9 @@ def read(source: Source) -> Dataset:
     parts = [(root, "")] if whole else _parts(root) if root.is_dir() else []
     if not parts:
         if root.is_dir():
-            raise without_export(root, "labels.json", _EXPECTED)
+            raise missing_export(root, "labels.json", _EXPECTED)
         raise LabelwiseError(f"{source.path!r}, which is no folder", _EXPECTED, "check the path")
-    content = LabelledImages()
+    content = Annotations()
     if len({split for _, split in parts}) < len(parts):
         raise LabelwiseError(
             f"{', '.join(folder.name for folder, _ in parts)} in {root}",
@@ -95,26 +75,11 @@ def read(source: Source) -> Dataset:
     notes = []
     if content.left_out:
         notes.append(f"Fields of labels other than their name were left out: {', '.join(content.left_out)}.")
-    data = dataset_of_images(
-        content.items,
-        source,
-        [root],
-        row_name=lambda row: content.places[row],
-        labels=tuple(content.labels),
-        notes=notes,
-    )
-    column, boxes = {name: j for j, name in enumerate(data.labels.names)}, BoxList()
-    for number, name, sides in content.boxes:
-        try:
-            boxes.add(number, column[name], sides, (1.0, 1.0), False)
-        except ValueError as error:
-            raise LabelwiseError(
-                f"{content.places[number]}: {error}", "fractions of the image's sides", "correct the file"
-            ) from None
-    return with_boxes(data, boxes, [str(item.image) for item in content.items])
+    return dataset_of_images(content.items, source, [root], labels=tuple(content.labels), notes=notes)
 
 
-def _collect(folder: Path, split: str, content: LabelledImages, root: Path, given: str | None) -> None:
+def _collect(folder: Path, split: str, content: Annotations, root: Path, given: str | None) -> None:
+    """Adds the images and classes of one `labels.json`."""
     file = folder / "labels.json"
     document = json_content(file, _EXPECTED)
     targets = document.get("labels") if isinstance(document, dict) else None
@@ -132,24 +97,23 @@ def _collect(folder: Path, split: str, content: LabelledImages, root: Path, give
     files = _files(folder, root, given)
     for key, target in targets.items():
         place = f"{file}, {key!r}"
-        number, names = len(content.items), []
-        for name, sides in _labels(target, classes, place, content.left_out):
-            names.append(name)
-            content.labels.setdefault(name)
-            if sides:
-                content.boxes.append((number, name, sides))
+        labelled = list(_labels(target, classes, place, content.left_out))
+        content.labels.update(dict.fromkeys(name for name, _ in labelled))
         paths = files.pop(key, None) or files.pop(os.path.splitext(key)[0], None)
         paths = paths or [os.path.join(os.path.relpath(folder / "data", root), key)]
         if len(paths) > 1:
             raise LabelwiseError(
                 f"{place}, which matches {' and '.join(paths)}", "one file", "remove the other"
             )
-        labels = tuple(dict.fromkeys(names))
-        content.items.append(ImageLabels(paths[0], labels, known=target is not None, split=split))
-        content.places.append(place)
+        labels = tuple(dict.fromkeys(name for name, _ in labelled))
+        boxes = [LabelBox(name, sides, (1.0, 1.0)) for name, sides in labelled if sides]
+        known = target is not None
+        content.items.append(
+            ImageLabels(paths[0], labels, known=known, split=split, place=place, boxes=boxes)
+        )
     for image in () if given else [image for images in files.values() for image in images]:
-        content.items.append(ImageLabels(image, known=False, split=split))
-        content.places.append(f"{image}, which {file.name} does not name")
+        place = f"{image}, which {file.name} does not name"
+        content.items.append(ImageLabels(image, known=False, split=split, place=place))
 
 
 def _files(folder: Path, root: Path, given: str | None) -> dict[str, list[str]]:
@@ -171,7 +135,7 @@ def _files(folder: Path, root: Path, given: str | None) -> dict[str, list[str]]:
 
 def _labels(
     target: Any, classes: Sequence[str] | None, place: str, left_out: Counter[str]
-) -> Iterator[tuple[str, tuple[float, float, float, float] | None]]:
+) -> Iterator[tuple[str, Sides | None]]:
     """Names, and boxes if given, of a target: null, a class, an object with a label, or a list of these."""
     if target is None:
         return
@@ -189,7 +153,7 @@ def _labels(
         yield name, _sides(entry, place) if isinstance(entry, dict) else None
 
 
-def _sides(entry: Mapping[str, Any], place: str) -> tuple[float, float, float, float] | None:
+def _sides(entry: Mapping[str, Any], place: str) -> Sides | None:
     box = entry.get("bounding_box")
     if box is None:
         return None

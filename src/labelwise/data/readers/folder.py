@@ -141,6 +141,7 @@ def _deeper(files: list[tuple[str, str, str]], above: Mapping[str, int]) -> list
 
 
 def _dataset(root: Path, files: list[tuple[str, str, str]], splits: tuple[str, ...]) -> Dataset:
+    """The data set of these files; copies of an image within a split are one row with all its labels."""
     labels = tuple(sorted({label for _, label, _ in files} - set(NO_LABEL)))
     if not labels:
         raise LabelwiseError(

@@ -148,6 +148,7 @@ def _part(file: str, table: pa.Table, split: str, features: Mapping[str, Any]) -
 
 
 def _parquet_parts(folder: Path) -> list[FileRows]:
+    """The Parquet files of the one configuration in a folder, with their splits."""
     files = files_below(folder, ".parquet")
     if not files:
         raise LabelwiseError(

@@ -45,10 +45,6 @@ def _is_file_name(name: str) -> bool:
 def metadata_table(folder: Path, file: str) -> pa.Table:
     """The rows of a metadata file; its column of files is called `image` and is relative to the folder.
 
-    Args:
-        folder: of the data set.
-        file: relative to it.
-
     Raises:
         LabelwiseError: a file that cannot be read, without rows, or without file names.
     """

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from labelwise.data.readers.arrow import is_list
+from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.errors import LabelwiseError
 
 METADATA_KEY = b"huggingface"
@@ -87,12 +87,12 @@ def decoded_names(
 
 
 def _single_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
-    codes = _codes(_one_array(column), names, title, np.arange(len(column)))
+    codes = _codes(one_array(column), names, title, np.arange(len(column)))
     return pa.array(names, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
 def _lists_of_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
-    array = _one_array(column.cast(pa.large_list(column.type.value_type)))
+    array = one_array(column.cast(pa.large_list(column.type.value_type)))
     row = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
     codes = _codes(pc.list_flatten(array), names, title, row)
     count = np.bincount(row[codes >= 0], minlength=len(array))
@@ -160,7 +160,7 @@ def _fields(feature: Any) -> Mapping[str, Any]:
 def _field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray | pa.Array:
     if pa.types.is_struct(column.type):
         return pc.struct_field(column, field)
-    array = _one_array(column.cast(pa.large_list(column.type.value_type)))
+    array = one_array(column.cast(pa.large_list(column.type.value_type)))
     length = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     missing = array.is_null().to_numpy(zero_copy_only=False)
     return _lists(
@@ -170,8 +170,3 @@ def _field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray | pa.Array:
 
 def _lists(ends: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(missing))
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks()
-    return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,8 +25,8 @@ from labelwise.errors import LabelwiseError
 FORM = "jsonl:FILE[,FILE][?image=KEY&labels=KEY&ignore=KEYS]"
 MEANING = "JSON objects, one per line or in a list: an image, and names, an object of 1, 0 and null, or a key per label"
 OPTIONS = COLUMN_OPTIONS
-_OF_NAMES = frozenset({"separator", "none", "blank"})
-_OF_KEYS = frozenset({"absent", "present", "classes", "split", "group"})
+_OF_NAMES = ("separator", "none", "blank")
+_OF_KEYS = ("absent", "present", "classes", "split", "group")
 _OTHER_TOOLS = frozenset({"source-ref", "imageGcsUri", "dataItemResourceLabels"})
 
 
@@ -54,13 +54,13 @@ def read(source: Source) -> Dataset:
     _refuse_rejected(lines)
     key = names_key(lines.rows, lines.keys, source)
     if key is None:
-        _refuse_idle(source, {"separator", "none"}, "are not names")
+        source.refuse_unused(("separator", "none"), "label names")
         return _of_columns(lines, source).with_notes(*_split_note(lines))
-    _refuse_idle(source, _OF_KEYS, f"are in the key {key!r}")
+    source.refuse_unused(_OF_KEYS, "one key per label")
     notes = _split_note(lines)
     values = [row.get(key) for row in lines.rows]
     if any(isinstance(value, dict) for value in values):
-        _refuse_idle(source, _OF_NAMES, "are not names")
+        source.refuse_unused(_OF_NAMES, "label names")
         labels, cells, known = stated(values, key, lines.places, source, notes)
     else:
         labels, cells, known = labels_of_names(values, key, lines.places, source, notes)
@@ -111,16 +111,6 @@ def _refuse_rejected(lines: JsonRows) -> None:
 
 def _column(texts: Sequence[str | None]) -> pa.Array:
     return pa.array(texts, pa.string())
-
-
-def _refuse_idle(source: Source, options: Collection[str], why: str) -> None:
-    for option in source.options:
-        if option in options:
-            raise LabelwiseError(
-                f"{option}= for {source.path}, whose labels {why}",
-                "an option that has an effect",
-                "remove it",
-            )
 
 
 def _of_columns(lines: JsonRows, source: Source) -> Dataset:

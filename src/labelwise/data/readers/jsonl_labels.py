@@ -92,7 +92,7 @@ def _names(
             for row in cells
         ]
         if (hot := hot_rows(states, key)) is not None:
-            _refuse_separator(source)
+            source.refuse_unused(["separator"], "names in a text")
             return (
                 [None if value is None else row for value, row in zip(values, hot[0], strict=True)],
                 HOT,
@@ -105,7 +105,7 @@ def _names(
     texts = [row for row, value in enumerate(values) if isinstance(value, str)]
     forms = ["in lists"] if any(not isinstance(value, str | None) for value in values) else []
     if not texts:
-        _refuse_separator(source)
+        source.refuse_unused(["separator"], "names in a text")
         return listed, forms[0] if forms else "in lists", ()
     stripped = [values[row].strip() for row in texts]
     names_of_texts, how, every = named_texts(stripped, key, source, lambda place: places[texts[place]])
@@ -123,13 +123,6 @@ def _names(
 
 def _is_row_of_states(row: Sequence[Any]) -> bool:
     return all(cell is None or (isinstance(cell, int) and cell in (0, 1)) for cell in row)
-
-
-def _refuse_separator(source: Source) -> None:
-    if "separator" in source.options:
-        raise LabelwiseError(
-            "separator in the SOURCE, and names in lists", "names in a text", "remove the option"
-        )
 
 
 def _listed(value: Any, key: str, place: str) -> list[str] | None:

@@ -93,12 +93,7 @@ def _split_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | 
 
 
 def _kept(keys: list[str], source: Source) -> list[str]:
-    ignored = source.names("ignore")
-    for key in ignored:
-        if key not in keys:
-            raise LabelwiseError(
-                f"ignore={key}", f"keys of {source.path}: {', '.join(keys[:12])}", "correct the option"
-            )
+    ignored = source.names_among("ignore", keys, f"keys of {source.path}:")
     return [key for key in keys if key not in ignored]
 
 
@@ -164,12 +159,7 @@ def names_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], source: So
     Raises:
         LabelwiseError: the option names no key.
     """
-    given = source.names("labels")
-    for key in given:
-        if key not in keys:
-            raise LabelwiseError(
-                f"labels={key}", f"one of the keys {', '.join(keys[:12])}", "correct the option"
-            )
+    given = source.names_among("labels", keys, "one of the keys")
     plain = {plain_name(key): key for key in reversed(list(keys))}
     usual = given[:1] if given else [plain[name] for name in NAMES if name in plain]
     if len(given) > 1:

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.exports import export_file, json_content, opening
+from labelwise.data.readers.boxes import LabelBox
+from labelwise.data.readers.exports import beginning, export_file, json_content
 from labelwise.data.readers.files import files_there
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.labelstudio_answers import ProjectAnnotations, TaskAnnotation, tasks
@@ -38,7 +38,7 @@ _TASK_KEYS = re.compile(r'"data"\s*:\s*\{|"(from_name|completed_by|was_cancelled
 
 def recognises(path: Path) -> bool:
     """Whether a file is an export of Label Studio."""
-    text = opening(path).lstrip() if path.is_file() else ""
+    text = beginning(path).lstrip() if path.is_file() else ""
     if text.startswith("["):
         if _TASKS.match(text) and _TASK_KEYS.search(text):
             return True
@@ -67,27 +67,25 @@ def read(source: Source) -> Dataset:
         for answer, image in zip(export.answers, images, strict=True)
     ]
     kept = _without_spare_blanks(items)
-    items, images = [items[row] for row in kept], [images[row] for row in kept]
+    items = [items[row] for row in kept]
     answers = [export.answers[row] for row in kept]
     items, group = _with_splits(items, answers, notes)
     noted = sum(not i.known and answer.submitted for i, answer in zip(items, answers, strict=True))
-    data = dataset_of_images(
+    return dataset_of_images(
         items,
         source,
         [root],
-        row_name=lambda row: answers[row].place,
         group=group,
         groups=_groups(answers, names, source) if len(names) > 1 else None,
         notes=notes,
         noted=noted,
     )
-    return with_boxes(data, _boxes(answers, names, data.labels.names), images)
 
 
 def _export(source: Source) -> ProjectAnnotations:
     file = export_file(source, _WHAT)
     image, control = source.options.get("image"), source.names("control")
-    start = opening(file).lstrip()[:1]
+    start = beginning(file).lstrip()[:1]
     if start not in ("[", "{"):
         content, note = table_rows(file)
         _refuse_other(file, list(content[0]))
@@ -175,6 +173,7 @@ def _label_names(export: ProjectAnnotations, wanted: Sequence[str]) -> dict[str,
 
 
 def _notes(export: ProjectAnnotations, names: Mapping[str, Mapping[str, str]], blank: str) -> list[str]:
+    """What was left out or renamed, for the user."""
     notes = [
         "Labels are those that occur: the export does not list those that were offered and never chosen."
     ]
@@ -204,6 +203,7 @@ def _notes(export: ProjectAnnotations, names: Mapping[str, Mapping[str, str]], b
 def _item(
     answer: TaskAnnotation, names: Mapping[str, Mapping[str, str]], regions: set[str], blank_is_absent: bool
 ) -> ImageLabels:
+    """The labels of one answer; `names` gives the label of each control and choice."""
     present: dict[str, None] = {}
     absent: list[str] = []
     for control, labels in names.items():
@@ -211,7 +211,19 @@ def _item(
         present.update(dict.fromkeys(labels[name] for name in labels if name in given))
         if given or (answer.submitted and (blank_is_absent or control in regions)):
             absent += [labels[name] for name in labels if name not in given]
-    return ImageLabels(answer.image, tuple(present), tuple(absent), known=bool(present or absent))
+    boxes = [
+        LabelBox(labels[box.label], box.sides, (100.0, 100.0))
+        for control, labels in names.items()
+        for box in answer.boxes.get(control, ())
+    ]
+    return ImageLabels(
+        answer.image,
+        tuple(present),
+        tuple(absent),
+        known=bool(present or absent),
+        place=answer.place,
+        boxes=boxes,
+    )
 
 
 def _located(names: list[str], source: Source, notes: list[str]) -> tuple[list[str], Path]:
@@ -255,20 +267,3 @@ def _groups(
         )
         for control, labels in names.items()
     }
-
-
-def _boxes(
-    answers: Sequence[TaskAnnotation], names: Mapping[str, Mapping[str, str]], labels: Sequence[str]
-) -> BoxList:
-    column = {name: j for j, name in enumerate(labels)}
-    boxes = BoxList()
-    for row, answer in enumerate(answers):
-        for control, rectangles in answer.boxes.items():
-            for box in rectangles if control in names else ():
-                try:
-                    boxes.add(row, column[names[control][box.label]], box.sides, (100.0, 100.0), False)
-                except ValueError as error:
-                    raise LabelwiseError(
-                        f"{answer.place}: {error}", "sides in percent", "correct the annotation"
-                    ) from None
-    return boxes

@@ -75,6 +75,7 @@ def _controls(
     wanted: list[str],
     export: ProjectAnnotations,
 ) -> list[str]:
+    """The columns that hold labels: those of the option, or those whose cells look like labels."""
     for name in wanted:
         if name not in columns:
             raise LabelwiseError(f"control={name}", f"one of: {', '.join(columns)}", "correct the option")

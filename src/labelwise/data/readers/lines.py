@@ -10,7 +10,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from labelwise.data.readers.exports import opening, refuse_archive
+from labelwise.data.readers.exports import beginning, refuse_archive
 from labelwise.errors import LabelwiseError
 
 
@@ -88,7 +88,7 @@ def first_object(file: Path) -> dict[str, Any]:
     Returns:
         the object, or an empty one.
     """
-    text = opening(file).lstrip()
+    text = beginning(file).lstrip()
     try:
         if text.startswith("["):
             content, _ = json.JSONDecoder().raw_decode(text[1:].lstrip())

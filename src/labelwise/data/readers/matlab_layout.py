@@ -93,6 +93,7 @@ def _inflated(content: memoryview) -> bytes:
 
 
 def _matrix(part: _Bytes, depth: int) -> None:
+    """Skip one array and those in it, and refuse one of another layout."""
     if not part.data and depth:  # an empty cell
         return
     if depth > DEEPEST:

@@ -66,11 +66,7 @@ def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Tabl
             "labels",
             f"{failed}add ?labels=selected to read the selected names",
         )
-    for name in ignored:
-        if name not in names:
-            raise LabelwiseError(
-                f"ignore={name}", f"columns of {source.path}: {', '.join(names[:12])}", "correct the option"
-            )
+    source.names_among("ignore", names, f"columns of {source.path}:")
     return table.drop_columns(ignored) if ignored else table
 
 

@@ -114,14 +114,9 @@ def named_rows(
 
 
 def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bool) -> NameRows:
-    if "separator" in source.options:
-        raise LabelwiseError(
-            f"separator={source.options['separator']!r} for the column {name!r} of lists",
-            "a column of text",
-            "leave the option out",
-        )
-    array = column.combine_chunks()
-    array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+    """Names from a column of lists of texts, numbers or states."""
+    source.refuse_unused(["separator"], "a column of text")
+    array = one_array(column)
     kind = array.type.value_type
     flat = pc.list_flatten(array)
     hot = pa.types.is_boolean(kind)

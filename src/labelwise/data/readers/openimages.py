@@ -55,7 +55,7 @@ def read(source: Source) -> Dataset:
     if tables.other:
         others = few([file.name for file in tables.other])
         notes.append(f"Left out, as they hold no image-level labels: {others}.")
-    rows = _counted(read_label_rows(files), limit, notes)
+    rows = _rows_to_use(read_label_rows(files), limit, notes)
     images = images_of(rows.ids, rows.splits, tables.images, source, folders, notes)
     total = len(images.ids)
     exists, lost = rows_there(images.names, str(images.root), source, images.there)
@@ -63,7 +63,7 @@ def read(source: Source) -> Dataset:
     vocab = vocabulary(rows.labels, tables, source, notes)
     labels, values, known, masked = _cells(rows, images.ids, vocab, source, notes)
     notes += _absence_notes(labels.names, values, known, rest)
-    some = np.asarray(known.any(axis=1))
+    with_known = np.asarray(known.any(axis=1))
     if rest == "negative":
         known.fill(True)
         known.reshape(-1)[masked] = False
@@ -81,9 +81,9 @@ def read(source: Source) -> Dataset:
         notes=(*notes, *lost),
         rows_in_source=total,
     )
-    if "labels" in source.options and rest == "unknown" and not some.all():
-        left_out = f"{int((~some).sum()):,} images without a row of these labels were left out."
-        return data.take(some).with_notes(left_out)
+    if "labels" in source.options and rest == "unknown" and not with_known.all():
+        left_out = f"{int((~with_known).sum()):,} images without a row of these labels were left out."
+        return data.take(with_known).with_notes(left_out)
     return data
 
 
@@ -114,7 +114,7 @@ def _without_machine_files(files: Sequence[Path], notes: list[str]) -> Sequence[
     return by_people or files
 
 
-def _counted(rows: LabelRows, limit: str | float, notes: list[str]) -> LabelRows:
+def _rows_to_use(rows: LabelRows, limit: str | float, notes: list[str]) -> LabelRows:
     """The rows to use; the limit decides whether rows by machine are refused, left out or kept.
 
     Raises:
@@ -146,7 +146,7 @@ def _cells(
     """The labels, values and known cells, `[N, L]` each, and the indices of cells that stay unknown in any case."""
     people, guessed = rows.where(~rows.machine), rows.where(rows.machine)
     names = vocab.shown()
-    present, absent, torn = agreeing(
+    present, absent, contradicted = agreeing(
         people.pairs.where(people.confidence == 1),
         people.pairs.where(people.confidence == 0),
         images,
@@ -171,8 +171,8 @@ def _cells(
     if len(guessed.confidence):
         soft = _machine_limit(source) == "soft"
         values = with_guesses(values, known, guessed, vocab.above, column, soft=soft, notes=notes)
-    torn = Pairs(*np.divmod(torn, max(len(vocab.ids), 1))).columns(column).keys(shape[1])
-    masked = np.union1d(torn, clash)
+    contradicted = Pairs(*np.divmod(contradicted, max(len(vocab.ids), 1))).columns(column).keys(shape[1])
+    masked = np.union1d(contradicted, clash)
     if len(masked):
         fate = "are present" if source.options["duplicates"] == "union" else "are unknown"
         notes.append(f"{len(masked):,} cells that contradict each other {fate}.")
@@ -181,6 +181,7 @@ def _cells(
 
 
 def _absence_notes(labels: Sequence[str], values: np.ndarray, known: np.ndarray, rest: str) -> list[str]:
+    """What a label without a row means, and which labels are never verified absent."""
     if rest == "negative":
         return ["A label without a row is absent (rest=negative)."]
     absent = known.sum(0) - np.count_nonzero(values, axis=0)  # values are 0 where nothing is known

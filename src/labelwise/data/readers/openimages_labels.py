@@ -188,6 +188,7 @@ def rules_of(vocabulary: Vocabulary, column: Int64[np.ndarray, " A"], labels: Se
 
 
 def _given(vocabulary: Vocabulary, source: Source) -> list[str]:
+    """The ids of the labels that the option `labels` names by id or name."""
     text = source.options["labels"]
     ids_of: dict[str, list[str]] = {}
     for key in dict.fromkeys([*vocabulary.names, *vocabulary.ids]):

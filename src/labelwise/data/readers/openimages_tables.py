@@ -95,11 +95,9 @@ def holds_label_table(path: Path) -> bool:
 
 def _tables_below(folder: Path, depth: int, *, glance: bool = False) -> Iterator[Path]:
     for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
-        yield from (Path(listing.path, name) for name in listing.files if _may_be_table(name))
-
-
-def _may_be_table(name: str) -> bool:
-    return name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json"))
+        for name in listing.files:
+            if name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json")):
+                yield Path(listing.path, name)
 
 
 def _sorted_out(files: Iterable[Path]) -> FolderTables:
@@ -156,6 +154,7 @@ def info_columns(file: Path) -> pa.Table:
 
 
 def _columns(file: Path, types: dict[str, pa.DataType]) -> pa.Table:
+    """Columns of these types from a CSV file; the others are not read."""
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
         header = [cell.strip() for cell in next(csv.reader(opened), [])]
     if len(set(header)) < len(header):

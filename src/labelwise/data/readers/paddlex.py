@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.exports import opening, text_lines, without_export
+from labelwise.data.readers.exports import beginning, missing_export, text_lines
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.source import Source
@@ -25,7 +25,7 @@ def recognises(path: Path) -> bool:
     """Whether a folder holds `label.txt` and a list with 0/1 marks in its first line."""
     if not (path / "label.txt").is_file():
         return False
-    lines = [opening(path / f"{split}.txt").lstrip().partition("\n")[0] for split in _SPLITS]
+    lines = [beginning(path / f"{split}.txt").lstrip().partition("\n")[0] for split in _SPLITS]
     return any(_LINE.fullmatch(line.rstrip("\r")) for line in lines)
 
 
@@ -39,11 +39,11 @@ def read(source: Source) -> Dataset:
     folder = source_folder(source, "a PaddleX data set")
     files = [folder / f"{split}.txt" for split in _SPLITS if (folder / f"{split}.txt").is_file()]
     if not files or not (folder / "label.txt").is_file():
-        raise without_export(
+        raise missing_export(
             folder, "label.txt, or any of train.txt, val.txt and test.txt", "a PaddleX data set"
         )
     labels = _labels(folder / "label.txt")
-    items, places = [], []
+    items = []
     for file in files:
         for number, line in text_lines(file):
             place = f"{file.name}, line {number}"
@@ -60,10 +60,8 @@ def read(source: Source) -> Dataset:
                     "correct the line",
                 )
             present = tuple(name for name, mark in zip(labels, marks, strict=True) if mark == "1")
-            items.append(ImageLabels(match["image"].strip(), present, split=file.stem))
-            places.append(place)
-    folders = [folder, folder / "images"]
-    return dataset_of_images(items, source, folders, row_name=lambda row: places[row], labels=labels)
+            items.append(ImageLabels(match["image"].strip(), present, split=file.stem, place=place))
+    return dataset_of_images(items, source, [folder, folder / "images"], labels=labels)
 
 
 def _labels(file: Path) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ def read_index(file: Path) -> Index:
 
 
 def _index(content: Any, file: Path) -> Index:
+    """The checked content of a pickled index."""
     parts = ("image_name", "label", "attr_name", "partition")
     lost = [part for part in parts if not isinstance(content, dict) or part not in content]
     if lost:

@@ -19,9 +19,6 @@ _STATE = re.compile(r"-?[01](?:\.0)?")
 def kind_of(path: Path) -> str | None:
     """The reader of a text file of image names and labels: `csv` under a header, `vertex` for `image,label,label`.
 
-    Args:
-        path: a file.
-
     Returns:
         the reader's name; `None` if the lines are not images and labels.
 

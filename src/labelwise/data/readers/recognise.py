@@ -51,16 +51,14 @@ def _has(*names: str) -> Callable[[Path], bool]:
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.is_file() and _head(path, 4) == b"PAR1"
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PAR1"
 
 
 def _is_csv(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in {".csv", ".tsv"}
-
-
-def _head(path: Path, size: int) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(size)
 
 
 RULES: Sequence[Rule] = (

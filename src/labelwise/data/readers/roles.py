@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -86,7 +86,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
         LabelwiseError: an option that names no column, a table without image column, or label names beside states.
     """
     for option in ("image", "labels", "classes", "split", "group"):
-        _known_columns(source.names(option), option, table, source)
+        source.names_among(option, table.column_names, f"columns of {source.path}:")
     image = _image_column(table, source)
     classes = tuple(source.names("classes"))
     taken: set[str | None] = {image, *classes}
@@ -142,8 +142,9 @@ def _refuse_states(
     table: pa.Table, image: str, names: Sequence[str], left: Sequence[str], source: Source
 ) -> None:
     """Raises `LabelwiseError` for label states beside label names, which may be the states of those names."""
-    states = [n for n in left if is_states(table[n]) and key(n) not in METADATA and _varied(table[n])]
-    graded = [n for n in left if key(n) in OF_NAMES and is_states(table[n]) and _holds_zero(table[n])]
+    cells = {n: Column.of(n, table[n]).present() for n in left if is_states(table[n])}
+    states = [n for n in cells if key(n) not in METADATA and len(set(map(str, cells[n]))) > 1]
+    graded = [n for n in cells if key(n) in OF_NAMES and 0 in map(number, cells[n])]
     if not states and not graded:
         return
     several = is_text_type(table[image].type) and len(pc.unique(table[image])) < table.num_rows
@@ -166,20 +167,6 @@ def _refuse_states(
 def _whole_numbers(column: pa.ChunkedArray) -> bool:
     numbers = [number(cell) for cell in Column.of("", column).present()]
     return all(value is not None and value % 1 == 0 for value in numbers)
-
-
-def _holds_zero(column: pa.ChunkedArray) -> bool:
-    return any(number(cell) == 0 for cell in Column.of("", column).present())
-
-
-def _known_columns(names: Iterable[str], option: str, table: pa.Table, source: Source) -> None:
-    for name in names:
-        if name not in table.column_names:
-            raise LabelwiseError(
-                f"{option}={name}",
-                f"columns of {source.path}: {', '.join(table.column_names[:12])}",
-                "correct the option",
-            )
 
 
 def _named(
@@ -286,7 +273,3 @@ def _pair_or_share(column: pa.ChunkedArray) -> str | None:
     cells = [str(cell).strip() for cell in Column.of("", column).present()]
     pairs = [cell for cell in cells if re.fullmatch(r"\d,\d", cell)]
     return pairs[0] if pairs and all(cell.isdecimal() or cell in pairs for cell in cells) else None
-
-
-def _varied(column: pa.ChunkedArray) -> bool:
-    return len({str(cell) for cell in Column.of("", column).present()}) > 1

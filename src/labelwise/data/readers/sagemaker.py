@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
@@ -25,7 +25,6 @@ MEANING = (
 OPTIONS = frozenset({"images", "job", "duplicates", "missing"})
 IMAGE = "source-ref"
 _METADATA = "-metadata"
-_Lines: TypeAlias = Sequence[tuple[str, JsonLine]]
 _KINDS = {
     "groundtruth/image-classification-multilabel": "several",
     "groundtruth/image-classification": "one",
@@ -65,32 +64,29 @@ def read(source: Source) -> Dataset:
         LabelwiseError: a line of another format, with its number, a file without labels, or several jobs without the
             option `job`.
     """
-    lines: list[tuple[str, JsonLine]] = []
-    places: list[str] = []
+    lines: list[JsonLine] = []
+    splits: list[str] = []
     files = files_with_splits(source, "an augmented manifest")
     for file, split in files:
-        for line in json_lines(file):
-            lines.append((split, line))
-            places.append(f"{file.name}, {line.place}")
+        lines += [replace(line, place=f"{file.name}, {line.place}") for line in json_lines(file)]
+        splits += [split] * (len(lines) - len(splits))
     notes = ["A label that a job did not choose is absent."]
-    jobs = _jobs(lines, places, notes)
+    jobs = _jobs(lines, notes)
     chosen = _chosen(jobs, source, notes)
     for name in chosen:
-        _read_names(name, jobs[name], lines, places)
+        _read_names(name, jobs[name], lines)
     one_label_each = len(chosen) > 1 and "job" not in source.options
     if one_label_each:
         _refuse_several(jobs, source)
         notes.append(f"{len(chosen):,} jobs of one label each: a label is absent where a line lacks its job.")
     multi_hot = {
-        name
-        for name in chosen
-        if jobs[name].kind == "plain" and _is_multi_hot(name, jobs[name], lines, places)
+        name for name in chosen if jobs[name].kind == "plain" and _is_multi_hot(name, jobs[name], lines)
     }
     if multi_hot:
         notes.append(f"Lists of 0 and 1 in {few(sorted(multi_hot))}: labels are numbered from 0.")
     items = []
-    for (split, line), place in zip(lines, places, strict=True):
-        answers = {name: _answer(name, jobs[name], line, place, name in multi_hot) for name in chosen}
+    for split, line in zip(splits, lines, strict=True):
+        answers = {name: _answer(name, jobs[name], line, name in multi_hot) for name in chosen}
         items.append(_item(line, answers, jobs, one_label_each, split))
     if any(jobs[name].kind == "boxes" for name in chosen):
         notes.append("Of boxes only the presence of their labels is read.")
@@ -98,21 +94,20 @@ def read(source: Source) -> Dataset:
         items,
         source,
         [files[0][0].parent],
-        row_name=places.__getitem__,
         labels=_labels(jobs, chosen, items),
         notes=notes,
     )
 
 
-def _jobs(lines: _Lines, places: Sequence[str], notes: list[str]) -> dict[str, LabelJob]:
+def _jobs(lines: Sequence[JsonLine], notes: list[str]) -> dict[str, LabelJob]:
     """The attributes that hold labels: those with metadata of a known kind, else those of plain ids."""
     jobs: dict[str, LabelJob] = {}
     others: dict[str, str] = {}
     plain: dict[str, None] = {}
-    for (_, line), place in zip(lines, places, strict=True):
+    for line in lines:
         if not isinstance(line.content.get(IMAGE), str) or not line.content[IMAGE].strip():
             raise LabelwiseError(
-                f"{place} without {IMAGE}", "the image's address in each line", "correct the line"
+                f"{line.place} without {IMAGE}", "the image's address in each line", "correct the line"
             )
         for key, value in line.content.items():
             metadata = line.content.get(f"{key}{_METADATA}")
@@ -120,7 +115,7 @@ def _jobs(lines: _Lines, places: Sequence[str], notes: list[str]) -> dict[str, L
                 kind = _kind(metadata)
                 if kind:
                     jobs.setdefault(key, LabelJob(kind))
-                    _refuse_other(key, jobs[key].kind, kind, place)
+                    _refuse_other(key, jobs[key].kind, kind, line.place)
                 elif "failure-reason" not in metadata:
                     others.setdefault(key, str(metadata.get("type")))
             elif not key.endswith((_METADATA, "-ref")) and type(value) in (int, str, list):
@@ -138,7 +133,7 @@ def _jobs(lines: _Lines, places: Sequence[str], notes: list[str]) -> dict[str, L
         return {key: LabelJob("plain") for key in plain}
     kinds = f": {few([f'{k} is of type {v}' for k, v in others.items()])}" if others else ""
     raise LabelwiseError(
-        f"{places[0].rpartition(',')[0]} without labels of images{kinds}",
+        f"{lines[0].place.rpartition(',')[0]} without labels of images{kinds}",
         f"a job of type {', '.join(_KINDS)}",
         "check the file",
     )
@@ -160,10 +155,7 @@ def _refuse_other(key: str, first: str, kind: str, place: str) -> None:
 
 
 def _chosen(jobs: Mapping[str, LabelJob], source: Source, notes: list[str]) -> list[str]:
-    names = list(dict.fromkeys(source.names("job")))
-    for name in names:
-        if name not in jobs:
-            raise LabelwiseError(f"job={name}", f"one of {', '.join(jobs)}", "correct the option")
+    names = list(dict.fromkeys(source.names_among("job", jobs, "one of")))
     if names:
         left_out = [name for name in jobs if name not in names]
         if left_out:
@@ -182,10 +174,10 @@ def _refuse_several(jobs: Mapping[str, LabelJob], source: Source) -> None:
         )
 
 
-def _read_names(name: str, job: LabelJob, lines: _Lines, places: Sequence[str]) -> None:
+def _read_names(name: str, job: LabelJob, lines: Sequence[JsonLine]) -> None:
     """Adds the names in a job's metadata to the job."""
-    for (_, line), place in zip(lines, places, strict=True):
-        metadata = line.content.get(f"{name}{_METADATA}")
+    for line in lines:
+        place, metadata = line.place, line.content.get(f"{name}{_METADATA}")
         if not isinstance(metadata, dict):
             continue
         if "class-name" in metadata:
@@ -209,9 +201,9 @@ def _text(value: Any, place: str) -> str:
     return value.strip()
 
 
-def _answer(name: str, job: LabelJob, line: JsonLine, place: str, multi_hot: bool) -> list[str] | None:
+def _answer(name: str, job: LabelJob, line: JsonLine, multi_hot: bool) -> list[str] | None:
     """Names of a job's labels for a line; `None` if the job failed or has not reached it."""
-    value = line.content.get(name)
+    value, place = line.content.get(name), line.place
     metadata = line.content.get(f"{name}{_METADATA}")
     if value is None or (isinstance(metadata, dict) and "failure-reason" in metadata):
         return None
@@ -249,11 +241,11 @@ def _ids(value: Any, place: str) -> list[str]:
     return [str(key).strip() for key in listed]
 
 
-def _is_multi_hot(name: str, job: LabelJob, lines: _Lines, places: Sequence[str]) -> bool:
+def _is_multi_hot(name: str, job: LabelJob, lines: Sequence[JsonLine]) -> bool:
     """Whether lists hold 0 or 1 for all labels, not ids; if so, labels are named by their place."""
     rows = [
-        _ids(line.content[name], f"{place}: {name!r}")
-        for (_, line), place in zip(lines, places, strict=True)
+        _ids(line.content[name], f"{line.place}: {name!r}")
+        for line in lines
         if line.content.get(name) is not None
     ]
     binary = all(set(row) <= {"0", "1"} for row in rows)
@@ -272,15 +264,15 @@ def _item(
     split: str,
 ) -> ImageLabels:
     """The labels of a line; those of jobs without an answer are unknown unless the jobs are `closed`."""
-    image = line.content[IMAGE].strip()
+    labels = ImageLabels(line.content[IMAGE].strip(), split=split, place=line.place)
     present = list(dict.fromkeys(label for names in answers.values() for label in names or ()))
     if closed or all(names is not None for names in answers.values()):
-        return ImageLabels(image, present, split=split)
+        return replace(labels, present=present)
     answered = [jobs[name] for name, names in answers.items() if names is not None]
     if not answered:
-        return ImageLabels(image, known=False, split=split)
+        return replace(labels, known=False)
     checked = dict.fromkeys(label for job in answered for label in (*job.names.values(), *job.named))
-    return ImageLabels(image, present, [label for label in checked if label not in present], split=split)
+    return replace(labels, present=present, absent=[label for label in checked if label not in present])
 
 
 def _labels(jobs: Mapping[str, LabelJob], chosen: Sequence[str], items: Iterable[ImageLabels]) -> list[str]:

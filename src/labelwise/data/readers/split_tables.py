@@ -63,14 +63,7 @@ def table_of_files(
 
 
 class SplitTable(NamedTuple):
-    """One of several tables.
-
-    Args:
-        file: its path.
-        split: its split.
-        called: its name in messages.
-        content: its table.
-    """
+    """One of several tables, with its file, its split and its name in messages."""
 
     file: Path
     split: str

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name, walk
-from labelwise.data.readers.exports import opening
+from labelwise.data.readers.exports import beginning
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.name_doubts import few, refuse_bits, refuse_joined, refuse_marked
@@ -50,7 +50,7 @@ def recognises(path: Path) -> bool:
     step = max(1, len(texts) // _LOOKED_AT)
     tags = []
     for name in texts[::step]:
-        text = opening(path / name, 4096)
+        text = beginning(path / name, 4096)
         if _is_numbers(text):
             return False
         tags.append(split_tags(text, ","))
@@ -119,10 +119,11 @@ def read(source: Source) -> Dataset:
             row or (),
             known=bool(row) or (row is not None and blank == "negative"),
             split=_split(image),
+            place=image,
         )
         for (image, _), row in zip(pairs, tags, strict=True)
     ]
-    return dataset_of_images(items, source, [root], row_name=lambda row: pairs[row][0], notes=notes)
+    return dataset_of_images(items, source, [root], notes=notes)
 
 
 def _folders(root: Path, suffix: str, *, glance: bool = False) -> Iterator[tuple[list[Pair], list[str]]]:

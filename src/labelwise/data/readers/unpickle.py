@@ -96,10 +96,6 @@ class _Array:
         self.array = flat.reshape(shape, order="F" if fortran else "C")
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
 def _frombuffer(data: Any, kind: _Dtype, shape: Any, order: str = "C") -> _Array:
     array = _Array()
     array.__setstate__((shape, kind, order == "F", bytes(data)))
@@ -124,7 +120,7 @@ def _no_bytes() -> bytes:
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
-    **{(module, "_reconstruct"): _reconstruct for module in _NUMPY},
+    **{(module, "_reconstruct"): _Array for module in _NUMPY},
     **{(module, "scalar"): _scalar for module in _NUMPY},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
     ("numpy", "ndarray"): _Array,

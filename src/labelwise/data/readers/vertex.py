@@ -101,10 +101,16 @@ def read(source: Source) -> Dataset:
             f"{joined[0]!r} is read as one label, though its parts are labels too: separate them with commas."
         )
     items = [
-        ImageLabels(row.image, row.labels or (), known=not (unknown and row.labels is None), split=row.split)
+        ImageLabels(
+            row.image,
+            row.labels or (),
+            known=not (unknown and row.labels is None),
+            split=row.split,
+            place=row.place,
+        )
         for row in rows
     ]
-    return dataset_of_images(items, source, [file.parent], row_name=lambda i: rows[i].place, notes=notes)
+    return dataset_of_images(items, source, [file.parent], notes=notes)
 
 
 def _refuse_states(file: Path, rows: Sequence[ImportRow]) -> None:

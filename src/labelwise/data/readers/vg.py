@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.exports import json_content
 from labelwise.data.readers.files import image_folder, keep_existing, source_folder, text_array
 from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
@@ -81,10 +81,7 @@ def _list(file: Path) -> list[str]:
 def _numbers(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the released labels", "add the file")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise LabelwiseError(f"{file} ({error})", "a whole JSON file", "fetch the file again") from None
+    content = json_content(file, "a whole JSON file")
     if not isinstance(content, dict):
         raise LabelwiseError(
             f"{file} holding no mapping", "image name: label numbers", "fetch the file again"

@@ -85,6 +85,7 @@ def read(source: Source) -> Dataset:
 
 
 def _annotation(file: Path) -> VocAnnotation:
+    """Size and objects of an annotation file."""
     tree = parse_xml(file)
     if tree.tag != "annotation":
         raise LabelwiseError(

@@ -162,7 +162,9 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
     images = {
         f"{folder}/{image}" if folder != "." else image
         for folder in folders
-        for image in _images_in(root / folder)
+        for listing in walk(root / folder, 0)
+        for image in listing.files
+        if is_image_name(image)
     }
     spare = len({os.path.splitext(image)[0] for image in images} - with_xml)
     if spare:
@@ -186,10 +188,6 @@ def _images_beside(file: Path) -> Iterator[str]:
         for name in (file.stem + suffix, file.stem + suffix.upper()):
             if (file.parent / name).is_file():
                 yield name
-
-
-def _images_in(folder: Path) -> list[str]:
-    return [name for listing in walk(folder, 0) for name in listing.files if is_image_name(name)]
 
 
 class ImageFiles:

@@ -22,6 +22,7 @@ from labelwise.data.readers.sample_labels import is_label_member, label_table, m
 from labelwise.data.readers.shards import by_split, files_below
 from labelwise.data.source import Source, WouldLose, joined_values
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.lazy import require_package
 
 FORM = "webdataset:SHARDS[?names=FILE]"
 MEANING = (
@@ -59,7 +60,7 @@ def read(source: Source) -> Dataset:
         LabelwiseError: missing, compressed or truncated shards, samples without an image, members without labels, or
             errors of `columns.dataset_of`.
     """
-    _need_package()
+    require_package("webdataset", "webdataset: without the package", "webdataset")
     folder, shards = _shards(source)
     notes: list[str] = []
     samples = _Samples()
@@ -148,17 +149,6 @@ class _Samples:
             notes.append(f"{len(self._bare):,} samples without an image were left out: {shown}.")
         if self._spare:
             notes.append(f"{len(self._spare):,} further images of samples were left out: {self._spare[0]}.")
-
-
-def _need_package() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("webdataset") is None:
-        raise LabelwiseError(
-            "webdataset: without the package",
-            "webdataset installed",
-            "run: pip install labelwise[webdataset]",
-        )
 
 
 def _shards(source: Source) -> tuple[Path, list[tuple[str, str]]]:

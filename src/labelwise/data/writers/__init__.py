@@ -116,6 +116,8 @@ def convert(
                 "labelstudio",
                 "remove it",
             )
+    if not len(data) and form != "parquet":
+        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     _refuse_existing(out, replaced)
     data, notes = _hard(data, threshold)
     data, more = _all_known(data, unknown)

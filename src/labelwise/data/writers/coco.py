@@ -54,8 +54,6 @@ def write(job: Job) -> Written:
     """
     data = job.data
     refuse_shares(data, "COCO")
-    if not len(data):
-        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     single = job.out.suffix.lower() == ".json"
     if single and data.split_of is not None:
         raise LabelwiseError(
@@ -127,6 +125,7 @@ def _empty_files(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]
 
 
 def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
+    """What a reader of the files may miss: files without annotations, and names of splits."""
     notes, data = [], job.data
     implied = split_in_name(job.out.stem) if job.out.suffix else None
     if implied:

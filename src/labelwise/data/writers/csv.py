@@ -119,6 +119,7 @@ def _split_notes(data: Dataset) -> list[str]:
 
 
 def _rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
+    """Write the header and all rows, block by block."""
     columns = [*_columns(data), *data.labels]
     stream.write((",".join(map(_quoted, columns)) + "\n").encode())
     kind = pa.uint8() if data.values.dtype == np.uint8 else pa.float32()

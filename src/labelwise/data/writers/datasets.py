@@ -53,8 +53,6 @@ def write(job: Job) -> Written:
     """
     data = job.data
     refuse_shares(data, "datasets")
-    if not len(data):
-        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     parts = [(_split_name(split), rows) for split, rows in parts_by_split(data)]
     if len({split for split, _ in parts}) < len(parts):
         raise LabelwiseError("splits called val and validation", "one of them", "rename a split")

@@ -42,8 +42,6 @@ def write(job: Job) -> Written:
     """
     data = job.data
     refuse_shares(data, "Label Studio")
-    if not len(data):
-        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     notes = lost_parts(data, "the tasks", "boxes", "sets")
     answers = read_answers(job.predictions) if job.predictions is not None else []
     with whole_folder(job.out) as part:
