@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import labelwise
 from labelwise.cli import (
@@ -46,7 +47,21 @@ from labelwise.progress import show_bars
 RESUMABLE = 75
 """Exit code of resumable work that a signal stopped; EX_TEMPFAIL of sysexits.h."""
 
+
+class _Listed(TyperGroup):
+    """A group whose help shows the first sentence of each command whole; the default cuts it at the line's end."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help and not command.short_help:
+            command.short_help = (
+                command.help.partition("\n\n")[0].split(". ")[0].replace("\n", " ").rstrip(".")
+            )
+        return command
+
+
 app = typer.Typer(
+    cls=_Listed,
     help="Recognise many labels in one image: train, evaluate, explain, use.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -90,7 +105,7 @@ app.command("continual")(continual.continual)
 app.command("methods")(methods.methods)
 data.app.command("complete")(complete.complete)
 data.app.command("convert")(convert.convert)
-app.add_typer(data.app, name="data")
+app.add_typer(data.app, name="data", cls=_Listed)
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(cache.app, name="cache")
 
