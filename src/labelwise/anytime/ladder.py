@@ -117,7 +117,7 @@ def train_stages(
                     "left_out": f"needs about {stage.seconds:.0f} s, {max(0, left):.0f} s are left",
                 }
             )
-            watch.say(f"{stage.name}: left out, {ladder.rows[-1]['left_out']}")
+            watch.say(f"{stage.name} is left out: {ladder.rows[-1]['left_out']}")
         else:
             ladder.rows.append(_train_stage(ladder, stage, train_and_val, resume, quiet, stop, watch))
         ladder.save()

@@ -159,6 +159,12 @@ def main() -> None:
             f"labelwise: {path}{error.strerror}; expected to read and write there; {remedy}", file=sys.stderr
         )
         sys.exit(2)
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        builds = "expected builds for the same device, CPU or CUDA; install both with one command, see docs/start.md"
+        print(f"labelwise: a torchvision that this torch cannot load; {builds}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("labelwise: stopped; resume with --resume", file=sys.stderr)
         sys.exit(130)
