@@ -1,25 +1,32 @@
-"""MkDocs hooks that copy the linked files of the project into the site.
+"""MkDocs hooks: linked files of the project, titles of linked pages, and notebooks of the tutorials.
 
 Pages link to code and results outside docs/. The site has a copy of each such file under project/; a link to a folder
-becomes plain text.
+becomes plain text. A link whose text is the name of a page shows the title of that page.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
+CONSOLE = re.compile(r"^```console\n.*?^```", re.DOTALL | re.MULTILINE)
+NOTEBOOKS = runpy.run_path(str(DOCS / "notebooks.py"))
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the files outside docs/ that pages link to, recursively."""
+    """Add the notebooks, and the files outside docs/ that pages link to, recursively."""
+    for page in NOTEBOOKS["PAGES"]:
+        made = nbformat.writes(NOTEBOOKS["notebook"](page))
+        files.append(File.generated(config, f"tutorials/{page.stem}.ipynb", content=made))
     waiting = [page.src_uri for page in files.documentation_pages()]
     while waiting:
         page = waiting.pop()
@@ -35,7 +42,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point links out of docs/ to the copies in the site."""
+    """Point links out of docs/ to the copies in the site, and offer the notebook of a tutorial."""
 
     def relinked(match: re.Match[str]) -> str:
         text, link, anchor = match.groups()
@@ -44,10 +51,26 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return match.group(0)
         if target.is_dir():
             return text
+        if text == target.name and target.suffix == ".md":
+            text = _title(target)
         path = os.path.relpath(_in_site(target), os.path.dirname(page.file.src_uri) or ".")
         return f"[{text}]({path}{anchor or ''})"
 
-    return LINK.sub(relinked, markdown)
+    # Without prompts a command is copied as it is typed.
+    markdown = CONSOLE.sub(
+        lambda block: block[0].replace("console", "bash", 1).replace("\n$ ", "\n"), markdown
+    )
+    markdown = LINK.sub(relinked, markdown)
+    if page.file.src_uri.startswith("tutorials/"):
+        name = f"{Path(page.file.src_uri).stem}.ipynb"
+        offer = f"\n\n[Download as a notebook]({name}){{ .md-button download={name} }}\n"
+        markdown = re.sub(r"^# .*$", lambda title: title[0] + offer, markdown, count=1, flags=re.MULTILINE)
+    return markdown
+
+
+def _title(page: Path) -> str:
+    """Return the heading of a page."""
+    return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def _source(page: str) -> Path:

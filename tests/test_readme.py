@@ -1,4 +1,4 @@
-"""Every command of the README, the first page and the tutorials is run, in their order, on small photographs."""
+"""Every command of the README and the first pages is run, in their order, on small photographs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,12 @@ import typer
 from typer.testing import CliRunner
 
 import tiny_runs
-from documents import PAPERS, ROOT, SMALL, blocks, commands, photographs, small
+from documents import PAPERS, ROOT, SMALL, commands, photographs, small
 from labelwise.cli import app
 
 Result: TypeAlias = Any
 README = ROOT / "README.md"
-TUTORIALS = [
-    ROOT / "docs/tutorials" / f"{name}.md"
-    for name in (
-        "your-csv",
-        "missing-labels",
-        "growing-labels",
-        "mislabelled",
-        "attributes",
-        "compare",
-    )
-]
-PAGES = [README, ROOT / "docs" / "index.md", ROOT / "docs" / "start.md", *TUTORIALS]
+PAGES = [README, ROOT / "docs" / "index.md", ROOT / "docs" / "start.md"]
 COMMANDS = [
     list(words) for words in dict.fromkeys(tuple(words) for page in PAGES for words in commands(page))
 ]
@@ -53,8 +42,6 @@ async def nothing(*_: object, **__: object) -> None:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Result]]:
     folder = tmp_path_factory.mktemp("readme")
     photographs(folder)
-    (plan,) = blocks(ROOT / "docs/tutorials/compare.md", "yaml")
-    (folder / "plan.yaml").write_text(small(plan), encoding="utf-8")
     results = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -70,7 +57,8 @@ def test_nothing_but_make_and_the_program_is_shown() -> None:
 
 
 def test_each_substitution_is_of_something_that_is_shown() -> None:
-    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    pages = [*PAGES, *(ROOT / "docs/tutorials").glob("*.md"), ROOT / "docs/notebooks.py"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert [written for written in SMALL if written not in text] == []
 
 
@@ -78,10 +66,6 @@ def test_each_substitution_is_of_something_that_is_shown() -> None:
 @pytest.mark.parametrize("target", [words[1] for words in COMMANDS if words[0] == "make"])
 def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-
-
-def test_every_tutorial_is_in_the_menu() -> None:
-    assert sorted((ROOT / "docs/tutorials").glob("*.md")) == sorted(TUTORIALS)
 
 
 def test_only_commands_of_the_program_are_named() -> None:
@@ -113,21 +97,3 @@ def test_what_the_readme_promises_is_there(ran: tuple[Path, dict[str, Result]]) 
     table = re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     shown = {name for cell in table for name in re.findall(r"`([\w-]+)`", cell)}
     assert shown == {line.split()[0] for line in listed.splitlines()}
-
-
-def test_seeds_with_splits_of_their_own_are_not_compared(ran: tuple[Path, dict[str, Result]]) -> None:
-    folder, _ = ran
-    plan = (folder / "plan.yaml").read_text(encoding="utf-8")
-    (folder / "unsplit.yaml").write_text(plan.replace("parquet:split.parquet", f"csv:{folder}/labels.csv"))
-    words = [
-        "sweep",
-        "--config",
-        str(folder / "unsplit.yaml"),
-        "--out",
-        str(folder / "unsplit"),
-        "--against",
-        "dlfl",
-    ]
-    done = CliRunner().invoke(app, words)
-    assert "without splits, for seeds 0, 1" in str(done.exception)
-    assert "labelwise data split" in str(done.exception)

@@ -31,12 +31,26 @@ def test_help_is_printed_within_half_a_second() -> None:
         assert done.returncode == 0
         assert all(name in done.stdout for name in COMMANDS)
     assert min(took) <= 0.5, took
+    assert "..." not in done.stdout.partition("Commands:")[2], "a sentence is cut"
+    assert "print the figures and write a report" in " ".join(done.stdout.split())
 
 
 def _seconds_of_children() -> float:
     """Return the processor time of child processes, which hardly depends on the load of the machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def test_a_torchvision_for_another_device_is_named_in_one_line(tmp_path: Path) -> None:
+    """As with torch for CPU from one index and torchvision for CUDA from another."""
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom labelwise.cli import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "backbones", "check", "resnet"], capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("labelwise: a torchvision that this torch cannot load; expected builds for")
 
 
 def test_neither_help_nor_import_loads_torch() -> None:

@@ -29,6 +29,7 @@ def test_train_writes_a_run_and_prints_its_progress(tmp_path: Path, photos: Path
     )
     assert "epoch 1/1  loss " in outcome.err
     assert "test: mAP " in outcome.err
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in outcome.err
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
     settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     given = {"seed": 3, "image_size": 32, "epochs": 1, "batch_size": 4, "extractor": {"dim": 16, "ffn": 16}}

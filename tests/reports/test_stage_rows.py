@@ -22,14 +22,14 @@ def test_what_became_of_each_stage(tmp_path: Path) -> None:
         stage("2-mlp", False, -0.02, -0.03, -0.01),
         stage("3-csra", False, 0.004, -0.01, 0.02),
         stage("4-ssgrl", True, 0.02, 0.01, 0.03),
-        {"stage": "5-dlfl", "left_out": "9 s of 4 s left"},
+        {"stage": "5-dlfl", "left_out": "needs about 9 s, 4 s are left"},
     ]
     (tmp_path / "plan.json").write_text(json.dumps({"ladder": rows}))
     (tmp_path / "stages" / "4-ssgrl").mkdir(parents=True)
     run = create_autospec(RunRecord, instance=True)
     run.path = tmp_path / "stages" / "4-ssgrl"
     shown = ladder(run)
-    fates = ["replaced", "worse", "not better beyond noise", "chosen", "left out: 9 s of 4 s left"]
+    fates = ["replaced", "worse", "not better beyond noise", "chosen", "left out: needs about 9 s, 4 s are left"]
     assert [row["fate"] for row in shown] == fates
     assert shown[1]["gain"] == "-2.0 (-3.0 to -1.0) over 1-probe"
     assert (shown[0]["seconds"], shown[0]["gain"], shown[4]["seconds"]) == ("3", "", "")

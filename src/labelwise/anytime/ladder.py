@@ -112,9 +112,12 @@ def train_stages(
         left = seconds - before - (time.perf_counter() - began) - judging
         if number and stage.seconds > left:
             ladder.rows.append(
-                {"stage": stage.name, "left_out": f"{stage.seconds:.0f} s of {left:.0f} s left"}
+                {
+                    "stage": stage.name,
+                    "left_out": f"needs about {stage.seconds:.0f} s, {max(0, left):.0f} s are left",
+                }
             )
-            watch.say(f"{stage.name}: left out, {ladder.rows[-1]['left_out']}")
+            watch.say(f"{stage.name} is left out: {ladder.rows[-1]['left_out']}")
         else:
             ladder.rows.append(_train_stage(ladder, stage, train_and_val, resume, quiet, stop, watch))
         ladder.save()

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import labelwise
 from labelwise.cli import (
@@ -46,7 +47,21 @@ from labelwise.progress import show_bars
 RESUMABLE = 75
 """Exit code of resumable work that a signal stopped; EX_TEMPFAIL of sysexits.h."""
 
+
+class _Listed(TyperGroup):
+    """A group whose help shows the first sentence of each command whole; the default cuts it at the line's end."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help and not command.short_help:
+            command.short_help = (
+                command.help.partition("\n\n")[0].split(". ")[0].replace("\n", " ").rstrip(".")
+            )
+        return command
+
+
 app = typer.Typer(
+    cls=_Listed,
     help="Recognise many labels in one image: train, evaluate, explain, use.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -78,7 +93,7 @@ for _command in (
     app.command(_command.__name__.removesuffix("_runs"))(_command)  # `compare_runs` is the command `compare`
 data.app.command()(complete.complete)
 data.app.command()(convert.convert)
-app.add_typer(data.app, name="data")
+app.add_typer(data.app, name="data", cls=_Listed)
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(cache.app, name="cache")
 
@@ -131,6 +146,12 @@ def main() -> None:
         print(
             f"labelwise: {path}{error.strerror}; expected to read and write there; {remedy}", file=sys.stderr
         )
+        sys.exit(2)
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        builds = "expected builds for the same device, CPU or CUDA; install both with one command, see docs/start.md"
+        print(f"labelwise: a torchvision that this torch cannot load; {builds}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("labelwise: stopped; resume with --resume", file=sys.stderr)

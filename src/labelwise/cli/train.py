@@ -142,7 +142,7 @@ def train(
         if not no_report and is_first():
             from labelwise.reports import finish_report
 
-            finish_report(out)
+            typer.echo(f"report: {finish_report(out)}", err=True)
 
 
 def _print_config(config: Config) -> None:
