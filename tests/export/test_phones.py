@@ -104,6 +104,9 @@ def test_programs_have_nothing_that_converters_refuse(method: str) -> None:
 class Mean(OneByOne):
     """Two outputs of one image: the mean of each channel, and the image."""
 
+    def _opened(self, file: Path) -> tuple[str, None]:
+        return file.name, None
+
     def _answer(self, image: np.ndarray) -> Sequence[np.ndarray]:
         assert image.shape == (1, 3, SIDE, SIDE)
         assert image.dtype == np.uint8
@@ -111,7 +114,7 @@ class Mean(OneByOne):
 
 
 def test_a_graph_for_one_image_answers_batches() -> None:
-    engine = Mean("means", has_maps=True, has_features=False)
+    engine = Mean(Path("means"), has_maps=True)
     for n in BATCHES:
         images = pictures(n, n)
         logits, maps = engine(images, want_maps=True)

@@ -94,20 +94,14 @@ class Eager:
 
 
 class TorchProgram(GraphEngine):
-    """A torch.export program, on the CPU.
+    """`model.pt2`, a torch.export program, on the CPU."""
 
-    Args:
-        file: `model.pt2`.
-        has_maps, has_features: see `GraphEngine`.
-    """
-
-    def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
+    def _opened(self, file: Path) -> tuple[str, int]:
         # The stored program is in the plain memory format; channels last is faster on a CPU.
         with quiet():
             program = torch.export.load(file)
             self._run: Any = program.module().to(memory_format=torch.channels_last)
-        count = len(program.graph_signature.user_outputs)
-        super().__init__("torch.export (cpu)", has_maps, has_features, count)
+        return "torch.export (cpu)", len(program.graph_signature.user_outputs)
 
     @torch.inference_mode()
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
