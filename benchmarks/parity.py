@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -103,8 +102,6 @@ def lines(path: Path, formats: list[str], images: int) -> list[dict[str, object]
                     add(kind, *compared(start), "")
             except LabelwiseError as error:
                 add(kind, engine, {}, error.given)
-            for done in bench.part.glob("*"):
-                shutil.rmtree(done)
     return rows
 
 

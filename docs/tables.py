@@ -524,6 +524,14 @@ def parity() -> str:
     return markdown(["method", *map(str.strip, columns)], lines)
 
 
+def triton() -> str:
+    """Answers of a Triton server."""
+    keys = ("protocol", "requests", "photographs")
+    figures = ("largest_probability_difference", "decisions_that_differ", "largest_map_distance")
+    head = [*keys, "largest difference of a probability", "other decisions", "largest distance of a map"]
+    return markdown(head, [[row[key] for key in (*keys, *figures)] for row in kept("triton")])
+
+
 def phones() -> str:
     """Exports for phones, a line per format, method and backbone."""
     lines = []
@@ -670,6 +678,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "collection-search": collection_search,
     "builds": builds,
     "parity": parity,
+    "triton": triton,
     "phones": phones,
     "collection-stores": collection_stores,
     "collection-page": collection_page,
