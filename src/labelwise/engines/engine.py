@@ -130,6 +130,8 @@ def computing(name: str, images: Images) -> Iterator[None]:
     """Turns a runtime's error on a batch into one line."""
     try:
         yield
+    except LabelwiseError:
+        raise
     except Exception as error:  # runtimes raise many kinds of errors
         raise LabelwiseError(
             f"images of shape {list(images.shape)}, which {name} cannot compute ({first_line(error)})",
