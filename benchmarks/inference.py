@@ -24,12 +24,11 @@ from statistics import median
 
 import torch
 from kept import keep
-from parity import CachedEager
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.accuracy import measure_accuracy
-from labelwise.export.bench import Bench
+from labelwise.export.bench import Bench, Remembered
 from labelwise.export.engines import (
     Eager,
     Engine,
@@ -136,7 +135,7 @@ def run_rows(run: Run, options: argparse.Namespace) -> Iterator[dict]:
         images = torch.stack([image for _, image in bench.photos])
         engines, sizes = zip(*run_engines(bench, options.formats), strict=True)
         seconds = in_turn(list(engines), images, options.repeats)
-        reference = CachedEager(bench.eager)
+        reference = Remembered(bench.eager.model)
         for split, count in (("val", options.images), ("test", options.test)):
             rows = bench.source.split(split)
             held = list(batches(islice(readable(run, rows), count))) if count else []

@@ -496,6 +496,42 @@ def builds() -> str:
     return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
 
 
+def parity() -> str:
+    """The largest difference of a probability of each method in each format and runtime."""
+    columns = {
+        "`onnx` in ONNX Runtime": ("onnx", "ONNX Runtime"),
+        "in OpenVINO": ("onnx", "OpenVINO"),
+        "`--tagger` in ONNX Runtime": ("tagger", "onnxruntime"),
+        "in OpenVINO ": ("tagger", "openvino"),
+        "`openvino`": ("openvino", ""),
+        "`torch`": ("torch", ""),
+        "`executorch`": ("executorch", ""),
+        "`litert`": ("litert", ""),
+        "`web` in Node": ("web", ""),
+    }
+    rows = kept("parity")
+
+    def cell(method: str, kind: str, engine: str) -> str:
+        row = next(
+            (r for r in rows if r["method"] == method and r["format"] == kind and engine in r["engine"]), None
+        )
+        if row is None:
+            return ""
+        return "refused" if row["refused"] else f"{float(row['max_probability_difference']):.0e}"
+
+    methods = sorted({row["method"] for row in rows})
+    lines = [[f"`{method}`", *(cell(method, *where) for where in columns.values())] for method in methods]
+    return markdown(["method", *map(str.strip, columns)], lines)
+
+
+def triton() -> str:
+    """Answers of a Triton server."""
+    keys = ("protocol", "requests", "photographs")
+    figures = ("largest_probability_difference", "decisions_that_differ", "largest_map_distance")
+    head = [*keys, "largest difference of a probability", "other decisions", "largest distance of a map"]
+    return markdown(head, [[row[key] for key in (*keys, *figures)] for row in kept("triton")])
+
+
 def phones() -> str:
     """Exports for phones, a line per format, method and backbone."""
     lines = []
@@ -663,6 +699,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "label-search": label_search,
     "collection-search": collection_search,
     "builds": builds,
+    "parity": parity,
+    "triton": triton,
     "phones": phones,
     "collection-stores": collection_stores,
     "collection-page": collection_page,

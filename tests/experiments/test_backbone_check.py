@@ -15,7 +15,13 @@ import pytest
 from labelwise.cli import backbones
 from labelwise.errors import LabelwiseError
 from labelwise.experiments import backbone_check, backbone_sweep
-from labelwise.experiments.backbone_sweep import ProcessLimits, check_models, checked, models_of
+from labelwise.experiments.backbone_sweep import (
+    ProcessLimits,
+    check_models,
+    checked,
+    models_of,
+    with_exports,
+)
 from labelwise.experiments.families import FAMILIES, REPRESENTATIVE
 
 Keep = Callable[[dict[str, Any]], None]
@@ -23,7 +29,7 @@ Keep = Callable[[dict[str, Any]], None]
 
 def row_of(name: str, folder: Path, memory_format: str = "channels-last") -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
-    backbone_check.examined(name, folder, False, memory_format, lambda row: rows.append(dict(row)))
+    backbone_check.examined(name, folder, memory_format, lambda row: rows.append(dict(row)))
     return rows[-1]
 
 
@@ -62,7 +68,7 @@ def test_a_refusal_and_a_fault_are_told_apart(cache: Path, monkeypatch: pytest.M
     assert "maps" not in row
 
 
-def begins(name: str, folder: Path, exports: bool, memory_format: str, keep: Keep) -> None:
+def begins(name: str, folder: Path, memory_format: str, keep: Keep) -> None:
     """Ends the process in one format, after its first step."""
     keep({"build": "yes", "result": "fault"})
     if memory_format == "channels-last":
@@ -70,33 +76,74 @@ def begins(name: str, folder: Path, exports: bool, memory_format: str, keep: Kee
     keep({"build": "yes", "result": "works", "step": memory_format})
 
 
-def waits(name: str, folder: Path, exports: bool, memory_format: str, keep: Keep) -> None:
+def waits(name: str, folder: Path, memory_format: str, keep: Keep) -> None:
     keep({"build": "yes"})
     time.sleep(60)
 
 
-def grows(name: str, folder: Path, exports: bool, memory_format: str, keep: Keep) -> None:
+def grows(name: str, folder: Path, memory_format: str, keep: Keep) -> None:
     held = bytearray(os.urandom(1 << 20) * 900)
     time.sleep(60)
     del held
 
 
 def test_a_process_that_ends_is_started_again_in_the_plain_format() -> None:
-    row = checked("test_byobnet", False, ProcessLimits(), begins)
+    row = checked("test_byobnet", ProcessLimits(), begins)
     assert (row["result"], row["step"], row["family"]) == ("works", "plain", "byobnet")
-    row = checked("test_vit", False, ProcessLimits(), begins)  # a verified family has no second format
+    row = checked("test_vit", ProcessLimits(), begins)  # a verified family has no second format
     assert (row["result"], row["reason"]) == ("ended", "the process ended with exit code 3")
     assert row["build"] == "yes"
 
 
 def test_a_process_is_ended_at_its_limits() -> None:
     began = time.monotonic()
-    row = checked("test_byobnet", False, ProcessLimits(seconds=1.0), waits)
+    row = checked("test_byobnet", ProcessLimits(seconds=1.0), waits)
     assert (row["result"], row["reason"]) == ("limit", "more than 1 s")
     if Path("/proc/self/statm").is_file():
-        row = checked("test_byobnet", False, ProcessLimits(gigabytes=0.8), grows)
+        row = checked("test_byobnet", ProcessLimits(gigabytes=0.8), grows)
         assert (row["result"], row["reason"]) == ("limit", "more than 0.8 GB of memory")
     assert time.monotonic() - began < 55
+
+
+def stops(name: str, folder: Path, keep: Keep) -> None:
+    """Ends the process in the second format."""
+    keep({"onnx": "yes"})
+    os._exit(4)
+
+
+def hangs(name: str, folder: Path, keep: Keep) -> None:
+    time.sleep(60)
+
+
+def test_an_export_that_does_not_end_leaves_the_result_and_its_reason() -> None:
+    works = {"model": "test_vit", "result": "works", "reason": "", "onnx": "", "openvino": ""}
+    row = with_exports(works, ProcessLimits(), stops)
+    assert row == {**works, "onnx": "yes", "openvino": "no: the process ended with exit code 4"}
+    row = with_exports(works, ProcessLimits(seconds=1.0), hangs)
+    assert row == {**works, "onnx": "no: more than 1 s", "openvino": "no: more than 1 s"}
+
+
+def test_exports_are_compared_with_the_network() -> None:
+    works = {"model": "test_convnext", "result": "works", "onnx": "", "openvino": ""}
+    assert with_exports(works, ProcessLimits()) == {**works, "onnx": "yes", "openvino": "yes"}
+
+
+def test_every_branch_of_the_exported_network_counts(cache: Path) -> None:
+    model = backbone_check._drawn("test_convnext", cache).model()
+    gammas = [p for name, p in model.named_parameters() if name.endswith("gamma")]
+    assert gammas
+    assert all(gamma.abs().max() > 0.1 for gamma in gammas)  # timm's begin at 1e-6
+
+
+def test_the_reason_of_a_refused_export_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise LabelwiseError("a probability that differs", "equal ones", "choose another")
+
+    rows: list[dict[str, Any]] = []
+    monkeypatch.setattr(backbone_check, "Bench", refuse)
+    backbone_check.exported("test_convnext", cache, lambda row: rows.append(dict(row)))
+    no = "no: a probability that differs"
+    assert rows == [{"onnx": no}, {"onnx": no, "openvino": no}]
 
 
 def test_names_are_models_or_families() -> None:
@@ -113,15 +160,19 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names in the order in which they were checked; models whose name holds an x end."""
     calls: list[str] = []
 
-    def check(name: str, exports: bool, limits: ProcessLimits) -> dict[str, Any]:
+    def check(name: str, limits: ProcessLimits) -> dict[str, Any]:
         calls.append(name)
         ended = "x" in name
         row = {"family": name[:3], "model": name, "result": "ended" if ended else "works", "reason": ""}
-        kinds = {"onnx": "yes", "openvino": "no: why"} if exports and not ended else {}
         versions = {"timm": backbone_sweep.timm.__version__, "torch": "2"}
-        return row | kinds | versions | {"seconds": 1.5, "megabytes": 900, "image_size": 224, "stride": 32}
+        return row | versions | {"seconds": 1.5, "megabytes": 900, "image_size": 224, "stride": 32}
+
+    def export(row: dict[str, Any], limits: ProcessLimits) -> dict[str, Any]:
+        calls.append(f"{row['model']} exported")
+        return {**row, "onnx": "yes", "openvino": "no: why"}
 
     monkeypatch.setattr(backbone_sweep, "checked", check)
+    monkeypatch.setattr(backbone_sweep, "with_exports", export)
     monkeypatch.setattr(backbone_sweep.torch, "__version__", "2+cpu")
     return calls
 
@@ -134,7 +185,8 @@ def test_a_second_call_goes_on_with_the_table(tmp_path: Path, stub: list[str]) -
     assert [row["model"] for row in rows] == ["a", "xx", "b"]
     # Exports are added to rows without them; other versions are checked again.
     check_models(["a", "xx"], out, True, ProcessLimits(), lambda row: None)
-    assert stub == ["b", "a", "xx", "a"]
+    check_models(["a", "xx"], out, True, ProcessLimits(), lambda row: None)
+    assert stub == ["b", "a", "xx", "a exported"]
     with out.open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["model"] for row in table] == ["a", "b", "xx"]

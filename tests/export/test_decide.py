@@ -98,8 +98,11 @@ class Deciding(GraphEngine):
     """An engine whose last output can be wrong."""
 
     def __init__(self, wrong: tuple[int, int] | None, shift: float = 0.0) -> None:
-        super().__init__("the graph", False, False, 3)
+        super().__init__(Path(), False)
         self._wrong, self._shift = wrong, shift
+
+    def _opened(self, file: Path) -> tuple[str, int]:
+        return "the graph", 3
 
     def _outputs(self, images: torch.Tensor, count: int) -> list[np.ndarray]:
         logits = images[:, 0, 0, :2].numpy().astype(np.float32) - 1

@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import openvino as ov
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor
+from small_graphs import pictures, save_graph, scoped
 
 from labelwise.errors import LabelwiseError
 from labelwise.export import nncf_int8
@@ -22,54 +20,21 @@ from labelwise.export.engines import OpenVINO
 pytest.importorskip("nncf")
 
 
-def scoped(kind: str, inputs: list[str], output: str, scope: str, **attributes: object) -> onnx.NodeProto:
-    made = helper.make_node(kind, inputs, [output], name=f"node_{output}", **attributes)
-    made.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=str(["", "model", scope]))
-    return made
-
-
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four convolutions of bytes over 255, the last two with biases and one of them depthwise, and a linear head."""
+    """Four convolutions, the last two with biases and one of them depthwise, and a linear head."""
     rng = np.random.default_rng(0)
-    weights: dict[str, np.ndarray] = {
-        "full": np.array(255, np.float32),
-        "low": np.array(0, np.float32),
-        "high": np.array(6, np.float32),
-        **{f"same{i}": np.eye(3, dtype=np.float32)[:, :, None, None] for i in range(3)},
+    weights = {
         "deep": np.array([8, 1, 0.1], np.float32)[:, None, None, None],
         "kernel": rng.normal(size=(5, 3, 1, 1)).astype(np.float32),
         "bias": rng.normal(size=5).astype(np.float32),
-        "head": rng.normal(size=(5, 3)).astype(np.float32),
-        "places": np.array([2, 3], np.int64),
     }
-    backbone = "model.backbone"
     nodes = [
-        scoped("Cast", ["images"], "floats", backbone, to=TensorProto.FLOAT),
-        scoped("Div", ["floats", "full"], "shares", backbone),
-        *(scoped("Conv", [f"shares{i or ''}", f"same{i}"], f"shares{i + 1}", backbone) for i in range(3)),
-        scoped("Conv", ["shares3", "deep"], "apart", backbone, group=3),
-        scoped("Clip", ["apart", "low", "high"], "clipped", backbone),
-        scoped("Conv", ["clipped", "kernel", "bias"], "map", backbone),
-        scoped("ReduceMean", ["map", "places"], "mean", "model.extractor", keepdims=0),
-        scoped("MatMul", ["mean", "head"], "logits", "model.classifier"),
+        scoped("Conv", ["shares3", "deep"], "apart", group=3),
+        scoped("Clip", ["apart", "low", "high"], "clipped"),
+        scoped("Conv", ["clipped", "kernel", "bias"], "map"),
     ]
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 3, 4, 4])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
-    held = [numpy_helper.from_array(value, name) for name, value in weights.items()]
-    model = helper.make_model(
-        helper.make_graph(nodes, "small", [images], [logits], held),
-        opset_imports=[helper.make_opsetid("", 20)],
-        ir_version=10,
-    )
-    file = tmp_path_factory.mktemp("graph") / "model.onnx"
-    onnx.save(model, file)
-    return file
-
-
-def pictures(count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 4, 4), generator=generator, dtype=torch.uint8)
+    return save_graph(tmp_path_factory.mktemp("graph") / "model.onnx", rng, nodes, weights)
 
 
 @pytest.fixture(scope="module")

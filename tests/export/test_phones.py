@@ -47,10 +47,10 @@ def photos(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "photos" / f"train{i}.jpg") for i in range(5)]
 
 
-def model_of(method: str) -> LabelModel:
+def model_of(method: str, backbone: str = "test_efficientnet") -> LabelModel:
     """A tiny network whose logits differ between labels and images."""
     torch.manual_seed(0)
-    model = create_model(method, "test_efficientnet", NAMES, image_size=SIDE).eval()
+    model = create_model(method, backbone, NAMES, image_size=SIDE).eval()
     with torch.no_grad():
         for key, p in model.named_parameters():
             if len(NAMES) in p.shape and not key.startswith("backbone."):
@@ -79,12 +79,16 @@ def test_a_missing_tool_and_another_version_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_programs_have_nothing_that_converters_refuse(method: str) -> None:
-    model = model_of(method)
+NETWORKS = [*((method, "test_efficientnet") for method in METHODS), ("csra", "test_vit")]
+
+
+@pytest.mark.parametrize(("method", "backbone"), NETWORKS)
+def test_programs_have_nothing_that_converters_refuse(method: str, backbone: str) -> None:
+    model = model_of(method, backbone)
     exported = program_for_phones(model, "litert", (SIDE, SIDE), maps=True)
     called = [node for node in exported.graph.nodes if node.op == "call_function"]
     assert not any(torch.channels_last in (*node.args, *node.kwargs.values()) for node in called)
+    assert not any("upsample" in str(node.target) for node in called)
     splits = [node for node in called if "split" in str(node.target)]
     assert all(len(node.meta["val"]) > 1 for node in splits)
     shapes = [d for node in called if hasattr(node.meta["val"], "shape") for d in node.meta["val"].shape]
@@ -104,6 +108,9 @@ def test_programs_have_nothing_that_converters_refuse(method: str) -> None:
 class Mean(OneByOne):
     """Two outputs of one image: the mean of each channel, and the image."""
 
+    def _opened(self, file: Path) -> tuple[str, None]:
+        return file.name, None
+
     def _answer(self, image: np.ndarray) -> Sequence[np.ndarray]:
         assert image.shape == (1, 3, SIDE, SIDE)
         assert image.dtype == np.uint8
@@ -111,7 +118,7 @@ class Mean(OneByOne):
 
 
 def test_a_graph_for_one_image_answers_batches() -> None:
-    engine = Mean("means", has_maps=True, has_features=False)
+    engine = Mean(Path("means"), has_maps=True)
     for n in BATCHES:
         images = pictures(n, n)
         logits, maps = engine(images, want_maps=True)
@@ -164,9 +171,9 @@ def test_an_export_that_cannot_be_opened_is_one_line(
 
 
 @with_tools
-@pytest.mark.parametrize("method", METHODS)
-def test_graphs_answer_as_the_model_does(kind: str, method: str, tmp_path: Path) -> None:
-    model = model_of(method)
+@pytest.mark.parametrize(("method", "backbone"), NETWORKS)
+def test_graphs_answer_as_the_model_does(kind: str, method: str, backbone: str, tmp_path: Path) -> None:
+    model = model_of(method, backbone)
     file = tmp_path / write_graph(program_for_phones(model, kind, (SIDE, SIDE), maps=True), kind, tmp_path)
     ((_, opened),) = installed_runtimes(kind, file, True)
     engine = opened()
@@ -180,7 +187,7 @@ def test_graphs_answer_as_the_model_does(kind: str, method: str, tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def conv_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on a convolutional network: the converters refuse the resampled positions of vision transformers."""
+    """A run on a small network."""
     folder = tmp_path_factory.mktemp("conv")
     table = tiny_runs.photographs(folder / "photos")
     options = ("--backbone", "test_efficientnet", "--weights", "none", "--image-size", "32", "--epochs", "1")

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from labelwise.backbones import TimmBackbone
 from labelwise.errors import LabelwiseError
 from labelwise.export.graph import exported_graph, write_graph
+from labelwise.export.plain import without_resampling
 
 
 class Computes(nn.Module):
@@ -87,3 +88,49 @@ def test_what_cannot_be_expressed_is_one_line_for_the_requested_format(kind: str
     assert "x1b" not in message
     assert "give --format torch" in message
     assert "step" not in message
+
+
+class Positions(nn.Module):
+    """Adds a resampled weight, which a second path uses too, and resamples the images as well if `both`."""
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.both = both
+        self.positions = nn.Parameter(torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1)))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The sum, and the weight's mean times the sum."""
+        grid = self.positions.float()
+        grid = F.interpolate(grid, size=images.shape[2:], mode="bicubic", antialias=True).flatten(2)
+        shown = (
+            F.interpolate(images, scale_factor=2.0).flatten(2)[..., ::4] if self.both else images.flatten(2)
+        )
+        return shown + grid, (shown + grid) * grid.mean()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_resampled_weights_are_constants(both: bool, seeded: torch.Generator) -> None:
+    module = Positions(both).eval()
+    exported = exported_graph(module, torch.zeros(3, 4, 6, 5), "images")
+    assert sum("upsample" in target for target in targets(exported)) == both
+    for n in (1, 2, 7):
+        x = torch.randn(n, 4, 6, 5, generator=seeded)
+        with torch.no_grad():
+            expected = module(x)
+        for ours, theirs in zip(exported.module()(x), expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_a_program_without_resampling_is_left_as_it_is() -> None:
+    exported = exported_graph(Computes(lambda x: x * 2), torch.zeros(3, 4), "images")
+    assert without_resampling(exported) is None
+
+
+def test_both_reasons_of_a_failed_trace_are_told() -> None:
+    def control(x: Tensor) -> Tensor:
+        return x * 2 if len(x) == 3 else x
+
+    with pytest.raises(LabelwiseError) as error:
+        exported_graph(Computes(control), torch.zeros(3, 4), "images")
+    assert "; in strict mode: " in error.value.given
+    assert "\n" not in str(error.value)

@@ -14,8 +14,9 @@ import onnxruntime as ort
 import pyarrow as pa
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 from sklearn.metrics import average_precision_score
+from small_graphs import pictures, save_graph, scoped
 from torch import Tensor
 
 import labelwise as lw
@@ -33,52 +34,16 @@ NAMES = ("cat", "dog", "owl")
 VERSION_1 = Path(__file__).parent / "version1"
 
 
-def node(kind: str, inputs: list[str], output: str, scope: str, **attributes: Any) -> onnx.NodeProto:
-    made = helper.make_node(kind, inputs, [output], name=output, **attributes)
-    made.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=str(["", "model", scope]))
-    return made
-
-
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """Bytes over 255, three convolutions that change nothing, one with a ReLU6, the mean over places, a linear head."""
+    """Three convolutions that change nothing, one with a ReLU6, the mean over places, a linear head."""
     rng = np.random.default_rng(0)
-    weights: dict[str, np.ndarray] = {
-        "full": np.array(255, np.float32),
-        "low": np.array(0, np.float32),
-        "high": np.array(6, np.float32),
-        "kernel": (rng.normal(size=(5, 3, 1, 1)) * [[[[8]]], [[[1]]], [[[1]]], [[[1]]], [[[0.1]]]]).astype(np.float32),
-        **{f"same{i}": np.eye(3, dtype=np.float32)[:, :, None, None] for i in range(3)},
-        "head": rng.normal(size=(5, 3)).astype(np.float32),
-        "places": np.array([2, 3], np.int64),
-    }  # fmt: skip
+    kernel = rng.normal(size=(5, 3, 1, 1)) * [[[[8]]], [[[1]]], [[[1]]], [[[1]]], [[[0.1]]]]
     nodes = [
-        node("Cast", ["images"], "floats", "model.backbone", to=TensorProto.FLOAT),
-        node("Div", ["floats", "full"], "shares", "model.backbone"),
-        *(
-            node("Conv", [f"shares{i or ''}", f"same{i}"], f"shares{i + 1}", "model.backbone")
-            for i in range(3)
-        ),
-        node("Conv", ["shares3", "kernel"], "map", "model.backbone"),
-        node("Clip", ["map", "low", "high"], "clipped", "model.backbone"),
-        node("ReduceMean", ["clipped", "places"], "mean", "model.extractor", keepdims=0),
-        node("MatMul", ["mean", "head"], "logits", "model.classifier"),
+        scoped("Conv", ["shares3", "kernel"], "map"),
+        scoped("Clip", ["map", "low", "high"], "clipped"),
     ]
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 3, 4, 4])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
-    held = [numpy_helper.from_array(value, name) for name, value in weights.items()]
-    model = helper.make_model(
-        helper.make_graph(nodes, "small", [images], [logits], held),
-        opset_imports=[helper.make_opsetid("", 20)],
-        ir_version=10,
-    )
-    onnx.save(model, tmp_path / "model.onnx")
-    return tmp_path / "model.onnx"
-
-
-def pictures(count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 4, 4), generator=generator, dtype=torch.uint8)
+    return save_graph(tmp_path / "model.onnx", rng, nodes, {"kernel": kernel.astype(np.float32)})
 
 
 def answers(file: Path, images: Tensor) -> np.ndarray:

@@ -13,6 +13,7 @@ import tiny_runs
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.inference import Prediction, Predictor
+from labelwise.inference.predictor import stacked
 from labelwise.labels import Group
 from labelwise.runs.run import Run
 from tolerance import ANSWERS
@@ -204,3 +205,23 @@ def test_the_shown_part_follows_the_transform(predictor: Predictor, tmp_path: Pa
     assert next(iter(predictor.predict([wide]))).shown == (0.0, 0.0, 1.0, 1.0)
     (evidence,) = cropping.evidence([wide], [0])
     assert evidence.shape[1] == 2 * evidence.shape[0]
+
+
+class Huge:
+    """An image whose batch no machine holds."""
+
+    shape = (3, 10**7, 10**7)
+
+
+def test_a_batch_that_memory_does_not_hold_is_one_line(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LabelwiseError, match=r"a batch of 2 images, for which there is too little memory"):
+        stacked([Huge(), Huge()])
+
+    def fail(*given: object, **named: object) -> None:
+        raise RuntimeError("cannot allocate 9 TB")
+
+    monkeypatch.setattr(predictor.engine.model, "forward", fail)
+    with pytest.raises(LabelwiseError, match=r"images of shape .*, which eager .* \(cannot allocate 9 TB\)"):
+        list(predictor.predict([torch.zeros(3, 8, 8, dtype=torch.uint8)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -74,20 +75,27 @@ class Deciding(Protocol):
 
 
 class GraphEngine:
-    """A graph in a runtime, on the CPU.
+    """A graph in a runtime.
 
     Args:
-        name: of the runtime.
+        file: the graph.
         has_maps: whether its second output is the maps.
         has_features: whether the outputs after the maps are the features, see `Described`.
-        outputs: number of the graph's outputs; `None` for a graph without decisions.
+
+    Raises:
+        LabelwiseError: the runtime is not installed.
     """
 
-    def __init__(self, name: str, has_maps: bool, has_features: bool, outputs: int | None = None) -> None:
-        self.name, self.has_maps, self.has_features = name, has_maps, has_features
-        outputs = 1 + has_maps + 2 * has_features if outputs is None else outputs
-        self._count = outputs
-        self.has_decisions = outputs == 1 + has_maps + 2 * has_features + len(DECIDED)
+    def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
+        self.has_maps, self.has_features = has_maps, has_features
+        plain = 1 + has_maps + 2 * has_features
+        self.name, outputs = self._opened(file)
+        self._count = outputs or plain
+        self.has_decisions = self._count == plain + len(DECIDED)
+
+    def _opened(self, file: Path) -> tuple[str, int | None]:
+        """Opens the graph; returns the engine's name and the number of outputs, `None` without decisions."""
+        raise NotImplementedError
 
     def __call__(self, images: Images, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
@@ -122,6 +130,8 @@ def computing(name: str, images: Images) -> Iterator[None]:
     """Turns a runtime's error on a batch into one line."""
     try:
         yield
+    except LabelwiseError:
+        raise
     except Exception as error:  # runtimes raise many kinds of errors
         raise LabelwiseError(
             f"images of shape {list(images.shape)}, which {name} cannot compute ({first_line(error)})",

@@ -34,17 +34,17 @@ PROVIDERS = {
 """ONNX Runtime's providers of a device: the device itself, then those for operators that it lacks."""
 
 
-class OnnxRuntime(GraphEngine):
-    """A graph in ONNX Runtime, with as many threads as torch.
+class DeviceEngine(GraphEngine):
+    """A graph on a device in a precision, with as many threads as torch.
 
     Args:
-        file: `model.onnx`.
-        has_maps, has_features: see `GraphEngine`.
-        precision: `int8` if its backbone is quantised.
-        device: one of `PROVIDERS`.
+        file, has_maps, has_features: see `GraphEngine`.
+        precision: `bf16` to use it in OpenVINO if the processor supports it, or fp32; `int8` if the graph's backbone is
+            quantised.
+        device: `cpu` or `gpu`; `tensorrt` for ONNX Runtime.
 
     Raises:
-        LabelwiseError: ONNX Runtime is not installed, or cannot use the device.
+        LabelwiseError: the runtime is not installed, or cannot use the device.
     """
 
     def __init__(
@@ -55,6 +55,14 @@ class OnnxRuntime(GraphEngine):
         precision: str = "fp32",
         device: str = "cpu",
     ) -> None:
+        self._precision, self._device = precision, device
+        super().__init__(file, has_maps, has_features)
+
+
+class OnnxRuntime(DeviceEngine):
+    """`model.onnx` in ONNX Runtime."""
+
+    def _opened(self, file: Path) -> tuple[str, int]:
         if find_spec("onnxruntime") is None:
             raise LabelwiseError(
                 "an ONNX export without the package onnxruntime",
@@ -67,50 +75,32 @@ class OnnxRuntime(GraphEngine):
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3
         installed = ort.get_available_providers()
-        wanted = [provider for provider in PROVIDERS[device] if provider in installed]
+        wanted = [provider for provider in PROVIDERS[self._device] if provider in installed]
         # Without TF32, which rounds factors to 10 bits.
         exact = [{"use_tf32": "0"} if provider.startswith("CUDA") else {} for provider in wanted]
         self._session = ort.InferenceSession(file, options, wanted, exact)
         self._names = [output.name for output in self._session.get_outputs()]
-        if self._session.get_providers()[0] != PROVIDERS[device][0]:
+        if self._session.get_providers()[0] != PROVIDERS[self._device][0]:
             raise LabelwiseError(
-                f"ONNX Runtime without {PROVIDERS[device][0]}",
+                f"ONNX Runtime without {PROVIDERS[self._device][0]}",
                 "a build with it, its libraries and its device",
                 "run: pip install onnxruntime-gpu",
             )
-        name = _named(f"ONNX Runtime {ort.__version__}", precision, device)
-        super().__init__(name, has_maps, has_features, len(self._names))
+        return _named(f"ONNX Runtime {ort.__version__}", self._precision, self._device), len(self._names)
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         # The graph computes all of its outputs; only these are copied.
         return self._session.run(self._names[:count], {INPUT: as_array(images)})
 
 
-class OpenVINO(GraphEngine):
-    """A graph in OpenVINO, with as many threads as torch.
+class OpenVINO(DeviceEngine):
+    """`model.xml`, with `model.bin` next to it, or `model.onnx` in OpenVINO."""
 
-    Args:
-        file: `model.xml`, with `model.bin` next to it, or `model.onnx`.
-        has_maps, has_features: see `GraphEngine`.
-        precision: `bf16` to use it if the processor supports it, or fp32; `int8` if its backbone is quantised.
-        device: `cpu` or `gpu`.
-
-    Raises:
-        LabelwiseError: OpenVINO is not installed, or cannot use the device.
-    """
-
-    def __init__(
-        self,
-        file: Path,
-        has_maps: bool,
-        has_features: bool = False,
-        precision: str = "fp32",
-        device: str = "cpu",
-    ) -> None:
-        self._run, name = compiled(file, precision, device)
+    def _opened(self, file: Path) -> tuple[str, int]:
+        self._run, name = compiled(file, self._precision, self._device)
         version, _, in_use = name.partition(", ")
-        name = _named(version, in_use or ("int8" if precision == "int8" else "fp32"), device)
-        super().__init__(name, has_maps, has_features, len(self._run.outputs))
+        precision = in_use or ("int8" if self._precision == "int8" else "fp32")
+        return _named(version, precision, self._device), len(self._run.outputs)
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         outputs = self._run({INPUT: as_array(images)})

@@ -7,17 +7,20 @@ import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from labelwise.backbones.description import family_of
 from labelwise.composition import Method
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.evaluation.scores import StoredScores
-from labelwise.runs.config import make_config
+from labelwise.export.bench import Bench
+from labelwise.export.graph import NEEDS
+from labelwise.runs.config import Config, make_config
 from labelwise.runs.files import write_json
 from labelwise.runs.run import Run
 from labelwise.training.first_step import FORMATS, file_of, trial_settings
@@ -50,17 +53,15 @@ FIELDS = (
 )
 """Columns of the table."""
 YES, NOT_INSTALLED = "yes", "not installed"
+Keep: TypeAlias = Callable[[dict[str, Any]], None]
 
 
-def examined(
-    name: str, folder: Path, exports: bool, memory_format: str, keep: Callable[[dict], None]
-) -> None:
-    """Take a model through every step; ends at the first failure.
+def examined(name: str, folder: Path, memory_format: str, keep: Keep) -> None:
+    """Take a model through every step but the exports; ends at the first failure.
 
     Args:
         name: timm model name; its weights are random.
         folder: an empty folder for data and runs.
-        exports: also export the run, in the formats whose tools are installed.
         memory_format: of the training, see `labelwise.training.first_step`.
         keep: called with the row after each step, so that it is known where a process ended.
     """
@@ -78,15 +79,57 @@ def examined(
         did(result="fault" if begun else "refused", reason=str(error))
     except Exception as error:  # networks raise nearly anything
         did(reason=f"{type(error).__name__}: {first_line(error)}")
-    if exports and row["result"] == "works":
-        for kind in EXPORTS:
-            did(**{kind: _exported(folder / "run", folder / kind, kind)})
 
 
-def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]) -> None:
-    """Build, train, save and export a model with this backbone; `did` is called after each step."""
-    did()
-    base = make_config(
+def exported(name: str, folder: Path, keep: Keep) -> None:
+    """Export a model to each format, and compare logits, maps and features in batches of 1, 2, 3 and 8.
+
+    Args:
+        name: timm model name; its weights are random.
+        folder: an empty folder for data and graphs.
+        keep: called after each format with the row: `yes`, or why not.
+    """
+    row: dict[str, str] = {}
+    bench: Bench | None = None
+    for kind in EXPORTS:
+        if any(find_spec(tool) is None for tool in NEEDS[kind]):
+            row[kind] = NOT_INSTALLED
+        else:
+            try:
+                bench = bench or Bench(_drawn(name, folder), folder / "graphs", None, 2, True, features=True)
+                bench.judge(*bench.make(kind, "fp32"))
+                row[kind] = YES
+            except Exception as error:  # converters raise nearly anything
+                reason = error.given if isinstance(error, LabelwiseError) else first_line(error)
+                row[kind] = f"no: {reason[:240]}"
+        keep(row)
+
+
+def _drawn(name: str, folder: Path) -> Run:
+    """A run without training, each part of which changes the outputs.
+
+    Scales that begin at about zero would hide whole branches from the comparison, so they are drawn; batch norms get
+    the statistics of four images of noise.
+    """
+    run = Run(folder / "run", fitted(_settings(name, folder), lambda line: None), LabelSet(LABELS))
+    torch.manual_seed(0)
+    model = run.build().model
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.momentum = None  # the mean over batches, here one
+    side = run.config.image_size
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.abs().max() < 1e-3:
+                parameter.uniform_(-0.5, 0.5)
+        model.train()(torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8))
+    run.save()
+    run.save_weights(model)
+    return run
+
+
+def _settings(name: str, folder: Path) -> Config:
+    return make_config(
         {
             "data": {"source": f"csv:{_images(folder)}"},
             "method": "dlfl",
@@ -96,7 +139,11 @@ def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]
             "workers": 0,
         }
     )
-    config = fitted(base, lambda line: None)
+
+
+def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]) -> None:
+    did()
+    config = fitted(_settings(name, folder), lambda line: None)
     run = Run(folder / "built", config, LabelSet(LABELS))
     torch.manual_seed(0)
     method = run.build()
@@ -190,18 +237,4 @@ def _stepped(run: Run) -> str:
     finite = bool(np.isfinite(StoredScores.read(run.path / "scores" / "val.npz").logits).all())
     if training["steps"] != 2 or training["skipped_steps"] or not finite:
         raise ArithmeticError(f"{training['skipped_steps']} skipped steps, finite scores: {finite}")
-    return YES
-
-
-def _exported(run: Path, out: Path, kind: str) -> str:
-    """`yes` for an export whose outputs equal the run's, else the reason."""
-    tools = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}[kind]
-    if any(find_spec(tool) is None for tool in tools):
-        return NOT_INSTALLED
-    from labelwise.export import export_run
-
-    try:
-        export_run(run, out, kind, images=2)
-    except Exception as error:  # converters raise nearly anything
-        return f"no: {first_line(error)[:160]}"
     return YES

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 
 from labelwise.backbones.description import VERIFIED, family_of
 from labelwise.errors import LabelwiseError
-from labelwise.experiments.backbone_check import FIELDS, examined
+from labelwise.experiments.backbone_check import EXPORTS, FIELDS, Keep, examined, exported
 from labelwise.experiments.families import FAMILIES, REPRESENTATIVE
 from labelwise.runs.files import write_atomic, write_json
 from labelwise.training.first_step import FORMATS
@@ -91,19 +92,17 @@ def check_models(
     rows = _stored(out)
     models = list(models)
     for name in models:
-        if not _is_current(rows.get(name), exports):
-            rows[name] = checked(name, exports, limits)
+        row = rows.get(name)
+        if row is None or (row["timm"], row["torch"]) != _versions():
+            row = checked(name, limits)
+        if exports and row["result"] == "works" and not row.get("onnx"):
+            row = with_exports(row, limits)
+        if row != rows.get(name):
+            rows[name] = row
             if out is not None:
                 _write(out, rows.values())
-        say(rows[name])
+        say(row)
     return [rows[name] for name in models]
-
-
-def _is_current(row: dict[str, Any] | None, exports: bool) -> bool:
-    """Whether a row is of these versions, and has its exports if they are wanted and the model works."""
-    if row is None or (row["timm"], row["torch"]) != _versions():
-        return False
-    return not exports or row["result"] != "works" or bool(row.get("onnx"))
 
 
 def _versions() -> tuple[str, str]:
@@ -111,70 +110,94 @@ def _versions() -> tuple[str, str]:
 
 
 def checked(
-    name: str, exports: bool, limits: ProcessLimits, task: Callable[..., None] = examined
+    name: str, limits: ProcessLimits, task: Callable[[str, Path, str, Keep], None] = examined
 ) -> dict[str, Any]:
-    """The row of one model, checked in a child process.
+    """The row of one model without exports, checked in a child process.
 
     A process that native code ends is started again with the plain memory format, as a training would select it.
 
     Args:
         name: timm name.
-        exports: whether exports are checked too.
         limits: of the process.
         task: what the process does, with the arguments of `examined`.
     """
     row: dict[str, Any] = {}
     for memory_format in FORMATS:
-        with TemporaryDirectory(prefix="labelwise-") as folder:
-            row = _run(task, name, Path(folder), exports, memory_format, limits)
+        done = _run(partial(_in_format, task, name, memory_format), limits)
+        row = {"family": family_of(name), "model": name, "result": ENDED, "reason": ""} | done.row
+        if done.fault:
+            row |= {"result": done.result, "reason": done.fault}
+        row |= {"seconds": done.seconds, "megabytes": done.megabytes}
         if row["result"] != ENDED or row["family"] in VERIFIED:
             break
-    return row
+    return row | dict(zip(("timm", "torch"), _versions(), strict=True))
 
 
-def _run(
-    task: Callable[..., None],
-    name: str,
-    folder: Path,
-    exports: bool,
-    memory_format: str,
-    limits: ProcessLimits,
+def _in_format(
+    task: Callable[[str, Path, str, Keep], None], name: str, memory_format: str, folder: Path, keep: Keep
+) -> None:
+    task(name, folder, memory_format, keep)
+
+
+def with_exports(
+    row: dict[str, Any], limits: ProcessLimits, task: Callable[[str, Path, Keep], None] = exported
 ) -> dict[str, Any]:
+    """A row with the result of each export, made in a child process of its own.
+
+    Args:
+        row: of `checked`.
+        limits: of the process.
+        task: what the process does, with the arguments of `exported`.
+    """
+    done = _run(partial(task, row["model"]), limits)
+    return {**row, **dict.fromkeys(EXPORTS, f"no: {done.fault or 'no result'}"), **done.row}
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What is left of a child process: its last row, why it ended early, and what it used."""
+
+    row: dict[str, Any]
+    result: str
+    fault: str
+    seconds: float
+    megabytes: int
+
+
+def _run(task: Callable[[Path, Keep], None], limits: ProcessLimits) -> _Done:
     """The result of a task in a process of its own, which is ended at the limits of time and memory."""
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_child, args=(task, name, folder, exports, memory_format))
-    began, peak, over = time.monotonic(), 0, ""
-    process.start()
-    while process.is_alive() and not over:
-        process.join(0.1)
-        peak = max(peak, _resident(process.pid))
-        if time.monotonic() - began > limits.seconds:
-            over = f"more than {limits.seconds:g} s"
-        elif peak > limits.gigabytes * 1e9:
-            over = f"more than {limits.gigabytes:g} GB of memory"
-    if over:
-        process.kill()
-        process.join()
-    row: dict[str, Any] = {"family": family_of(name), "model": name, "result": ENDED, "reason": ""}
-    if (folder / "row.json").is_file():
-        row |= json.loads((folder / "row.json").read_text())
-    if over:
-        row |= {"result": LIMIT, "reason": over}
-    elif process.exitcode:
-        row |= {"result": ENDED, "reason": f"the process ended with exit code {process.exitcode}"}
-    row |= {"seconds": round(time.monotonic() - began, 1), "megabytes": round(peak / 1e6)}
-    return row | dict(zip(("timm", "torch"), _versions(), strict=True))
+    with TemporaryDirectory(prefix="labelwise-") as made:
+        folder = Path(made)
+        process = context.Process(target=_child, args=(task, folder))
+        began, peak, result, fault = time.monotonic(), 0, ENDED, ""
+        process.start()
+        while process.is_alive() and not fault:
+            process.join(0.1)
+            peak = max(peak, _resident(process.pid))
+            if time.monotonic() - began > limits.seconds:
+                result, fault = LIMIT, f"more than {limits.seconds:g} s"
+            elif peak > limits.gigabytes * 1e9:
+                result, fault = LIMIT, f"more than {limits.gigabytes:g} GB of memory"
+        if fault:
+            process.kill()
+            process.join()
+        elif process.exitcode:
+            fault = f"the process ended with exit code {process.exitcode}"
+        file = folder / "row.json"
+        row = json.loads(file.read_text()) if file.is_file() else {}
+    return _Done(row, result, fault, round(time.monotonic() - began, 1), round(peak / 1e6))
 
 
-def _child(task: Callable[..., None], name: str, folder: Path, exports: bool, memory_format: str) -> None:
+def _child(task: Callable[[Path, Keep], None], folder: Path) -> None:
     os.environ["LABELWISE_CACHE"] = str(folder / "cache")
     with (folder / "log.txt").open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    task(name, folder, exports, memory_format, lambda row: write_json(folder / "row.json", row))
+    task(folder, lambda row: write_json(folder / "row.json", row))
 
 
 def _resident(process: int | None) -> int:

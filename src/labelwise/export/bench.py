@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from labelwise.engines.runtimes import Engine
+from labelwise.engines.runtimes import Answer, Described, Engine, Images, as_array
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
@@ -23,17 +24,57 @@ from labelwise.export.artefact import (
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.decide import require_decidable
 from labelwise.export.engines import Eager, installed_runtimes, open_engine
-from labelwise.export.graph import FILES, graph_file, program, program_for_phones, require, write_graph
+from labelwise.export.graph import (
+    FILES,
+    graph_file,
+    program,
+    program_for_phones,
+    require,
+    write_graph,
+    write_openvino,
+)
 from labelwise.export.nncf_int8 import quantise_openvino
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
 from labelwise.export.phones import CoreML, Structure
 from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
 from labelwise.export.precision import quantise, require_precision
+from labelwise.model import LabelModel
 from labelwise.runs.run import WEIGHTS, Run
 
 COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
 Compared: TypeAlias = Parity | Accuracy | Structure
 """Result of a comparison with the run."""
+
+
+class Remembered(Eager):
+    """A model on the CPU that keeps its answers, since each format and runtime is compared on the same batches.
+
+    Args:
+        model: as in `Eager`.
+    """
+
+    def __init__(self, model: LabelModel) -> None:
+        super().__init__(model, "cpu")
+        self._answers: dict[tuple[bytes, bool], Answer] = {}
+        self._described: dict[bytes, Described] = {}
+
+    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
+        """Logits and maps of a batch."""
+        key = _digest(images), want_maps
+        if key not in self._answers:
+            self._answers[key] = super().__call__(images, want_maps)
+        return self._answers[key]
+
+    def describe(self, images: Images) -> Described:
+        """All outputs of a batch, as a graph with features computes them."""
+        key = _digest(images)
+        if key not in self._described:
+            self._described[key] = super().describe(images)
+        return self._described[key]
+
+
+def _digest(images: Images) -> bytes:
+    return hashlib.sha256(as_array(images).tobytes()).digest()
 
 
 @dataclass
@@ -73,6 +114,7 @@ class Bench:
                 f"{rows.source} without a readable image", "at least one", "give --data SOURCE"
             )
         self.decisions, self.eager = portable_decisions(self.run), Eager(self.run.model(), "cpu")
+        self._reference = Remembered(self.eager.model)
 
     def make(self, kind: str, precision: str) -> tuple[Artefact, Engine]:
         """Writes a graph to its own folder and opens it.
@@ -123,13 +165,13 @@ class Bench:
         if artefact.precision != "fp32":
             return self.accuracy(engine).demand(engine.name)
         names = self.run.labels.names
-        parity = compare(self.eager, engine, batches_of(self.photos), self.decisions, names)
+        parity = compare(self._reference, engine, batches_of(self.photos), self.decisions, names)
         return replace(parity, runtimes=runtimes)
 
     def runtimes(self, kind: str) -> dict[str, float | str]:
         """The differences of the fp32 graph in each installed runtime, see `compare_batches`."""
         opened = installed_runtimes(kind, self._plain(kind) / graph_file(kind), self.maps, self.features)
-        return compare_batches(self.eager, opened, self.photos, self.decisions, self.run.labels.names)
+        return compare_batches(self._reference, opened, self.photos, self.decisions, self.run.labels.names)
 
     def accuracy(self, engine: Engine) -> Accuracy:
         """The mAP of an engine on labelled images, compared with the run's.
@@ -139,14 +181,18 @@ class Bench:
         """
         rows = judged_rows(same_labels(self.source, self.run.labels.names))
         labelled = batches(islice(readable(self.run, rows), self.images or JUDGED))
-        return measure_accuracy(self.eager, engine, labelled, rows, self.decisions)
+        return measure_accuracy(self._reference, engine, labelled, rows, self.decisions)
 
     def _plain(self, kind: str) -> Path:
         """The folder of the fp32 graph, which is written once."""
         folder = self.part / f"{kind}-fp32"
         if not folder.exists():
             folder.mkdir(parents=True)
-            write_graph(self._phone_program(kind) if kind in FOR_PHONES else self._program, kind, folder)
+            onnx = self.part / "onnx-fp32" / FILES["onnx"]
+            if kind == "openvino" and onnx.is_file():
+                write_openvino(onnx, folder / FILES[kind])
+            else:
+                write_graph(self._phone_program(kind) if kind in FOR_PHONES else self._program, kind, folder)
         return folder
 
     @cached_property

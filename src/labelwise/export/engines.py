@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelwise.engines.engine import computing
 from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.engines.runtimes import (
     Answer,
@@ -82,32 +83,28 @@ class Eager:
     @torch.inference_mode()
     def __call__(self, images: Images, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        output = self.model(torch.as_tensor(images).to(self.device), want_maps=want_maps)
+        with computing(self.name, images):
+            output = self.model(torch.as_tensor(images).to(self.device), want_maps=want_maps)
         maps = output.maps.float().cpu().numpy() if want_maps and output.maps is not None else None
         return output.logits.float().cpu().numpy(), maps
 
     @torch.inference_mode()
     def describe(self, images: Images) -> Described:
         """All outputs of a batch, as a graph with features computes them."""
-        outputs = Graph(self.model, True, True)(torch.as_tensor(images).to(self.device))
+        with computing(self.name, images):
+            outputs = Graph(self.model, True, True)(torch.as_tensor(images).to(self.device))
         return Described(*(output.cpu().numpy() for output in outputs))
 
 
 class TorchProgram(GraphEngine):
-    """A torch.export program, on the CPU.
+    """`model.pt2`, a torch.export program, on the CPU."""
 
-    Args:
-        file: `model.pt2`.
-        has_maps, has_features: see `GraphEngine`.
-    """
-
-    def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
+    def _opened(self, file: Path) -> tuple[str, int]:
         # The stored program is in the plain memory format; channels last is faster on a CPU.
         with quiet():
             program = torch.export.load(file)
             self._run: Any = program.module().to(memory_format=torch.channels_last)
-        count = len(program.graph_signature.user_outputs)
-        super().__init__("torch.export (cpu)", has_maps, has_features, count)
+        return "torch.export (cpu)", len(program.graph_signature.user_outputs)
 
     @torch.inference_mode()
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError
 from torch.nn.functional import normalize
 
 from labelwise.decisions import Decisions
@@ -21,7 +22,7 @@ from labelwise.engines.runtimes import DECIDED, INPUT, OUTPUTS, openvino_core
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.decide import Decide
 from labelwise.export.phones import PHONE_FILES, Pixels, require_converter, write_phone
-from labelwise.export.plain import attends_over_many, plain_forms
+from labelwise.export.plain import attends_over_many, plain_forms, without_resampling
 from labelwise.model import LabelModel
 from labelwise.runs.views import Views
 from labelwise.types import Output
@@ -134,6 +135,9 @@ def exported_graph(
                 if hasattr(part, "fused_attn"):  # timm's switch between one operation and its formula
                     part.fused_attn = False  # type: ignore[assignment]
             exported = _traced(traced, example, name, dynamic)
+        fixed = without_resampling(exported)
+        if fixed is not None:
+            exported = _traced(fixed, example, name, dynamic)
         plain_forms(exported)
     return exported
 
@@ -142,8 +146,11 @@ def _traced(module: nn.Module, example: Tensor, name: str, dynamic: bool) -> tor
     batch = {name: {0: torch.export.Dim(BATCH, min=1)}} if dynamic else None
     try:
         return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
-    except Exception:  # `len(tensor)` keeps the batch dynamic only in strict mode
-        return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
+    except UserError as error:  # `len(tensor)` keeps the batch dynamic only in strict mode
+        try:
+            return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
+        except Exception as second:
+            raise RuntimeError(f"{first_line(error)}; in strict mode: {first_line(second)}") from None
 
 
 def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path) -> str:
@@ -222,14 +229,20 @@ def output_names(exported: torch.export.ExportedProgram) -> list[str]:
 
 
 def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:
-    import openvino as ov
-
     # Via ONNX, since OpenVINO cannot convert the position embedding of a transformer from the program itself.
     onnx_file = file.with_name("between.onnx")
     _write_onnx(exported, onnx_file)
-    # Not `convert_model`, which sends usage statistics.
-    ov.save_model(openvino_core()[0].read_model(onnx_file), file, compress_to_fp16=False)
+    write_openvino(onnx_file, file)
     onnx_file.unlink()
+
+
+def write_openvino(onnx_file: Path, file: Path) -> None:
+    """Writes an ONNX graph as one of OpenVINO."""
+    import openvino as ov
+
+    with refusing("openvino", "give --format torch"):
+        # Not `convert_model`, which sends usage statistics.
+        ov.save_model(openvino_core()[0].read_model(onnx_file), file, compress_to_fp16=False)
 
 
 def _write_torch(exported: torch.export.ExportedProgram, file: Path) -> None:

@@ -22,26 +22,26 @@ class Node(GraphEngine):
     """`labelwise.js` of an exported folder in Node, with onnxruntime-web in WebAssembly; use as a context.
 
     Args:
-        folder: written by `--format web`.
-        has_maps: see `GraphEngine`.
+        file: the folder that `--format web` wrote.
+        has_maps, has_features: see `GraphEngine`.
 
     Raises:
         LabelwiseError: Node is not installed, or the module cannot open the folder.
     """
 
-    def __init__(self, folder: Path, has_maps: bool) -> None:
+    def _opened(self, file: Path) -> tuple[str, None]:
         program = shutil.which("node")
         if program is None:
             raise LabelwiseError("no Node.js", "the program node", "install Node.js 18 or newer")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._process = subprocess.Popen(
-            [program, str(SCRIPT), str(folder.resolve())],
+            [program, str(SCRIPT), str(file.resolve())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
         )
         first = self._line()
-        super().__init__(f"{first['name']} in Node (wasm)", has_maps, False)
+        return f"{first['name']} in Node (wasm)", None
 
     def __enter__(self) -> Node:
         return self

@@ -89,7 +89,10 @@ def _write_executorch(exported: torch.export.ExportedProgram, file: Path) -> Non
 
     try:
         lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
-    except AssertionError:  # "found dependency cycles": with one operation a part there are none
+    except AssertionError as error:
+        if "dependency cycle" not in str(error):
+            raise
+        # With one operation a part there are none.
         lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner(per_op_mode=True)])
     file.write_bytes(lowered.to_executorch().buffer)
 
@@ -171,38 +174,28 @@ class OneByOne(GraphEngine):
 
 
 class ExecuTorch(OneByOne):
-    """`model.pte` in ExecuTorch, on the CPU.
+    """`model.pte` in ExecuTorch, on the CPU."""
 
-    Args:
-        file: the graph.
-        has_maps, has_features: see `GraphEngine`.
-    """
-
-    def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
+    def _opened(self, file: Path) -> tuple[str, None]:
         _require_runtime("executorch", "executorch")
         from executorch.runtime import Runtime
 
         self._method = Runtime.get().load_program(file).load_method("forward")
-        super().__init__(f"ExecuTorch {version('executorch')} (cpu)", has_maps, has_features)
+        return f"ExecuTorch {version('executorch')} (cpu)", None
 
     def _answer(self, image: np.ndarray) -> Sequence[np.ndarray]:
         return [output.numpy().copy() for output in self._method.execute([torch.from_numpy(image)])]
 
 
 class LiteRT(OneByOne):
-    """`model.tflite` in LiteRT, on the CPU, with as many threads as torch.
+    """`model.tflite` in LiteRT, on the CPU, with as many threads as torch."""
 
-    Args:
-        file: the graph.
-        has_maps, has_features: see `GraphEngine`.
-    """
-
-    def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
+    def _opened(self, file: Path) -> tuple[str, None]:
         _require_runtime("litert", "ai-edge-litert")
         from ai_edge_litert.interpreter import Interpreter
 
         self._run = Interpreter(str(file), num_threads=threads()).get_signature_runner()
-        super().__init__(f"LiteRT {version('ai-edge-litert')} (cpu)", has_maps, has_features)
+        return f"LiteRT {version('ai-edge-litert')} (cpu)", None
 
     def _answer(self, image: np.ndarray) -> Sequence[np.ndarray]:
         outputs = self._run(**{INPUT: image})

@@ -6,7 +6,8 @@ import operator
 from typing import Any
 
 import torch
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
 
 _aten: Any = torch.ops.aten
 _REDUCTIONS = (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default, _aten.amin.default)
@@ -27,6 +28,53 @@ def plain_forms(exported: torch.export.ExportedProgram) -> None:
         elif node.target == _aten.split.Tensor and len(node.meta["val"]) == 1:
             _without_split(graph, node)
     exported.graph_module.recompile()
+
+
+def without_resampling(exported: torch.export.ExportedProgram) -> GraphModule | None:
+    """A module that computes the same with a constant in place of each resampled weight; `None` if there is none.
+
+    The size of images is fixed in a graph, so positions that a transformer resamples to its grid are fixed as well.
+    ExecuTorch and LiteRT have no operation for it, and runtimes differ in its last digits.
+    """
+    module = exported.module(check_guards=False)
+    graph = module.graph
+    fixed = {node for node in graph.nodes if node.op == "get_attr"}
+    resampled: list[Node] = []
+    for node in graph.nodes:
+        if node.op == "call_function" and fixed.issuperset(node.all_input_nodes):
+            fixed.add(node)
+            if _resamples(node) or not set(resampled).isdisjoint(node.all_input_nodes):
+                resampled.append(node)
+    if not resampled:
+        return None
+    values: dict[Node, Any] = {}
+    for node in resampled:
+        if fixed.issuperset(node.users):
+            continue
+        name = f"resampled_{resampled.index(node)}"
+        module.register_buffer(name, _value(module, node, values).contiguous())
+        with graph.inserting_before(node):
+            constant = graph.get_attr(name)
+        constant.meta = dict(node.meta)
+        node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in fixed)
+    for node in reversed(resampled):
+        graph.erase_node(node)
+    module.recompile()
+    return module
+
+
+def _resamples(node: Node) -> bool:
+    return str(node.target).removeprefix("aten.").lstrip("_").startswith(("upsample_", "grid_sampler"))
+
+
+def _value(module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
+    """What a node computes that depends on no input; `values` keeps those of the nodes before it."""
+    if node.op == "get_attr":
+        return operator.attrgetter(str(node.target))(module)
+    if node not in values:
+        args, kwargs = map_arg((node.args, node.kwargs), lambda given: _value(module, given, values))
+        values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+    return values[node]
 
 
 def attends_over_many(exported: torch.export.ExportedProgram) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,14 +23,15 @@ from labelwise.export.node import Node
 from labelwise.export.parity import compare_batches
 from labelwise.export.web_runtime import PROVIDERS, VERSION
 from labelwise.labels import LabelSet
-from labelwise.runs.files import write_json
+from labelwise.runs.files import write_json, write_text
 
 FORMAT_VERSION = 1
 WEB, RUNTIME = "web.json", "onnxruntime-web"
 _HERE, _PAGE = Path(__file__).parent / "browser", Path(__file__).parents[1] / "serving" / "page"
-_OWN = ("index.html", "labelwise.d.ts", "labelwise.js", "resize.js", "source.js", "web.css")
+_OWN = ("labelwise.d.ts", "labelwise.js", "resize.js", "source.js", "web.css")
 _SHARED = ("common.js", "decide.js", "groups.js", "labelwise.css", "photographs.js")
 """Files of the server's page, which the exported page is also made of."""
+_RESULTS = re.compile(r" *<!-- results.*?-->\n(.*?) *<!-- end of results -->\n", re.DOTALL)
 
 
 def require_web(precision: str, bits: int, decisions: Decisions, labels: LabelSet) -> None:
@@ -75,10 +77,17 @@ def write_web(artefact: Artefact, run: Engine, runtime: Path) -> None:
         shutil.copyfile(_HERE / name, folder / name)
     for name in _SHARED:
         shutil.copyfile(_PAGE / name, folder / name)
+    write_text(folder / "index.html", page())
     shutil.move(runtime, folder / RUNTIME)
     shutil.copyfile(_HERE / "LICENSE-onnxruntime-web.txt", folder / RUNTIME / "LICENSE")
     write_json(folder / WEB, _description(artefact, run))
     seal(folder)
+
+
+def page() -> str:
+    """The exported page: its own head with the results of the server's page."""
+    (results,) = _RESULTS.findall((_PAGE / "index.html").read_text(encoding="utf-8"))
+    return (_HERE / "index.html").read_text(encoding="utf-8").replace("  <!-- results -->\n", results)
 
 
 def compared_in_node(

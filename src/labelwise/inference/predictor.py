@@ -171,7 +171,7 @@ class Predictor:
         logits, evidence_maps = np.zeros((0, 0)), None
         if readable:
             with self.familiarity or nullcontext():
-                logits, evidence_maps = self.engine(_stacked(readable), maps)
+                logits, evidence_maps = self.engine(stacked(readable), maps)
         p = self.decisions.probabilities(logits) if readable else logits
         chosen = self.decisions.select(p) if readable else p
         familiar = self.familiarity.of_batch(chosen, names) if self.familiarity and readable else []
@@ -212,9 +212,20 @@ class _Decoded(NamedTuple):
     note: str = ""
 
 
-def _stacked(images: Sequence[Any]) -> np.ndarray:
-    """One batch of inputs of one size, contiguous in memory."""
-    batch = np.empty((len(images), *images[0].shape), np.uint8)
+def stacked(images: Sequence[Any]) -> np.ndarray:
+    """One batch of inputs of one size, contiguous in memory.
+
+    Raises:
+        LabelwiseError: too little memory.
+    """
+    try:
+        batch = np.empty((len(images), *images[0].shape), np.uint8)
+    except MemoryError:
+        raise LabelwiseError(
+            f"a batch of {len(images):,} images, for which there is too little memory",
+            "a batch that fits into memory",
+            "give a smaller --batch-size",
+        ) from None
     for place, image in zip(batch, images, strict=True):
         np.copyto(place, np.asarray(image))
     return batch
