@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from types import FrameType
 from typing import Annotated, Any
 
@@ -98,6 +99,15 @@ app.add_typer(backbones.app, name="backbones")
 app.add_typer(cache.app, name="cache")
 
 
+def _program_of(command: Sequence[str]) -> typer.Typer:
+    """The program with the called command alone, as building all of them takes a tenth of a short command's time."""
+    program = copy(app)
+    called = [entry for entry in app.registered_commands if command == [entry.name]]
+    if called:
+        program.registered_commands, program.registered_groups = called, []
+    return program
+
+
 @contextmanager
 def _ending_resumably(arguments: Sequence[str]) -> Iterator[None]:
     """Raise `Stopped` on SIGTERM in a resumable command, outside the steps that save their state."""
@@ -127,7 +137,7 @@ def main() -> None:
     show_bars()
     try:
         with _ending_resumably(sys.argv[1:2]):
-            app()
+            _program_of(sys.argv[1:2])()
     except LabelwiseError as error:
         print(f"labelwise: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
