@@ -276,7 +276,7 @@ CLASSIFIERS: Registry[type] = Registry(
     "classifier", "labelwise.classifiers", "classifier", pattern=_decorated("CLASSIFIERS")
 )
 LOSSES: Registry[type] = Registry("loss", "labelwise.losses", "loss", pattern=_decorated("LOSSES"))
-STRATEGIES: Registry[type] = Registry(
+STRATEGIES: Registry[Any] = Registry(
     "unknown strategy", "labelwise.losses", "unknown", "labelwise.strategies", _decorated("STRATEGIES")
 )
 # A sum of losses depends on their order in its last bits, so that of the first terms stays.

@@ -236,8 +236,8 @@ def test_all_state_vectors_learn_in_training(seeded: torch.Generator) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"told": 1.5}, "extractor.told=1.5; expected a share in [0, 1]; correct the option"),
-        ({"layers": 0}, "extractor.layers=0; expected 1 or more; correct the option"),
+        ({"told": 1.5}, "extractor.told=1.5; expected a number from 0 to 1; correct the option"),
+        ({"layers": 0}, "extractor.layers=0; expected a whole number from 1; correct the option"),
     ],
 )
 def test_bad_options(options: dict, says: str) -> None:

@@ -173,8 +173,11 @@ def test_memory_is_linear_in_labels(want_maps: bool) -> None:
     ("options", "says"),
     [
         ({"heads": 3}, "dim 8 with heads 3; expected dim a multiple of heads; correct extractor.heads"),
-        ({"layers": 0}, "extractor.layers=0; expected 1 or more; correct the option"),
-        ({"encoder_layers": -1}, "extractor.encoder_layers=-1; expected 0 or more; correct the option"),
+        ({"layers": 0}, "extractor.layers=0; expected a whole number from 1; correct the option"),
+        (
+            {"encoder_layers": -1},
+            "extractor.encoder_layers=-1; expected a whole number from 0; correct the option",
+        ),
     ],
 )
 def test_bad_options(options: dict, says: str) -> None:

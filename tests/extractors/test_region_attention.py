@@ -187,8 +187,11 @@ def test_halves_stay_finite_on_large_maps(dtype: torch.dtype, seeded: torch.Gene
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"regions": 0}, "regions 0; expected 1 or more; correct extractor.regions"),
-        ({"threshold": 0.0}, "threshold 0.0; expected a share in (0, 1]; correct extractor.threshold"),
+        ({"regions": 0}, "extractor.regions=0; expected a whole number from 1; correct the option"),
+        (
+            {"threshold": 0.0},
+            "extractor.threshold=0.0; expected a number above 0 and up to 1; correct the option",
+        ),
     ],
 )
 def test_bad_options_are_refused(options: dict, says: str) -> None:

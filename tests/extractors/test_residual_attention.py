@@ -174,8 +174,8 @@ def test_dropout_acts_in_training_alone(seeded: torch.Generator) -> None:
     ("options", "says"),
     [
         ({"heads": 3}, "heads 3; expected one of 1, 2, 4, 6, 8; correct extractor.heads"),
-        ({"lam": -0.1}, "lam -0.1; expected a number of 0 or more; correct extractor.lam"),
-        ({"lam": math.nan}, "lam nan; expected a number of 0 or more; correct extractor.lam"),
+        ({"lam": -0.1}, "extractor.lam=-0.1; expected a number from 0; correct the option"),
+        ({"lam": math.nan}, "extractor.lam=nan; expected a number from 0; correct the option"),
     ],
 )
 def test_bad_options_are_refused(options: dict, says: str) -> None:

@@ -196,11 +196,10 @@ def test_dropout_acts_in_training_alone(seeded: torch.Generator) -> None:
 def test_widths_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(LabelwiseError) as error:
         SemanticDecoupling(6, 3, LabelVectors(3), **options)
-    given = {"joint": 64, "width": 0, "pool": 0, **options}
-    assert str(error.value) == (
-        ", ".join(f"{k} {v}" for k, v in given.items())
-        + "; expected joint >= 1 and the others >= 0; correct the extractor's options"
-    )
+    ((name, value),) = options.items()
+    least = 1 if name == "joint" else 0
+    wanted = f"extractor.{name}={value}; expected a whole number from {least}; correct the option"
+    assert str(error.value) == wanted
 
 
 class LargestTensor(TorchDispatchMode):

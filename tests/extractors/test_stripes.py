@@ -102,8 +102,8 @@ def test_the_labels_of_peta_have_the_stripes_of_their_parts() -> None:
         ({"hut": [0, 1]}, "extractor.stripes of 'hut'; expected a label or a group of labels; "),
         ({"hat": [0.5, 0.5]}, "extractor.stripes of 'hat': [0.5, 0.5]; expected top and bottom in [0, 1]"),
         ({"hat": [0.5]}, "extractor.stripes of 'hat': [0.5]; expected top and bottom in [0, 1]"),
-        ({"hat": 3}, "extractor options {'stripes': {'hat': 3}}"),
-        ([0, 1], "extractor options {'stripes': [0, 1]}"),
+        ({"hat": 3}, "extractor.stripes={'hat': 3}; expected input should be an instance of sequence; "),
+        ([0, 1], "extractor.stripes=[0, 1]; expected input should be a valid dictionary; "),
     ],
 )
 def test_bad_stripes_are_refused(given: object, says: str) -> None:

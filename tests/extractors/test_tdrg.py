@@ -236,4 +236,4 @@ def test_weights_do_not_hang_on_the_size_of_the_map(seeded: torch.Generator) -> 
 def test_bad_share(peak: float) -> None:
     with pytest.raises(LabelwiseError) as error:
         make(peak=peak)
-    assert str(error.value) == f"extractor.peak={peak}; expected a share in [0, 1]; correct the option"
+    assert str(error.value) == f"extractor.peak={peak}; expected a number from 0 to 1; correct the option"

@@ -169,6 +169,6 @@ def test_bfloat16_stays_finite_on_large_features(seeded: torch.Generator) -> Non
 def test_sizes_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(LabelwiseError) as error:
         GGNN(4, 3, None, **options)
-    given = {"inner": 0, "steps": 3, "hidden": 0, "output": 0, **options}
-    listed = ", ".join(f"{k} {v}" for k, v in given.items())
-    assert str(error.value) == f"{listed}; expected numbers >= 0; correct the relation"
+    ((name, value),) = options.items()
+    wanted = f"relation.{name}={value}; expected a whole number from 0; correct the option"
+    assert str(error.value) == wanted
