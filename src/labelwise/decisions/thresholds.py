@@ -139,6 +139,7 @@ def _check_floor(name: str, value: float) -> None:
 def _fit(
     scores: Array, targets: Array, known: Array | None, shrink: float, utility: Utility
 ) -> tuple[Array, ThresholdInfo]:
+    """Thresholds per label; with few positives they are drawn towards those of the calibrated probabilities."""
     if not shrink >= 0:
         raise LabelwiseError(
             f"shrink={shrink}", "0 or more", "give the positives at which a label counts half"

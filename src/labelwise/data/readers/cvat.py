@@ -133,7 +133,9 @@ def _places(part: Element, image: Element, place: str) -> Iterator[tuple[Sides, 
         ) from None
 
 
-def _extent(part: Element) -> Sides | None:  # the bounding box of a shape, after its rotation
+def _extent(part: Element) -> Sides | None:
+    """The bounding box of a shape after its rotation."""
+
     def number(key: str) -> float:
         return float(part.get(key, ""))
 

@@ -203,6 +203,7 @@ def _refuse_flags(names: Sequence[str], source: Source) -> None:
 
 
 def _image_column(table: pa.Table, source: Source) -> str:
+    """The column of images: that of the option, of bytes, or whose cells look like names of images."""
     chosen = source.names("image")
     if chosen:
         return chosen[0]
