@@ -517,11 +517,13 @@ def parity() -> str:
         )
         if row is None:
             return ""
-        return "refused" if row["refused"] else f"{float(row['max_probability_difference']):.0e}"
+        difference = float(row["max_probability_difference"] or 0)
+        return "refused" if row["refused"] else f"{difference:.0e}" if difference else "0"
 
     methods = sorted({row["method"] for row in rows})
-    lines = [[f"`{method}`", *(cell(method, *where) for where in columns.values())] for method in methods]
-    return markdown(["method", *map(str.strip, columns)], lines)
+    measured = {name: where for name, where in columns.items() if any(cell(m, *where) for m in methods)}
+    lines = [[f"`{method}`", *(cell(method, *where) for where in measured.values())] for method in methods]
+    return markdown(["method", *map(str.strip, measured)], lines)
 
 
 def triton() -> str:

@@ -272,6 +272,7 @@ def ready(exports: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(bench, "program", lambda *_: None)
     monkeypatch.setattr(bench, "write_graph", write)
+    monkeypatch.setattr(bench, "write_openvino", lambda source, file: write(None, "openvino", file.parent))
     return exports
 
 

@@ -13,7 +13,7 @@ import tiny_runs
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.inference import Prediction, Predictor
-from labelwise.inference.predictor import stacked
+from labelwise.inference.predictor import batch_of_inputs
 from labelwise.labels import Group
 from labelwise.runs.run import Run
 from tolerance import ANSWERS
@@ -217,7 +217,7 @@ def test_a_batch_that_memory_does_not_hold_is_one_line(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(LabelwiseError, match=r"a batch of 2 images, for which there is too little memory"):
-        stacked([Huge(), Huge()])
+        batch_of_inputs([Huge(), Huge()])
 
     def fail(*given: object, **named: object) -> None:
         raise RuntimeError("cannot allocate 9 TB")

@@ -96,7 +96,9 @@ def exported(name: str, folder: Path, keep: Keep) -> None:
             row[kind] = NOT_INSTALLED
         else:
             try:
-                bench = bench or Bench(_drawn(name, folder), folder / "graphs", None, 2, True, features=True)
+                bench = bench or Bench(
+                    _random_run(name, folder), folder / "graphs", None, 2, True, features=True
+                )
                 bench.judge(*bench.make(kind, "fp32"))
                 row[kind] = YES
             except Exception as error:  # converters raise nearly anything
@@ -105,7 +107,7 @@ def exported(name: str, folder: Path, keep: Keep) -> None:
         keep(row)
 
 
-def _drawn(name: str, folder: Path) -> Run:
+def _random_run(name: str, folder: Path) -> Run:
     """A run without training, each part of which changes the outputs.
 
     Scales that begin at about zero would hide whole branches from the comparison, so they are drawn; batch norms get

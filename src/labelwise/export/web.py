@@ -77,14 +77,14 @@ def write_web(artefact: Artefact, run: Engine, runtime: Path) -> None:
         shutil.copyfile(_HERE / name, folder / name)
     for name in _SHARED:
         shutil.copyfile(_PAGE / name, folder / name)
-    write_text(folder / "index.html", page())
+    write_text(folder / "index.html", exported_page())
     shutil.move(runtime, folder / RUNTIME)
     shutil.copyfile(_HERE / "LICENSE-onnxruntime-web.txt", folder / RUNTIME / "LICENSE")
     write_json(folder / WEB, _description(artefact, run))
     seal(folder)
 
 
-def page() -> str:
+def exported_page() -> str:
     """The exported page: its own head with the results of the server's page."""
     (results,) = _RESULTS.findall((_PAGE / "index.html").read_text(encoding="utf-8"))
     return (_HERE / "index.html").read_text(encoding="utf-8").replace("  <!-- results -->\n", results)

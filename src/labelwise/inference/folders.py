@@ -21,7 +21,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
 from labelwise.inference.loading import load
 from labelwise.inference.parts import PartPredictions, Parts
-from labelwise.inference.predictor import Predictor, stacked
+from labelwise.inference.predictor import Predictor, batch_of_inputs
 from labelwise.runs.run import folder_of
 
 PART = 4096
@@ -144,7 +144,7 @@ def answer(
     scores, chosen = np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
     readable = [i for i, image in enumerate(images) if image is not None]
     if readable:
-        batch = stacked([image for image in images if image is not None])
+        batch = batch_of_inputs([image for image in images if image is not None])
         p = predictor.decisions.probabilities(predictor.engine(batch)[0])
         scores[readable], chosen[readable] = p, predictor.decisions.select(p)
     return PartPredictions(rows, scores, chosen, errors)

@@ -171,7 +171,7 @@ class Predictor:
         logits, evidence_maps = np.zeros((0, 0)), None
         if readable:
             with self.familiarity or nullcontext():
-                logits, evidence_maps = self.engine(stacked(readable), maps)
+                logits, evidence_maps = self.engine(batch_of_inputs(readable), maps)
         p = self.decisions.probabilities(logits) if readable else logits
         chosen = self.decisions.select(p) if readable else p
         familiar = self.familiarity.of_batch(chosen, names) if self.familiarity and readable else []
@@ -212,7 +212,7 @@ class _Decoded(NamedTuple):
     note: str = ""
 
 
-def stacked(images: Sequence[Any]) -> np.ndarray:
+def batch_of_inputs(images: Sequence[Any]) -> np.ndarray:
     """One batch of inputs of one size, contiguous in memory.
 
     Raises:
