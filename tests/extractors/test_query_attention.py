@@ -12,12 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import QueryAttention
 from labelwise.types import LabelFeatures
+from largest_tensor import LargestTensor
 
 CLOSE, STD = {"rtol": 0, "atol": 1e-9}, 3.0
 
@@ -283,19 +282,6 @@ def test_heads_must_divide_the_width(heads: int) -> None:
         str(error.value)
         == f"dim 8 with heads {heads}; expected dim a multiple of heads; correct extractor.heads"
     )
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the number of elements of the largest tensor's storage that any operation returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, Tensor):
-                self.elements = max(self.elements, t.untyped_storage().nbytes() // t.element_size())
-        return out
 
 
 @pytest.mark.parametrize("want_maps", [False, True])
