@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
+from _pytest.doctest import DoctestModule
 from jaxtyping import install_import_hook
 
 import typechecking  # noqa: F401 - before the hook takes jaxtyping's decorator
 from longest_files import longest_first
 
 install_import_hook("labelwise", "typechecking.checked")
+gc.disable()  # until all is imported, which leaves little to collect
 
 import torch  # noqa: E402
 
 pytest_plugins = ("tiny_runs",)
-# Several modules of this name cannot be searched for doctests in one process.
-collect_ignore_glob = ["conftest.py", "**/conftest.py"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[Any], list[Any]]:
+    """The tests' own files hold no doctests; each would be searched by every worker."""
+    found = yield
+    return [collector for collector in found if not isinstance(collector, DoctestModule)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +37,7 @@ def pytest_collection_finish() -> None:
     """Modules and what they decorate stay to the end: later collections need not look through them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

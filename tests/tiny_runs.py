@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import multiprocessing
 import os
 import runpy
@@ -131,6 +132,17 @@ TINY = (
 
 
 @cache
+def trained(base: Path) -> tuple[Path, Path]:
+    """The CSV of 21 photographs, no two of one file, and a run on them, made once; tests must not change either."""
+    table, run = photographs(base / "trained"), base / "trained" / "run"
+    for file in table.parent.glob("*.jpg"):
+        file.write_bytes(file.read_bytes() + file.name.encode())
+    done = command("train", "--data", table, "--out", run, *TINY, "--no-report")
+    assert done.code == 0, done.err
+    return table, run
+
+
+@cache
 def forks() -> ForkServerContext:
     """Processes that start at once, for their server has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
@@ -211,6 +223,10 @@ def run_folder(base: Path) -> Path:
     return finished(base)
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "cache"))
+def _own_cache(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not in tmp_path, which takes longer to make and remove than most tests to run.
+    monkeypatch.setenv("LABELWISE_CACHE", str(base / "caches" / str(next(_numbers))))

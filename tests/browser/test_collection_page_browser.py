@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,6 @@ from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.searching import Searches
 from live_server import live
 
-sync = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 COUNT = 11
 SHIFT = """window.shifts = []; new PerformanceObserver((list) => { for (const entry of list.getEntries())
 if (!entry.hadRecentInput) window.shifts.push([entry.value, ...entry.sources.map((source) =>
@@ -57,37 +53,16 @@ def address(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield str(client.base_url)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser without a window."""
-    with sync.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+# Where the same parts of the page are looked at in either width by another test.
+one_width = pytest.mark.parametrize("open_page", [(1280, 900, "light")], ids=["desk"], indirect=True)
 
 
-@pytest.fixture(params=[(390, 844, "dark"), (1280, 900, "light")], ids=["phone", "desk"])
-def page(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
-    """A page that fails the test on an error of its own, a request elsewhere, a shift, or a page that is too wide."""
-    width, height, scheme = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
-    )
-    context.add_init_script(SHIFT)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    # A browser notes refusals of the server as errors.
-    page.on(
-        "console",
-        lambda m: faults.append(m.text) if m.type == "error" and "status of 4" not in m.text else None,
-    )
-    page.on("request", lambda asked: faults.append(asked.url) if not re.match(
-        r"(http://127\.0\.0\.1:\d+/|blob:|data:)", asked.url) else None)  # fmt: skip
-    yield page
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate("window.shifts") == []
-    context.close()
-    assert faults == []
+@pytest.fixture
+def page(open_page: Any) -> Iterator[Any]:
+    """A page that also fails the test on a shift; a browser notes refusals of the server as errors."""
+    with open_page(excused="status of 4", script=SHIFT) as page:
+        yield page
+        assert page.evaluate("window.shifts") == []
 
 
 def opened(page: Any, address: str, search: str = "") -> None:
@@ -177,6 +152,7 @@ def test_keys_alone_search_select_and_save(page: Any, address: str, browser: Any
     assert "like=" not in page.url
 
 
+@one_width
 def test_filters_leave_nothing_and_are_removed(page: Any, address: str) -> None:
     opened(page, address, "?label=0&present=1&absent=1")
     assert page.text_content("#count") == "No photograph fits"
@@ -188,6 +164,7 @@ def test_filters_leave_nothing_and_are_removed(page: Any, address: str) -> None:
     assert page.text_content("#count") == f"{COUNT} photographs"
 
 
+@one_width
 def test_an_uploaded_photograph_is_the_question(page: Any, address: str, tmp_path: Path) -> None:
     tiny_runs.photographs(tmp_path, 2, 0, 0)
     opened(page, address)

@@ -7,7 +7,6 @@ import csv
 import io
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,6 @@ from labelwise.labels import Group, LabelSet
 from labelwise.serving.app import create_app
 from live_server import live, scene_files
 
-sync = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-WIDTHS = {"phone": (390, 844), "desk": (1200, 900)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser without a window."""
-    with sync.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -42,26 +29,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=WIDTHS)
-def page(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
-    """A page that fails the test on any error of its own, and on any request to somebody else."""
-    width, height = WIDTHS[request.param]
-    context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    # A browser notes each 401 as an error, and being asked for the token is none.
-    page.on(
-        "console",
-        lambda m: faults.append(m.text) if m.type == "error" and " 401 " not in m.text else None,
-    )
-    page.on("request", lambda asked: faults.append(asked.url) if not re.match(
-        r"(http://127\.0\.0\.1:\d+/|blob:|data:)", asked.url) else None)  # fmt: skip
-    yield page
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    context.close()
-    assert faults == []
+# Where the same page is looked at in either width by another test.
+one_width = pytest.mark.parametrize("open_page", [(1280, 900, "light")], ids=["desk"], indirect=True)
+
+
+@pytest.fixture
+def page(open_page: Any) -> Iterator[Any]:
+    """A browser notes each 401 as an error, and being asked for the token is none."""
+    with open_page(excused=" 401 ") as page:
+        yield page
 
 
 def names(page: Any, card: int = 0) -> list[str]:
@@ -211,6 +187,7 @@ def test_a_moved_threshold_changes_the_decision_at_once(page: Any, run_folder: P
         assert not page.locator("#reset").is_visible()
 
 
+@one_width
 def test_the_token_is_asked_for_once(page: Any, run_folder: Path) -> None:
     with live(create_app(lw.load(run_folder), title="guarded", token="s3cret")) as client:
         page.goto(str(client.base_url))
@@ -250,6 +227,7 @@ def test_the_choices_stay_in_place_while_a_photograph_comes(
         assert page.locator("#choices").bounding_box() == before
 
 
+@one_width
 def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on(
     page: Any, run_folder: Path, table: Path, tmp_path: Path
 ) -> None:
@@ -285,30 +263,25 @@ def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on
     after, before = lw.read(f"parquet:{found[1]}"), lw.read(source)
     assert (after.known != before.known).sum() == keys.count("u")
     assert (after.values != before.values)[after.known].sum() == keys.count("c")
-    out = tmp_path / "again"
-    words = shlex.split(line)[1:-1]
+    words, out = shlex.split(line)[1:-1], tmp_path / "again"
     done = tiny_runs.command(*words, out, *tiny_runs.TINY, "--no-report")
     assert done.code == 0, done.err
     assert (out / "results.json").is_file()
 
 
-def test_a_known_state_is_sent_and_stays_in_focus(
-    page: Any, table: Path, tmp_path: Path, photos: Path
-) -> None:
-    words = [
-        "train",
-        "--data",
-        f"parquet:{table}",
-        "--out",
-        tmp_path / "run",
-        "--method",
-        "c-tran",
-        "--no-report",
-    ]
-    tiny = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1"]
+@pytest.fixture(scope="module")
+def stateful(base: Path, table: Path) -> Path:
+    """A run whose model takes known labels of an image."""
+    out = base / "stateful"
+    words = ("train", "--data", f"parquet:{table}", "--out", out, "--method", "c-tran", "--no-report")
+    tiny = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1")
     done = tiny_runs.command(*words, *tiny, "--set", "workers=0")
     assert done.code == 0, done.err
-    with live(create_app(lw.load(tmp_path / "run"))) as client:
+    return out
+
+
+def test_a_known_state_is_sent_and_stays_in_focus(page: Any, stateful: Path, photos: Path) -> None:
+    with live(create_app(lw.load(stateful))) as client:
         page.goto(str(client.base_url))
         page.wait_for_selector("[data-ready]")
         page.set_input_files("#files", [photos / "train0.jpg"])

@@ -1,11 +1,10 @@
+"""The report in a real browser."""
+
 from __future__ import annotations
 
 import html
 import json
-import re
 import runpy
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,7 @@ import pytest
 
 from labelwise.reports import write_report
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SYNTHETIC = runpy.run_path(str(Path(__file__).parents[1] / "reports" / "synthetic_run.py"))
-FLAGS = [
-    f"--{flag}"
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "hide-scrollbars",
-        "virtual-time-budget=4000",
-        "dump-dom",
-    )
-]
 NAMES = (
     "<script>document.title='broken'</script>",
     "dog",
@@ -71,24 +53,24 @@ document.getElementById("frame").addEventListener("load", (event) => {{
 </script>"""
 
 
-def look(report: Path, folder: Path, width: int) -> dict[str, Any]:
-    page = html.escape(report.read_text(encoding="utf-8"), quote=True)
-    driver = folder / f"driver-{width}.html"
-    driver.write_text(DRIVER.format(width=width, page=page), encoding="utf-8")
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / f'profile-{width}'}", driver.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
-    written = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, flags=re.DOTALL)
-    assert written is not None, done.stderr
-    return json.loads(html.unescape(written[1]))
+def look(browser: Any, report: Path, folder: Path, width: int) -> dict[str, Any]:
+    content = html.escape(report.read_text(encoding="utf-8"), quote=True)
+    driver = folder / "driver.html"
+    driver.write_text(DRIVER.format(width=width, page=content), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(driver.as_uri())
+    page.wait_for_selector("#seen:not(:empty)")
+    seen = json.loads(page.text_content("#seen"))
+    page.close()
+    return seen
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the report in")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_report_works_in_a_browser(tmp_path: Path, width: int) -> None:
+def test_the_report_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -> None:
     run = SYNTHETIC["write_run"](tmp_path / "run", NAMES, images=80)
     dataset = SYNTHETIC["FakeDataset"](SYNTHETIC["photographs"](80))
     report = write_report(run, predictor=SYNTHETIC["FakePredictor"](), dataset=dataset)
-    seen = look(report, tmp_path, width)
+    seen = look(browser, report, tmp_path, width)
     assert seen["title"].startswith("run: dlfl, mAP")
     assert seen["width"] == width
     assert seen["text"] >= 11

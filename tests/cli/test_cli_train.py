@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ from tiny_runs import TINY, command
 def photos(tmp_path: Path) -> Path:
     """The CSV of 21 photographs."""
     return tiny_runs.photographs(tmp_path / "photos")
+
+
+@pytest.fixture
+def run(base: Path, tmp_path: Path) -> Path:
+    """A finished run on such photographs, without a report."""
+    return shutil.copytree(tiny_runs.trained(base)[1], tmp_path / "run")
 
 
 def test_train_writes_a_run_and_prints_its_progress(tmp_path: Path, photos: Path) -> None:
@@ -56,9 +63,7 @@ def test_the_command_line_overrides_the_recipe_and_set_overrides_both(tmp_path: 
     assert not (tmp_path / "run" / "report.html").exists()
 
 
-def test_resume_needs_nothing_but_the_folder(tmp_path: Path, photos: Path) -> None:
-    run = tmp_path / "run"
-    assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
+def test_resume_needs_nothing_but_the_folder(run: Path, tmp_path: Path) -> None:
     before = (run / WEIGHTS).read_bytes()
     outcome = command("train", "--out", run, "--resume", "--no-report")
     assert outcome.code == 0, outcome.err
@@ -104,9 +109,7 @@ def test_wrong_arguments_have_exit_code_two(run_folder: Path, arguments: tuple[s
     assert "Traceback" not in outcome.err
 
 
-def test_report_rewrites_the_page(tmp_path: Path, photos: Path) -> None:
-    run = tmp_path / "run"
-    assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
+def test_report_rewrites_the_page(run: Path, tmp_path: Path) -> None:
     outcome = command("report", run)
     assert outcome.code == 0, outcome.err
     assert Path(outcome.out.strip()) == run / "report.html"
@@ -114,9 +117,7 @@ def test_report_rewrites_the_page(tmp_path: Path, photos: Path) -> None:
     assert "expected" in command("report", tmp_path / "nothing").message
 
 
-def test_a_demonstration_does_not_change_other_runs(tmp_path: Path, photos: Path) -> None:
-    run = tmp_path / "run"
-    assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
+def test_a_demonstration_does_not_change_other_runs(run: Path) -> None:
     before = sorted(run.rglob("*"))
     message = command("demo", "--out", run).message
     assert "holds a run of other data; expected a new folder; use another --out" in message

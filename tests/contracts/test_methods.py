@@ -25,13 +25,12 @@ LABELS = 7  # no other dimension of these models is 7, so that a dimension of 7 
 NAMES = tuple("abcdefg")
 BACKBONES = ("test_resnet", "test_convnext", "test_vit", "tiny_swin", "test_efficientnet")
 every_method = pytest.mark.parametrize("name", list_methods())
-every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
-two_backbones = (
-    pytest.mark.parametrize(  # each family in its turn: what hangs on the family is held by every_backbone
-        ("name", "backbone"),
-        [(name, BACKBONES[(i + more) % 5]) for i, name in enumerate(list_methods()) for more in (0, 2)],
-    )
-)
+
+
+def in_turn(*shifts: int) -> pytest.MarkDecorator:
+    """Every method, and every family of backbones with methods in their turn: a method sees a map alone."""
+    pairs = [(name, BACKBONES[(i + more) % 5]) for i, name in enumerate(list_methods()) for more in shifts]
+    return pytest.mark.parametrize(("name", "backbone"), pairs)
 
 
 @register_model
@@ -77,8 +76,7 @@ def gradients(method: Method) -> dict[str, Tensor | None]:
 
 
 @torch.no_grad()
-@every_method
-@every_backbone
+@in_turn(0, 2)
 def test_shapes_and_maps(name: str, backbone: str) -> None:
     """Of images of another size than the method was built for, neither side as long as the other."""
     model, images = build(name, backbone).model, a_batch(2, 96, 128).images
@@ -117,7 +115,7 @@ def test_permuted_labels_permute_everything(name: str) -> None:
         torch.testing.assert_close(getattr(after, what), getattr(before, what)[:, order], rtol=0, atol=1e-9)
 
 
-@two_backbones
+@in_turn(0, 2)
 def test_a_step_reaches_every_parameter_and_lowers_the_loss(name: str, backbone: str) -> None:
     method, batch = build(name, backbone), a_batch()
     torch.manual_seed(0)
@@ -166,7 +164,7 @@ def test_earlier_steps_are_supervised_at_half_weight() -> None:
 
 
 @torch.no_grad()
-@two_backbones
+@in_turn(0)
 def test_saved_and_loaded_gives_equal_outputs(name: str, backbone: str, tmp_path: Path) -> None:
     method, images = build(name, backbone), a_batch().images
     expected = method.model(images, want_maps=True)
@@ -180,7 +178,7 @@ def test_saved_and_loaded_gives_equal_outputs(name: str, backbone: str, tmp_path
         assert torch.equal(getattr(found, what), getattr(expected, what))
 
 
-@two_backbones
+@in_turn(2)
 def test_bfloat16_is_finite_and_near(name: str, backbone: str) -> None:
     method, batch = build(name, backbone), a_batch()
     expected = method(batch)["loss"].item()
@@ -195,7 +193,7 @@ def test_bfloat16_is_finite_and_near(name: str, backbone: str) -> None:
 
 
 @torch.no_grad()
-@two_backbones
+@in_turn(1)
 def test_company_in_a_batch_changes_nothing(name: str, backbone: str) -> None:
     model, images = build(name, backbone).model.double(), a_batch(4).images.double() / 255
     together = model(images).logits

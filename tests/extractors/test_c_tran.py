@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformer_checks import (
     CLOSE,
-    OFF,
     a_map,
-    awake,
-    check_all_learn,
-    check_gradients,
-    check_halves,
-    check_permutation,
-    check_sizes,
     linear,
     slow_layer,
+    small,
     tokens_of,
 )
 
@@ -28,12 +23,8 @@ from labelwise.methods import create_method
 from labelwise.methods.c_tran import LabelMasking
 from labelwise.types import Batch, Targets
 
+make = partial(small, CTran)
 NAN = float("nan")
-
-
-def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
-    small = {"dim": 8, "heads": 2, "ffn": 5, "layers": 2, **OFF}
-    return awake(CTran(channels, labels, **{**small, **options}))
 
 
 def states_of(labels: int) -> Targets:
@@ -122,29 +113,6 @@ def test_maps_where_labels_look_at_labels_alone(seeded: torch.Generator) -> None
     module.state_queries.zero_()
     maps = module(a_map().float(), want_maps=True).maps
     torch.testing.assert_close(maps, torch.full_like(maps, 1 / 10))
-
-
-@pytest.mark.parametrize("attention", ["learned", "uniform"])
-def test_every_parameter_learns(attention: str, seeded: torch.Generator) -> None:
-    check_all_learn(make(attention=attention))
-
-
-@pytest.mark.parametrize("want_maps", [False, True])
-def test_gradients_are_the_derivative(want_maps: bool, seeded: torch.Generator) -> None:
-    check_gradients(make(4, dim=4, ffn=3), want_maps)
-
-
-def test_permuted_labels_permute_all(seeded: torch.Generator) -> None:
-    check_permutation(make(labels=7), 7)
-
-
-def test_all_sizes(seeded: torch.Generator) -> None:
-    check_sizes(make)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halves(dtype: torch.dtype, seeded: torch.Generator) -> None:
-    check_halves(make(16, 5, dim=16), dtype)
 
 
 def some_targets(rows: int = 4000, labels: int = 5) -> Targets:

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from labelwise.extractors import ClassActivation
+from largest_tensor import LargestTensor
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
 FEW, MANY = 2, 9  # labels: with two of them their gathered tokens are projected, with nine every location is
@@ -167,19 +166,6 @@ def test_halves_stay_finite_on_large_maps(
     assert out.features.isfinite().all()
     assert x.grad is not None
     assert x.grad.isfinite().all()
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the number of elements of the largest tensor's storage that any operation returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, Tensor):
-                self.elements = max(self.elements, t.untyped_storage().nbytes() // t.element_size())
-        return out
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

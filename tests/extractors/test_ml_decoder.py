@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformer_checks import (
     CLOSE,
     OFF,
-    LargestTensor,
     a_map,
-    awake,
-    check_all_learn,
-    check_gradients,
-    check_halves,
-    check_permutation,
-    check_sizes,
     layer_norm,
     linear,
     slow_layer,
+    small,
     tokens_of,
 )
 
@@ -28,9 +22,7 @@ from labelwise.classifiers import PerLabelClassifier
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import MLDecoder
 
-
-def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
-    return awake(MLDecoder(channels, labels, **{"dim": 8, "heads": 2, "ffn": 5, **OFF, **options}))
+make = partial(small, MLDecoder)
 
 
 def slow(module: MLDecoder, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,59 +112,12 @@ def test_places_have_no_positions(seeded: torch.Generator) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("groups", [0, 3])
-@pytest.mark.parametrize("chunk", [1, 2, 9])
-def test_queries_at_once_do_not_matter(groups: int, chunk: int, seeded: torch.Generator) -> None:
-    module, x = make(labels=5, groups=groups), a_map()
-    whole = module(x, want_maps=True)
-    module.chunk = chunk
-    part = module(x, want_maps=True)
-    torch.testing.assert_close(part.features, whole.features, **CLOSE)
-    torch.testing.assert_close(part.maps, whole.maps, **CLOSE)
-
-
-@torch.no_grad()
 def test_a_label_does_not_depend_on_another_labels_query(seeded: torch.Generator) -> None:
     module, x = make(labels=4), a_map()
     before = module(x).features
     module.queries[2].normal_()
     same = (before == module(x).features).all(-1).all(0)
     assert same.tolist() == [True, True, False, True]
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"attention": "uniform"}, {"groups": 2, "learn_queries": True}], ids=str
-)
-def test_every_parameter_learns(options: dict, seeded: torch.Generator) -> None:
-    check_all_learn(make(**options))
-
-
-@pytest.mark.parametrize("want_maps", [False, True])
-def test_gradients_are_the_derivative(want_maps: bool, seeded: torch.Generator) -> None:
-    check_gradients(make(4, dim=4, ffn=3, learn_queries=True), want_maps)
-
-
-@pytest.mark.parametrize("options", [{}, {"groups": 3}], ids=str)
-def test_permuted_labels_permute_all(options: dict, seeded: torch.Generator) -> None:
-    check_permutation(make(labels=7, **options), 7)
-
-
-def test_all_sizes(seeded: torch.Generator) -> None:
-    check_sizes(make)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halves(dtype: torch.dtype, seeded: torch.Generator) -> None:
-    check_halves(make(16, 5, dim=16), dtype)
-
-
-@pytest.mark.parametrize("want_maps", [False, True])
-def test_memory_is_linear_in_labels(want_maps: bool) -> None:
-    batch, labels, side, dim = 2, 2000, 7, 16
-    module = MLDecoder(24, labels, dim=dim, ffn=dim, heads=1)
-    with LargestTensor() as seen:
-        module(torch.randn(batch, 24, side, side), want_maps).features.sum().backward()
-    assert 0 < seen.elements <= batch * labels * max(side * side, dim)
 
 
 @pytest.mark.parametrize("groups", [4, -1])

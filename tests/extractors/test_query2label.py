@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 from unittest import mock
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformer_checks import (
     CLOSE,
     NEAR,
-    OFF,
-    LargestTensor,
     a_map,
-    awake,
-    check_all_learn,
-    check_gradients,
-    check_halves,
-    check_permutation,
-    check_sizes,
     code_of,
     linear,
     plus,
     slow_layer,
+    small,
     tokens_of,
 )
 
@@ -31,9 +24,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors import Query2Label
 from labelwise.extractors.transformer import sine_code
 
-
-def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
-    return awake(Query2Label(channels, labels, **{"dim": 8, "heads": 2, "ffn": 5, **OFF, **options}))
+make = partial(small, Query2Label)
 
 
 def slow(module: Query2Label, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,17 +94,6 @@ def test_the_first_layer_has_one_query_for_the_whole_batch(seeded: torch.Generat
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("chunk", [1, 2, 7])
-def test_labels_at_once_do_not_matter(chunk: int, seeded: torch.Generator) -> None:
-    module, x = make(labels=5), a_map()
-    whole = module(x, want_maps=True)
-    module.chunk = chunk
-    part = module(x, want_maps=True)
-    torch.testing.assert_close(part.features, whole.features, **CLOSE)
-    torch.testing.assert_close(part.maps, whole.maps, **CLOSE)
-
-
-@torch.no_grad()
 def test_places_have_positions(seeded: torch.Generator) -> None:
     module, x = make(), a_map()
     assert not torch.allclose(module(x).features, module(x.flip(3)).features, atol=1e-3)
@@ -135,38 +115,6 @@ def test_no_gradient_reaches_another_labels_query(labels: int, seeded: torch.Gen
     module = make(labels=labels)
     module(a_map()).features[:, 0].sum().backward()
     assert module.queries.grad.abs().sum(1).nonzero().flatten().tolist() == [0]
-
-
-@pytest.mark.parametrize("attention", ["learned", "uniform"])
-def test_every_parameter_learns(attention: str, seeded: torch.Generator) -> None:
-    check_all_learn(make(attention=attention))
-
-
-@pytest.mark.parametrize("want_maps", [False, True])
-def test_gradients_are_the_derivative(want_maps: bool, seeded: torch.Generator) -> None:
-    check_gradients(make(4, dim=4, ffn=3, layers=1), want_maps)
-
-
-def test_permuted_labels_permute_all(seeded: torch.Generator) -> None:
-    check_permutation(make(labels=7), 7)
-
-
-def test_all_sizes(seeded: torch.Generator) -> None:
-    check_sizes(make)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halves(dtype: torch.dtype, seeded: torch.Generator) -> None:
-    check_halves(make(16, 5, dim=16), dtype)
-
-
-@pytest.mark.parametrize("want_maps", [False, True])
-def test_memory_is_linear_in_labels(want_maps: bool) -> None:
-    batch, labels, side, dim = 2, 2000, 7, 16
-    module = Query2Label(24, labels, dim=dim, ffn=dim, heads=1)
-    with LargestTensor() as seen:
-        module(torch.randn(batch, 24, side, side), want_maps).features.sum().backward()
-    assert 0 < seen.elements <= batch * labels * max(side * side, dim)
 
 
 @pytest.mark.parametrize(

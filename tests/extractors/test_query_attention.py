@@ -12,12 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import QueryAttention
 from labelwise.types import LabelFeatures
+from largest_tensor import LargestTensor
 
 CLOSE, STD = {"rtol": 0, "atol": 1e-9}, 3.0
 
@@ -281,19 +280,6 @@ def test_heads_must_divide_the_width() -> None:
     assert str(error.value) == "dim 8 with heads 3; expected dim a multiple of heads; correct extractor.heads"
     with pytest.raises(LabelwiseError, match=r"extractor\.heads=0; expected a whole number from 1"):
         QueryAttention(6, 3, dim=8, heads=0)
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the number of elements of the largest tensor's storage that any operation returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, Tensor):
-                self.elements = max(self.elements, t.untyped_storage().nbytes() // t.element_size())
-        return out
 
 
 @pytest.mark.parametrize("want_maps", [False, True])

@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import SemanticDecoupling
 from labelwise.relations import LabelVectors
+from largest_tensor import LargestTensor
 from tolerance import summed
 
 CLOSE = {"rtol": 0, "atol": 1e-10}
@@ -200,19 +199,6 @@ def test_widths_out_of_range_are_refused(options: dict) -> None:
     least = 1 if name == "joint" else 0
     wanted = f"extractor.{name}={value}; expected a whole number from {least}; correct the option"
     assert str(error.value) == wanted
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the number of elements of the largest storage that any operation returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, Tensor):
-                self.elements = max(self.elements, t.untyped_storage().nbytes() // t.element_size())
-        return out
 
 
 @pytest.mark.parametrize("want_maps", [False, True])

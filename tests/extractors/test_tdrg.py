@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformer_checks import (
     CLOSE,
     NEAR,
-    OFF,
     a_map,
-    awake,
-    check_all_learn,
-    check_gradients,
-    check_halves,
-    check_permutation,
-    check_sizes,
     code_of,
     layer_norm,
     linear,
     plus,
     slow_attention,
     slow_layer,
+    small,
     tokens_of,
 )
 
@@ -34,9 +29,7 @@ from labelwise.extractors import DualRelations
 from labelwise.methods import create_method
 from labelwise.types import Batch, LabelFeatures, Targets
 
-
-def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
-    return awake(DualRelations(channels, labels, **{"dim": 8, "heads": 2, "ffn": 5, **OFF, **options}))
+make = partial(small, DualRelations)
 
 
 def half_side(x: Tensor) -> Tensor:
@@ -199,30 +192,6 @@ def test_four_losses_of_equal_weight() -> None:
     assert set(terms) == {"loss", "classification", "step_1", "gcn", "sac"}
     for name, logits in out.branches.items():
         torch.testing.assert_close(terms[name], method.criterion(logits, batch.targets))
-
-
-@pytest.mark.parametrize("attention", ["learned", "uniform"])
-def test_every_parameter_learns(attention: str, seeded: torch.Generator) -> None:
-    check_all_learn(make(attention=attention))
-
-
-@pytest.mark.parametrize("want_maps", [False, True])
-def test_gradients_are_the_derivative(want_maps: bool, seeded: torch.Generator) -> None:
-    module = make(4, labels=2, dim=4, ffn=3)
-    check_gradients(module, want_maps)
-
-
-def test_permuted_labels_permute_all(seeded: torch.Generator) -> None:
-    check_permutation(make(labels=7), 7)
-
-
-def test_all_sizes(seeded: torch.Generator) -> None:
-    check_sizes(make)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halves(dtype: torch.dtype, seeded: torch.Generator) -> None:
-    check_halves(make(16, 5, dim=16), dtype)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Loops written from the equations of a transformer's layer, and what all extractors made of such layers keep."""
+"""Loops written from the equations of a transformer's layer, and small extractors made of such layers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from labelwise.extractors import CTran
 from labelwise.extractors.transformer import Attention, Layer
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
@@ -17,6 +16,12 @@ CLOSE = {"rtol": 0, "atol": 1e-9}
 NEAR = {"rtol": 0, "atol": 1e-6}
 # Options under which a module is its equations alone.
 OFF: dict[str, Any] = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
+
+
+def small(kind: type[nn.Module], channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
+    """A small extractor that is awake."""
+    layers = {"layers": 2} if kind is CTran else {}
+    return awake(kind(channels, labels, **{"dim": 8, "heads": 2, "ffn": 5, **layers, **OFF, **options}))
 
 
 def awake(module: nn.Module) -> nn.Module:
@@ -106,81 +111,3 @@ def slow_layer(
 
 def plus(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
     return [x + y for x, y in zip(a, b, strict=True)]
-
-
-def outputs(module: nn.Module, x: Tensor, want_maps: bool = False) -> list[Tensor]:
-    """All outputs of an extractor, as a list."""
-    out = module(x, want_maps)
-    given = [out.features, out.maps, out.logits, *out.branches.values()]
-    return [t for t in given if t is not None]
-
-
-def check_gradients(module: nn.Module, want_maps: bool) -> None:
-    """U3: the gradient of everything given is its derivative."""
-    x = a_map(channels=4, h=2, w=3).requires_grad_()
-    queries = [p for name, p in module.named_parameters() if name.endswith("queries")]
-    assert torch.autograd.gradcheck(
-        lambda x, *_: tuple(outputs(module, x, want_maps)), (x, *queries), fast_mode=True
-    )
-
-
-@torch.no_grad()
-def check_permutation(module: nn.Module, labels: int) -> None:
-    """U1: permuted labels permute all that is given; `labels` must be the size of no other dimension."""
-    x, order = a_map(), torch.randperm(labels, generator=torch.Generator().manual_seed(3))
-    before = outputs(module, x, want_maps=True)
-    for value in module.state_dict().values():
-        for dim in (d for d, size in enumerate(value.shape) if size == labels):
-            value.copy_(value.index_select(dim, order))
-    for old, new in zip(before, outputs(module, x, want_maps=True), strict=True):
-        torch.testing.assert_close(new, old[:, order], **CLOSE)
-        assert not torch.allclose(new, old)
-
-
-@torch.no_grad()
-def check_sizes(make: Any) -> None:
-    """U2, U7, U10: one label, one place, uneven grids; maps sum to 1; company in a batch changes nothing."""
-    for labels, h, w in [(1, 1, 1), (3, 1, 1), (1, 3, 1), (3, 7, 10)]:
-        module = make(labels=labels).eval()
-        x = a_map(h=h, w=w, batch=3)
-        out = module(x, want_maps=True)
-        assert out.features.shape == (3, labels, module.dim)
-        assert out.maps.shape == (3, labels, h, w)
-        assert (out.maps >= 0).all()
-        torch.testing.assert_close(out.maps.sum((2, 3)), torch.ones(3, labels).double(), **CLOSE)
-        assert module(x).maps is None
-        for all_of_it, alone in zip(outputs(module, x), outputs(module, x[1:2]), strict=True):
-            torch.testing.assert_close(all_of_it[1:2], alone, **CLOSE)
-
-
-def check_halves(module: nn.Module, dtype: torch.dtype) -> None:
-    """U4: finite forward and backward on maps of a thousand times the usual size; maps still sum to 1."""
-    module = module.to(dtype)
-    x = (1e3 * a_map(16, 4, 4)).to(dtype).requires_grad_()
-    tensors = outputs(module, x, want_maps=True)
-    sum(t.float().mean() for t in tensors).backward()
-    assert all(t.isfinite().all() for t in tensors)
-    assert x.grad is not None
-    assert x.grad.isfinite().all()
-    maps = module(x, want_maps=True).maps
-    assert maps.dtype == torch.float32
-    torch.testing.assert_close(maps.sum((2, 3)), torch.ones(maps.shape[:2]), rtol=0, atol=1e-5)
-
-
-def check_all_learn(module: nn.Module) -> None:
-    """Every parameter gets a gradient."""
-    sum(t.square().sum() for t in outputs(module, a_map())).backward()
-    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the number of elements of the largest tensor's storage that any operation returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, Tensor):
-                self.elements = max(self.elements, t.untyped_storage().nbytes() // t.element_size())
-        return out

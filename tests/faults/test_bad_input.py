@@ -26,16 +26,6 @@ def photos(tmp_path: Path) -> Path:
     return tiny_runs.photographs(tmp_path / "photos")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The CSV of photographs and a run on them, which tests copy."""
-    folder = tmp_path_factory.mktemp("trained")
-    file = tiny_runs.photographs(folder / "photos")
-    words = ("--data", file, "--out", folder / "run", *TINY, "--no-report")
-    assert command("train", *words).code == 0
-    return file, folder / "run"
-
-
 @pytest.fixture
 def train(tmp_path: Path) -> Train:
     """Trains on a source into a new folder, with further words."""
@@ -245,8 +235,8 @@ def test_a_weights_file_of_another_kind(tmp_path: Path, photos: Path, train: Tra
     assert "weights.pth" in train(photos, "--weights", str(tmp_path / "weights.pth")).message
 
 
-def test_training_twice_into_one_folder(trained: tuple[Path, Path], tmp_path: Path, train: Train) -> None:
-    photos, run = trained
+def test_training_twice_into_one_folder(base: Path, tmp_path: Path, train: Train) -> None:
+    photos, run = tiny_runs.trained(base)
     shutil.copytree(run, tmp_path / "run")
     assert "holds a run; expected a new folder; use --resume or another --out" in train(photos).message
     again = train(photos, "--resume", "--lr", "0.5").message
@@ -258,8 +248,8 @@ def test_training_twice_into_one_folder(trained: tuple[Path, Path], tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "labels.json", WEIGHTS])
-def test_a_damaged_run(trained: tuple[Path, Path], tmp_path: Path, name: str) -> None:
-    photos, run = trained
+def test_a_damaged_run(base: Path, tmp_path: Path, name: str) -> None:
+    photos, run = tiny_runs.trained(base)
     shutil.copytree(run, tmp_path / "run")
     file = tmp_path / "run" / name
     file.write_bytes(file.read_bytes()[:-20] if name == WEIGHTS else b"{: nothing")

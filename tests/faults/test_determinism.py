@@ -29,6 +29,4 @@ def test_repetition_changes_nothing(tmp_path: Path, table: Path, kind: str) -> N
     weights = _weights(base, tmp_path / "a")
     assert _weights(base, tmp_path / "b") == weights
     if kind == "fine-tuned":
-        assert _weights(base, tmp_path / "two workers", workers=2) == weights
-        assert _weights(base, tmp_path / "c", log_every=3, save_every=5) == weights
-        assert _weights(base, tmp_path / "other", seed=1) != weights
+        assert _weights(base, tmp_path / "c", workers=2, log_every=3, save_every=5) == weights

@@ -60,9 +60,9 @@ def test_train_and_test_overlap(photos: Path, tmp_path: Path) -> None:
     assert stored["val"]["conditions"]["seen_in_training"] == 0
 
 
-def test_a_run_evaluated_on_what_it_learned(photos: Path, tmp_path: Path) -> None:
-    _trained(photos, tmp_path / "run")
-    found = command("evaluate", tmp_path / "run", "--split", "train", "--workers", "0", "--json")
+def test_a_run_evaluated_on_what_it_learned(base: Path) -> None:
+    photos, run = tiny_runs.trained(base)
+    found = command("evaluate", run, "--split", "train", "--workers", "0", "--json")
     assert (
         "warning: All 12 images of train were trained on: its figures show what the model remembers"
         in found.err
@@ -71,19 +71,17 @@ def test_a_run_evaluated_on_what_it_learned(photos: Path, tmp_path: Path) -> Non
     other = _rewrite(
         photos, lambda rows: [[*r[:4], "test" if r[4] == "train" else r[4]] for r in rows], "other.csv"
     )
-    found = command("evaluate", tmp_path / "run", "--data", f"csv:{other}", "--workers", "0")
+    found = command("evaluate", run, "--data", f"csv:{other}", "--workers", "0")
     assert "warning: 12 of 17 images of test are in train too" in found.err
-    clean = command("evaluate", tmp_path / "run", "--workers", "0")
+    clean = command("evaluate", run, "--workers", "0")
     assert "warning" not in clean.err
 
 
-def test_labels_in_another_order_are_matched_by_name(photos: Path, tmp_path: Path) -> None:
-    _trained(photos, tmp_path / "run")
+def test_labels_in_another_order_are_matched_by_name(base: Path) -> None:
+    photos, run = tiny_runs.trained(base)
     turned = _rewrite(photos, lambda rows: [[r[0], r[3], r[1], r[2], r[4]] for r in rows], "turned.csv")
     results = [
-        json.loads(
-            command("evaluate", tmp_path / "run", "--data", f"csv:{file}", "--workers", "0", "--json").out
-        )
+        json.loads(command("evaluate", run, "--data", f"csv:{file}", "--workers", "0", "--json").out)
         for file in (photos, turned)
     ]
     assert results[0]["per_label"] == results[1]["per_label"]
@@ -111,33 +109,23 @@ def test_going_on_with_other_labels_or_data(photos: Path, tmp_path: Path) -> Non
     )
 
 
-def test_a_changed_label_set_is_refused_by_name(photos: Path, tmp_path: Path) -> None:
-    _trained(photos, tmp_path / "run")
+def test_a_changed_label_set_is_refused_by_name(base: Path) -> None:
+    photos, run = tiny_runs.trained(base)
     other = _rewrite(
-        photos, lambda rows: [["image", "red", "green", "violet", "split"], *rows[1:]], "other.csv"
+        photos, lambda rows: [["image", "red", "green", "violet", "split"], *rows[1:]], "violet.csv"
     )
-    message = command("evaluate", tmp_path / "run", "--data", f"csv:{other}", "--workers", "0").message
+    message = command("evaluate", run, "--data", f"csv:{other}", "--workers", "0").message
     assert "(lacking: blue; extra: violet); expected the run's 3 labels" in message
 
 
-def test_images_of_another_size_than_a_run_learned_on(photos: Path, tmp_path: Path) -> None:
-    _trained(photos, tmp_path / "old")
-    words = (
-        "--init-from",
-        tmp_path / "old",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "4",
-        "--set",
-        "workers=0",
-        "--no-report",
-    )
+def test_images_of_another_size_than_a_run_learned_on(base: Path, tmp_path: Path) -> None:
+    photos, old = tiny_runs.trained(base)
+    words = ("--init-from", old, "--epochs", "1", "--batch-size", "4", "--set", "workers=0", "--no-report")
     train = ("train", "--data", f"csv:{photos}", *words)
     found = command(*train, "--out", tmp_path / "new", "--image-size", "48")
     assert found.code == 0, found.err
     assert (
-        f"warning: The image transform differs from the one {tmp_path / 'old'} was trained with: "
+        f"warning: The image transform differs from the one {old} was trained with: "
         "image_size 48 after 32." in found.err
     )
     assert "image transform differs" not in command(*train, "--out", tmp_path / "same").err

@@ -38,20 +38,8 @@ def _program(words: list[str], log: Path) -> None:
 
 def _words(table: Path, out: Path, *more: str) -> list[str]:
     words = [w for w in tiny_runs.TINY if w not in ("--epochs", "1")]
-    return [
-        "train",
-        "--data",
-        f"parquet:{table}",
-        "--out",
-        str(out),
-        "--no-report",
-        "--epochs",
-        "3",
-        *words,
-        "--batch-size",
-        "8",
-        *more,
-    ]
+    own = f"--data parquet:{table} --out {out} --epochs 3 --no-report --batch-size 8".split()
+    return ["train", *words, *own, *more]
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import tiny_runs
 from labelwise.losses import (
@@ -24,6 +22,7 @@ from labelwise.losses import (
 )
 from labelwise.losses.discriminative import PresentCells, present
 from labelwise.types import Targets
+from largest_tensor import LargestTensor
 
 ROWS, LABELS, DIM = 5, 4, 3
 Slow = Callable[[nn.Module, Tensor, Targets], tuple[Tensor, Tensor]]
@@ -314,17 +313,6 @@ def test_cells_are_taken_whole_where_they_fit_and_drawn_where_not(seeded: torch.
     error = draws.std() / len(draws) ** 0.5
     assert draws.std() > 0
     assert abs(draws.mean() - full[1]) < 4 * error
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the number of elements of the largest tensor that any operation returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.elements = max([self.elements, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))])
-        return out
 
 
 @pytest.mark.parametrize("hinge", [True, False])

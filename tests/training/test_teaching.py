@@ -285,7 +285,10 @@ def _train_taught(config: Any, out: str) -> None:
 
 
 @pytest.mark.usefixtures("unjudged")
-def test_two_processes_learn_from_one_store(tmp_path: Path, photos: Path) -> None:
+def test_two_processes_learn_from_one_store(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "cache"))
     teacher = str(a_teacher(tmp_path / "teacher", backbone={"name": "test_convnext", "weights": "none"}))
     taught_by = {"run": teacher, "features": 1.0}
     settings = student(photos, taught_by, epochs=1, augment={"flip": 0.0, "multi_scale": []})
