@@ -130,8 +130,7 @@ class Server:
         Without a request, the caller notes the images and cancels the call when its client is gone; it may give the
         seconds in which the client expects the answer.
         """
-        own = self.limits.within if request is None else self.limits.within_of(request.headers)
-        within = min(own, within)
+        within = min(within, self.limits.within_of(request.headers if request is not None else {}))
         return await self._in_time(self._predict(request, uploads, maps, {}, within), within)
 
     async def _in_time(self, answers: Awaitable[T], seconds: float) -> T:
