@@ -77,7 +77,7 @@ def test_contradictions_are_refused(table: Path, known: dict[str, Any], says: st
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"unknown": {"name": "guess"}}, "--unknown guess; expected one of auto, ignore, negative, an-ls, "),
+        ({"unknown": {"name": "guess"}}, "--unknown guess; expected one of auto, ignore, an-ls, csl, "),
         ({"unknown": {"tau": 1}}, "unknown.tau with --unknown ignore; expected no options; leave it out"),
         (
             {"unknown": {"name": "splc", "tua": 1}},
