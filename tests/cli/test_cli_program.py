@@ -44,7 +44,9 @@ def _seconds_of_children() -> float:
 def test_a_torchvision_for_another_device_is_named_in_one_line(tmp_path: Path) -> None:
     """As with torch for CPU from one index and torchvision for CUDA from another."""
     (tmp_path / "timm").mkdir()
-    (tmp_path / "timm/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "timm/__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom labelwise.cli import main\nmain()"
     done = subprocess.run(
         [sys.executable, "-c", program, "backbones", "check", "resnet"], capture_output=True, text=True

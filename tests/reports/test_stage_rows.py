@@ -29,7 +29,13 @@ def test_what_became_of_each_stage(tmp_path: Path) -> None:
     run = create_autospec(RunRecord, instance=True)
     run.path = tmp_path / "stages" / "4-ssgrl"
     shown = ladder(run)
-    fates = ["replaced", "worse", "not better beyond noise", "chosen", "left out: needs about 9 s, 4 s are left"]
+    fates = [
+        "replaced",
+        "worse",
+        "not better beyond noise",
+        "chosen",
+        "left out: needs about 9 s, 4 s are left",
+    ]
     assert [row["fate"] for row in shown] == fates
     assert shown[1]["gain"] == "-2.0 (-3.0 to -1.0) over 1-probe"
     assert (shown[0]["seconds"], shown[0]["gain"], shown[4]["seconds"]) == ("3", "", "")
