@@ -15,6 +15,7 @@ LABELS = ("dog", "person", "car")
 # What stands in the papers for people -> what the tests run in its place: the same path, small and offline.
 SMALL = {
     "practise(300)": "practise(40)",
+    "size=224": "size=64",
     "--preset fast --weights": "--weights",
     "--image-size 256 --set image_width=128 --set loss.name=weighted-bce --freeze-backbone --weights": (
         "--set image_width=32 --set loss.name=weighted-bce --weights"
