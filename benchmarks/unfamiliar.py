@@ -31,8 +31,9 @@ from labelwise.collection.few import Space
 from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.inference import load
-from labelwise.inference.familiarity import LEVEL, Familiarity, distances
+from labelwise.inference.familiarity import Familiarity, distances
 from labelwise.inference.inputs import decode_upright
+from labelwise.inference.prediction import LEVEL
 
 SIDE = 256
 CHOSEN = "distance, fifth nearest"

@@ -13,7 +13,7 @@ from labelwise.audit.audit import Audit
 from labelwise.data import read
 from labelwise.decisions.audit import Finding
 from labelwise.reports import audit as module
-from labelwise.reports.audit import pictures, write_evidence, write_page
+from labelwise.reports.audit import pictures, write_audit_page, write_evidence
 from tiny_runs import photographs
 
 BAD = "<script>alert(1)</script>"
@@ -46,7 +46,7 @@ def audit(tmp_path: Path) -> Audit:
 
 def test_the_page_says_everything_and_loads_nothing(audit: Audit, tmp_path: Path) -> None:
     shown = pictures(audit, Corner())
-    write_page(audit, shown, tmp_path / "audit.html", BAD)
+    write_audit_page(audit, shown, tmp_path / "audit.html", BAD)
     page = (tmp_path / "audit.html").read_text()
     assert BAD not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
@@ -87,7 +87,7 @@ def test_an_unreadable_image_has_no_picture(audit: Audit, tmp_path: Path) -> Non
     (tmp_path / "photos" / "train1.jpg").write_bytes(b"none")
     shown = pictures(audit, Corner())
     assert sorted(shown) == [0, 2, 3]
-    write_page(audit, shown, tmp_path / "audit.html", "run")
+    write_audit_page(audit, shown, tmp_path / "audit.html", "run")
     assert "None that can be shown." in (tmp_path / "audit.html").read_text()
 
 
@@ -97,5 +97,5 @@ def test_only_the_first_of_each_kind_are_pictured(
     monkeypatch.setattr(module, "PICTURED", 1)
     shown = pictures(audit, Corner())
     assert sorted(shown) == [0, 1, 2]
-    write_page(audit, shown, tmp_path / "audit.html", "run")
+    write_audit_page(audit, shown, tmp_path / "audit.html", "run")
     assert "The first 1 of 2." in (tmp_path / "audit.html").read_text()
