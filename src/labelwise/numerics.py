@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,3 +19,12 @@ def at_least_float32(t: Tensor) -> Tensor:
     torch.float64
     """
     return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def share_of(number: int, share: float) -> int:
+    """The share of a number of items, rounded up.
+
+    >>> share_of(100, 0.07), share_of(100, 0.071)
+    (7, 8)
+    """
+    return math.ceil(share * number - 1e-9)  # .07 * 100 lies just above 7

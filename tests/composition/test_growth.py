@@ -103,7 +103,7 @@ def test_new_labels_start_at_their_rate() -> None:
 def test_other_options_are_refused() -> None:
     torch.manual_seed(0)
     wide = create_method("dlfl", ALL, Maps(), extractor={"steps": 2})
-    with pytest.raises(LabelwiseError, match="a run with other parts than these settings"):
+    with pytest.raises(LabelwiseError, match="a run whose weights have other names or shapes"):
         grow(built("dlfl", OLD, 0).model, wide, "dlfl")
 
 

@@ -184,12 +184,12 @@ def test_nothing_known_in_training_is_zero() -> None:
 def test_an_input_label_has_a_loss_only_with_loss_on_all() -> None:
     for loss_on in ("hidden", "all"):
         method, batch = a_method(told=1.0, loss_on=loss_on)
-        assert method.show.training
+        assert method.split_states.training
         judged = []
         method.criterion.register_forward_hook(lambda m, given, out, judged=judged: judged.append(given[1]))
         method(batch)
         assert torch.equal(judged[0].known, batch.targets.known) is (loss_on == "all")
-        assert not method.eval().show.training
+        assert not method.eval().split_states.training
         judged.clear()
         method(batch)
         assert torch.equal(judged[0].known, batch.targets.known)

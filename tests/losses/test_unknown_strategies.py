@@ -36,8 +36,8 @@ def batch(seed: int = 0) -> tuple[Tensor, Targets]:
     return logits, Targets(values, known)
 
 
-def at(epoch: int = 0, epochs: int = 10, remembers: bool = True) -> Moment:
-    return Moment(torch.arange(ROWS), epoch, epochs, remembers)
+def at(epoch: int = 0, epochs: int = 10, stores_state: bool = True) -> Moment:
+    return Moment(torch.arange(ROWS), epoch, epochs, stores_state)
 
 
 def one(name: str, z: float, known: float | None, labels: int = 1, epoch: int = 0, **options: Any) -> float:
@@ -246,7 +246,7 @@ def test_flips_stay_and_grow_and_never_touch_known_cells() -> None:
     assert not (flipped & t.known).any()
     assert len(kept) > 10
     held = flipped.clone()
-    loss(batch(50)[0], t, at(epoch=5, remembers=False))
+    loss(batch(50)[0], t, at(epoch=5, stores_state=False))
     assert torch.equal(flipped, held)
 
 

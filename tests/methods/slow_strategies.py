@@ -55,8 +55,8 @@ def strategy(name: str, **options: Any) -> UnknownLoss:
     return UnknownLoss(BinaryCrossEntropy(), STRATEGIES[name](facts, **options))
 
 
-def judged(loss: UnknownLoss, epoch: int = 0, remembers: bool = True) -> float:
-    return loss(doubles(LOGITS), targets(), Moment(torch.arange(ROWS), epoch, 10, remembers)).item()
+def judged(loss: UnknownLoss, epoch: int = 0, stores_state: bool = True) -> float:
+    return loss(doubles(LOGITS), targets(), Moment(torch.arange(ROWS), epoch, 10, stores_state)).item()
 
 
 def plain(i: int, j: int) -> float:
@@ -124,7 +124,7 @@ def role() -> Iterator[Pair]:
     loss = strategy("role", expected=EXPECTED, weight=0.7)
     loss.strategy.table.copy_(a_table())
     whole = 0.35 * surplus(lambda i, j: sigma(z(i, j))) ** 2
-    yield judged(loss, remembers=False), mean(lambda i, j: cross(z(i, j), estimate(i, j)) / 2) + whole
+    yield judged(loss, stores_state=False), mean(lambda i, j: cross(z(i, j), estimate(i, j)) / 2) + whole
 
 
 def role_table() -> Iterator[Pair]:
@@ -165,7 +165,7 @@ def em_apl() -> Iterator[Pair]:
     made = {(0, 1): 0.25, (2, 3): 0.125, (4, 0): 0.5}
     for (i, j), score in made.items():
         loss.strategy.pseudo[i, j] = score
-    value = judged(loss, epoch=6, remembers=False)
+    value = judged(loss, epoch=6, stores_state=False)
     yield (
         value,
         mean(lambda i, j: 0.3 * cross(z(i, j), made[i, j]) if (i, j) in made else -0.2 * entropy(i, j)),

@@ -53,7 +53,7 @@ def build(name: str, rows: Tensor, labels: Tensor) -> Judge:
     facts = Facts(ROWS, LABELS, RATE[labels], scores[:, labels])
     torch.manual_seed(0)
     whole = UnknownLoss(AsymmetricLoss(), STRATEGIES[strategy](facts, **OPTIONS.get(strategy, {})))
-    return lambda z, targets, index: whole(z, targets, Moment(index, 3, 10, remembers=False))
+    return lambda z, targets, index: whole(z, targets, Moment(index, 3, 10, stores_state=False))
 
 
 def judged(name: str, z: Tensor, targets: Targets, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

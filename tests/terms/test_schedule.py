@@ -10,7 +10,7 @@ from labelwise.terms.schedule import TermSchedule
 def refreshes(schedule: TermSchedule, epochs: int) -> list[int]:
     refreshed: list[int] = []
     for epoch in range(epochs):
-        if schedule.due(epoch, epochs, refreshed[-1] if refreshed else -1):
+        if schedule.needs_refresh(epoch, epochs, refreshed[-1] if refreshed else -1):
             refreshed.append(epoch)
     return refreshed
 
@@ -32,10 +32,10 @@ def refreshes(schedule: TermSchedule, epochs: int) -> list[int]:
 def test_epochs_of_refreshes(start: float, refresh: int, epochs: int, at: list[int]) -> None:
     schedule = TermSchedule(start, refresh)
     assert refreshes(schedule, epochs) == at
-    begun = [epoch for epoch in range(epochs) if schedule.begun(epoch, epochs)]
+    begun = [epoch for epoch in range(epochs) if schedule.is_active(epoch, epochs)]
     assert begun == list(range(at[0] if at else epochs, epochs))
 
 
 def test_what_was_never_refreshed_is_due() -> None:
-    assert TermSchedule(0.25, 5).due(8, 20, last=-1)
-    assert not TermSchedule(0.25, 5).due(8, 20, last=5)
+    assert TermSchedule(0.25, 5).needs_refresh(8, 20, last=-1)
+    assert not TermSchedule(0.25, 5).needs_refresh(8, 20, last=5)

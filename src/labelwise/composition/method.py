@@ -26,7 +26,7 @@ class Method(nn.Module):
         criterion: `(logits, targets) -> scalar`.
         terms: additional terms by name, see `Term`.
         branch_weight: weight of the same criterion on each additional branch of logits of the model.
-        show: splits the known labels of a batch into input states of the model and targets of the loss.
+        split_states: splits the known labels of a batch into input states of the model and targets of the loss.
 
     `clock` is (epochs done, total epochs); `unknown` is the loss of unknown cells, or `None` to leave them out. The
     trainer sets both. `parts` are the composition's parts and terms by section, for documentation.
@@ -38,10 +38,11 @@ class Method(nn.Module):
         criterion: nn.Module,
         terms: Mapping[str, nn.Module] | None = None,
         branch_weight: float = 0.5,
-        show: Callable[[Targets], tuple[Targets, Targets]] | None = None,
+        split_states: Callable[[Targets], tuple[Targets, Targets]] | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.criterion, self.branch_weight, self.show = model, criterion, branch_weight, show
+        self.model, self.criterion = model, criterion
+        self.branch_weight, self.split_states = branch_weight, split_states
         self.terms = nn.ModuleDict(terms or {})
         self.clock = (0, 1)
         self.unknown: UnknownLoss | None = None
@@ -66,7 +67,9 @@ class Method(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted terms of the loss by name, in fp32; `loss` is their sum."""
-        states, targets = (None, batch.targets) if self.show is None else self.show(batch.targets)
+        states, targets = (
+            (None, batch.targets) if self.split_states is None else self.split_states(batch.targets)
+        )
         maps = any(term.needs_maps for term in self.terms.values())
         output: Output = self.model(batch.images, want_maps=maps, is_map=batch.is_map, states=states)
         losses = {"classification": self._criterion(output.logits, targets, batch, self.training)}
@@ -78,14 +81,14 @@ class Method(nn.Module):
                 losses |= term(step)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
-    def _criterion(self, logits: Tensor, targets: Targets, batch: Batch, remembers: bool) -> Tensor:
+    def _criterion(self, logits: Tensor, targets: Targets, batch: Batch, stores_state: bool) -> Tensor:
         divisor = {} if batch.divisor is None else {"divisor": batch.divisor}
         if self.unknown is None:
             return (self._compiled_loss or self.criterion)(logits, targets, **divisor)
-        moment = Moment(batch.index, *self.clock, remembers)
-        return self.unknown(logits, targets, moment, _hidden(batch), **divisor)
+        moment = Moment(batch.index, *self.clock, stores_state)
+        return self.unknown(logits, targets, moment, _unknown_of_images(batch), **divisor)
 
-    def divide(self, batches: Sequence[Batch]) -> None:
+    def set_divisors(self, batches: Sequence[Batch]) -> None:
         """Set the divisors of the losses in each of a step's batches: see `divisor` and `TeacherBatch`."""
         divisor = self.divisor(batches)
         taught = [batch.taught for batch in batches if batch.taught is not None]
@@ -99,17 +102,18 @@ class Method(nn.Module):
         """Divisor of the classification loss of each of a step's batches, so that their mean is that of one batch.
 
         `None` averages the batches' own losses. It is returned if the targets do not decide which cells count: for
-        losses that compare cells, `show`, and strategies that select cells by scores. Other terms are averaged too.
+        losses that compare cells, `split_states`, and strategies that select cells by scores. Other terms are averaged
+        too.
 
         Args:
             batches: this process's share of the step, on the device of the weights.
         """
-        if not isinstance(self.criterion, CellLoss) or self.show is not None:
+        if not isinstance(self.criterion, CellLoss) or self.split_states is not None:
             return None
         counted = [
             b.targets.known
             if self.unknown is None
-            else self.unknown.counted(b.targets.known, _hidden(b), b.index)
+            else self.unknown.counted(b.targets.known, _unknown_of_images(b), b.index)
             for b in batches
         ]
         masks = [mask for mask in counted if mask is not None]
@@ -126,19 +130,20 @@ class Method(nn.Module):
         training = self.training
         self.eval()
         for term in self.terms.values():
-            term.start_epoch(*self.clock, lambda: self._answers(batches()))  # type: ignore[operator]
+            term.start_epoch(*self.clock, lambda: self._outputs(batches()))  # type: ignore[operator]
         self.train(training)
 
     @torch.no_grad()
-    def _answers(self, batches: Iterable[Batch]) -> Iterator[tuple[Targets, Output]]:
+    def _outputs(self, batches: Iterable[Batch]) -> Iterator[tuple[Targets, Output]]:
+        """Targets and outputs with maps of each batch, for terms that read all training rows."""
         device = next(self.model.parameters()).device
         for batch in batches:
             batch = batch.to(device)
             yield batch.targets, self.model(batch.images, want_maps=True, is_map=batch.is_map)
 
 
-def _hidden(batch: Batch) -> Tensor:
-    """Unknown cells of images; filler rows have none, since nothing is learned from them."""
+def _unknown_of_images(batch: Batch) -> Tensor:
+    """Unknown cells of images; none in a batch of fillers, which repeats a row that could not be read."""
     if int(batch.index[0]) in {row for row, _ in batch.unreadable}:
         return torch.zeros_like(batch.targets.known)
     return ~batch.targets.known

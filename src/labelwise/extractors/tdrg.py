@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.transformer import Attention, as_tokens, layers_of, sine_code
-from labelwise.numerics import at_least_float32
+from labelwise.numerics import at_least_float32, share_of
 from labelwise.options import Count, Natural, Rate, Share
 from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
@@ -24,7 +23,8 @@ Grid = Float[Tensor, "B D _ _"]
 class DualRelations(nn.Module):
     """Labels pool features of locations after a transformer, and a graph relates the labels of each image.
 
-    With `x = X Wp + bp [B, P, D]` and its class scores `s = x U^T + u [B, P, L]`:
+    `sac` are scores by spatial attention, `gcn` those of a graph convolution between labels. With
+    `x = X Wp + bp [B, P, D]` and its class scores `s = x U^T + u [B, P, L]`:
 
         a = softmax_P(s);   sac = mean of each label's k highest scores,  k = max(1, ceil(peak P))
         x_1, x_2, x_3 = x at half, full and double side;   y_i = LN(x_i + MHA(x_i + c_i, x_j + c_j, x_j)),  all j != i
@@ -47,7 +47,7 @@ class DualRelations(nn.Module):
         double_side: also use the double side, which is most of the arithmetic; else only `x_1` and `x_2`.
         attention: `learned`, or `uniform`, the control: `a = 1 / P`, `sac` over all locations, and no `J`, since all
             label nodes would be equal.
-        dropout: rate in [0, 1) of every layer, see `Layer`, and on `v`.
+        dropout: rate in [0, 1) after attention and in the feed-forward part of every layer, and on `v`.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
 
@@ -99,9 +99,9 @@ class DualRelations(nn.Module):
         weights = places.to(related.dtype)
         features = weights @ related
         graph = self.graph(features, weights @ tokens)
-        highest = max(1, math.ceil(self.peak * scores.shape[2] - 1e-9))
+        highest = max(1, share_of(scores.shape[2], self.peak))
         branches = {"gcn": graph, "sac": scores.topk(highest, 2, sorted=False).values.mean(2)}
-        # As an earlier step, the features also get a loss of their own, without the graph.
+        # The loss also classifies the features before the graph.
         return LabelFeatures(
             features, places.unflatten(2, size) if want_maps else None, graph, (features,), branches
         )

@@ -47,13 +47,14 @@ class Moment:
         index: `[B]`, row numbers among the training rows, the keys of a strategy's memory.
         epoch: epochs done.
         epochs: total number of epochs.
-        remembers: whether the memory may be written: only in training, and only for the model's main logits.
+        stores_state: whether the strategy may store what it computes for these rows: only in training, and only for the
+            model's main logits.
     """
 
     index: Int64[Tensor, " B"]
     epoch: int = 0
     epochs: int = 1
-    remembers: bool = True
+    stores_state: bool = True
 
 
 @dataclass(frozen=True)

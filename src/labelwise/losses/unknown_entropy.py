@@ -85,7 +85,7 @@ class PseudoNegatives(Strategy):
         pseudo = self.pseudo[q.moment.index.to(self.pseudo.device)].to(q.logits.dtype)
         exists = ~pseudo.isnan()
         soft = self.beta * binary_cross_entropy(q.logits, pseudo.masked_fill(~exists, 0))
-        if q.moment.remembers:
+        if q.moment.stores_state:
             remember(self.scores, q, torch.sigmoid(q.logits).masked_fill(~q.hidden, math.nan))
         return Verdict(torch.where(exists, soft, -self.alpha * binary_entropy(q.logits)))
 

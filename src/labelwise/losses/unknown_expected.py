@@ -109,7 +109,7 @@ class OnlineLabelEstimates(Strategy):
         estimates = self.table[q.moment.index.to(self.table.device)].to(p.dtype)
         t = torch.where(q.known, q.values, torch.sigmoid(estimates))
         whole = self.weight / 2 * surplus(q, p, self.expected).square()
-        if q.moment.remembers:
+        if q.moment.stores_state:
             slope = (torch.sigmoid(estimates) - p.detach()) / 2
             slope = slope + self.weight * surplus(q, t, self.expected) * t * (1 - t)
             moved = estimates - self.rate * slope

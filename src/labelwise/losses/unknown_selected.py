@@ -13,6 +13,7 @@ from torch import Tensor
 from labelwise.distributed import joined_rows
 from labelwise.losses.functional import Cells, Mask, asymmetric
 from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, UpToTen, Verdict, remember
+from labelwise.numerics import share_of
 from labelwise.options import Share
 from labelwise.registry import STRATEGIES
 
@@ -28,7 +29,7 @@ def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> M
     """
     low = scores.detach().masked_fill(~among, -math.inf)
     (joined,) = joined_rows(low)
-    number = min(math.ceil(share * joined.numel() - 1e-9), joined.numel())
+    number = min(share_of(joined.numel(), share), joined.numel())
     if number <= 0:
         return torch.zeros_like(among)
     edge = joined.flatten().topk(number).values[-1]
@@ -111,7 +112,7 @@ class LargeLossFlip(_LargeLoss):
         """The loss of absent labels, or of present labels for flipped cells."""
         cells = q.absent_cells()
         flipped = self.flipped[q.moment.index.to(self.flipped.device)]
-        if q.moment.remembers and q.moment.epoch:
+        if q.moment.stores_state and q.moment.epoch:
             candidates = q.hidden & ~flipped
             large = largest(cells, candidates, self.delta)
             kept = largest(cells, candidates, self.delta, True) if self.strict else large

@@ -59,5 +59,5 @@ def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     method = compose(labels, backbone, options, Part(CTran))
     head = method.model.extractor
     assert isinstance(head, CTran)
-    method.show = LabelMasking(head.told, head.loss_on == "hidden")
+    method.split_states = LabelMasking(head.told, head.loss_on == "hidden")
     return method

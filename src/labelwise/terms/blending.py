@@ -91,7 +91,7 @@ class BlendingTerm(nn.Module):
     def forward(self, step: Step) -> dict[str, Tensor]:
         """Weighted `blend_instance` and `blend_prototype`; zeros before blending begins."""
         self._clamp()
-        if not self.schedule.begun(step.epoch, step.epochs):
+        if not self.schedule.is_active(step.epoch, step.epochs):
             shares = {"blend_instance": self.alpha, "blend_prototype": self.beta}
             return {name: share * 0 for name, share in shares.items() if share is not None}
         names, blended = zip(*self._blend(step).items(), strict=True)
@@ -108,7 +108,7 @@ class BlendingTerm(nn.Module):
         """Recompute the prototypes if the schedule says so."""
         if self.bank is not None:
             self.bank.check_available()
-            if self.schedule.due(epoch, epochs, int(self.bank.epoch)):
+            if self.schedule.needs_refresh(epoch, epochs, int(self.bank.epoch)):
                 self.bank.refresh(epoch, examples())
 
     @torch.no_grad()

@@ -133,11 +133,11 @@ class PseudoTerm(nn.Module):
         bank = self.memory
         if isinstance(bank, PrototypeBank):
             bank.check_available()
-            if self.schedule.due(epoch, epochs, int(bank.epoch)):
+            if self.schedule.needs_refresh(epoch, epochs, int(bank.epoch)):
                 bank.refresh(epoch, examples())
 
     def _completed(self, step: Step, scores: dict[str, Score], present: Tensor) -> dict[str, Tensor]:
-        targets, begun = step.targets, self.schedule.begun(step.epoch, step.epochs)
+        targets, begun = step.targets, self.schedule.is_active(step.epoch, step.epochs)
         losses: dict[str, Tensor] = {}
         thresholds = step.output.logits.new_zeros(())
         for name, (score, scored) in scores.items():
@@ -157,7 +157,7 @@ class PseudoTerm(nn.Module):
         if name in self.thresholds:
             return self.thresholds[name].detach()
         first, fall, floor = self.margins
-        return max(floor, first - fall * (step.epoch - self.schedule.first(step.epochs)))
+        return max(floor, first - fall * (step.epoch - self.schedule.first_epoch(step.epochs)))
 
     def _memory(self) -> tuple[Float[Tensor, "L D"], Bool[Tensor, " L"]]:
         """Mean of each label's unit features in the memory, and whether there are any."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from labelwise.numerics import share_of
 
 
 @dataclass(frozen=True)
@@ -15,22 +16,24 @@ class TermSchedule:
         refresh: epochs between refreshes; 0 for a quarter of all epochs, at least 1.
 
     >>> schedule = TermSchedule(0.25, 0)
-    >>> schedule.first(20), schedule.due(9, 20, last=5), schedule.due(10, 20, last=5), schedule.first(6)
-    (5, False, True, 2)
+    >>> schedule.first_epoch(20), schedule.first_epoch(6)
+    (5, 2)
+    >>> schedule.needs_refresh(9, 20, last=5), schedule.needs_refresh(10, 20, last=5)
+    (False, True)
     """
 
     start: float
     refresh: int
 
-    def first(self, epochs: int) -> int:
+    def first_epoch(self, epochs: int) -> int:
         """The first active epoch of `epochs`; `epochs` or more for none."""
-        return math.ceil(self.start * epochs - 1e-9)
+        return share_of(epochs, self.start)
 
-    def begun(self, epoch: int, epochs: int) -> bool:
+    def is_active(self, epoch: int, epochs: int) -> bool:
         """Whether the term is active in this epoch."""
-        return epoch >= self.first(epochs)
+        return epoch >= self.first_epoch(epochs)
 
-    def due(self, epoch: int, epochs: int, last: int) -> bool:
+    def needs_refresh(self, epoch: int, epochs: int, last: int) -> bool:
         """Whether this epoch starts with a refresh; `last` is the epoch of the latest one, -1 for none yet."""
         every = self.refresh or max(1, epochs // 4)
-        return self.begun(epoch, epochs) and (last < 0 or epoch - last >= every)
+        return self.is_active(epoch, epochs) and (last < 0 or epoch - last >= every)

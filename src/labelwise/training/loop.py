@@ -195,7 +195,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
         if len(parts) > 1:
-            self.method.divide(parts)
+            self.method.set_divisors(parts)
         self.move.begin()
         for i, batch in enumerate(parts, 1):
             quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
