@@ -66,7 +66,7 @@ def _of_method(name: str, definitions: Schema) -> Schema:
     """The sections of a method: the options of its own part, or of the part that the section names."""
     parts, sections = method_parts(name), {}
     for section, registry in _PARTS.items():
-        own: Any = {"maxProperties": 0}
+        own: Any = {"maxProperties": 0} if parts else {}
         if section in parts:
             part = parts[section]
             own = _options(part.kind, f"{name}.{section}", definitions, part.defaults, part.given)
@@ -150,7 +150,7 @@ def _chosen(section: str, value: Mapping[str, Any], parts: Mapping[str, Part]) -
         return () if value["name"] in plain else (registry[value["name"]],)
     if section in parts:
         return parts[section].kind, parts[section].defaults, parts[section].given
-    if value:
+    if value and parts:
         raise LabelwiseError(f"{section}.{next(iter(value))}", f"a method with a {section}", "leave it out")
     return ()
 
