@@ -6,8 +6,7 @@
 
 Needs tritonclient[http,grpc]. Photographs are the first 14 of a folder, in batches of 1, 2, 3 and 8; then, over gRPC,
 one each in 14 requests at once, which Triton puts into batches. Where Triton has no backend for ONNX Runtime, as in the
-package nvidia-pytriton (its `tritonserver` folder), triton_backend.py is the backend. That package needs NumPy 1: its
-stub was built before NumPy 2, and returns empty tensors with it.
+package nvidia-pytriton 0.7 (its `tritonserver` folder), triton_backend.py is the backend; it ran with NumPy 1.26.
 """
 
 from __future__ import annotations
