@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny_runs
-from labelwise.registry import method
+from labelwise.registry import METHODS
 from labelwise.runs.config import make_config
 from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.fit import train
@@ -49,4 +49,4 @@ def test_a_run_from_half_of_the_labels(name: str, tmp_path: Path, table: Path) -
     assert all(value.isfinite().all() for value in state.values())
     logits = run.model()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).logits
     assert logits.isfinite().all()
-    assert "reproduc" not in method(name)[0].differences
+    assert "reproduc" not in METHODS[name][0].differences
