@@ -13,9 +13,9 @@ import pytest
 OWN = re.compile(r"(http://127\.0\.0\.1:\d+/|blob:|data:)")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One for all tests here, not of the session: its event loop runs until it ends, and others need their own."""
+    """One for a file: its event loop runs until it ends, and other tests need their own."""
     sync = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:

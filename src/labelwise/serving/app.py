@@ -110,7 +110,7 @@ class Server:
         """The answers of a request, in the order of its images."""
 
         within = self.limits.within_of(request.headers)
-        self.batcher.check(1, within)  # before its images are received
+        self.batcher.check(0, within)  # before its images are received
 
         async def answers() -> list[dict[str, Any]]:
             content: PredictRequest = await read_request(request, self.limits)

@@ -107,28 +107,29 @@ class Batcher:
         """Refuses images that cannot be answered in time.
 
         Args:
-            count: number of images.
+            count: number of images; 0 for a request whose images are not received yet.
             seconds: time in which they are to be answered; at most `limits.within`.
 
         Raises:
             Refused: 429, the queue is full or too long for that time; 503, the engine stalls.
         """
         if self.stalled:
-            self._metrics.images.labels("refused").inc(count)
+            self._metrics.images.labels("refused").inc(max(1, count))
             raise Refused(
                 503, "an engine that stalls", "one that answers", "restart the server; see its log", 30
             )
         wait, seconds = self._held * self._pace, min(seconds, self._limits.within)
-        if self._held + count > self._limits.waiting:
+        if self._held + max(1, count) > self._limits.waiting:
             expected = f"at most {self._limits.waiting} at a time"
         elif self._held and wait + count * self._pace > MARGIN * seconds:
             expected = f"a queue that is answered in {seconds:g} s"
         else:
             return
-        self._metrics.images.labels("refused").inc(count)
+        self._metrics.images.labels("refused").inc(max(1, count))
+        more = f"{count} more images with {self._held}" if count else f"a request with {self._held} images"
         raise Refused(
             429,
-            f"{count} more images with {self._held} waiting",
+            f"{more} waiting",
             expected,
             "send them again later",
             max(1, math.ceil(wait)),

@@ -33,5 +33,6 @@ def read(source: Source) -> Dataset:
                 "correct the line",
             )
         split, image, labels = parts
-        items.append(ImageLabels(image, [name for name in labels.split(",") if name], split=split))
-    return dataset_of_images(items, source, [file.parent], row_name=lambda i: f"line {i + 1}")
+        names = [name for name in labels.split(",") if name]
+        items.append(ImageLabels(image, names, split=split, place=f"line {number}"))
+    return dataset_of_images(items, source, [file.parent])

@@ -87,24 +87,33 @@ def _plain(file: Path) -> pa.Table | None:
 
     These cells are converted as they are parsed: uint8, null for blank. The first rows decide which columns hold them.
     """
-    content = file.read_bytes()
+    quotes = 0
+    with file.open("rb") as opened:
+        head = part = opened.read(_FIRST)
+        while part:
+            quotes += part.count(b'"')
+            if b"\0" in part:
+                return None
+            part = opened.read(_FIRST)
+    if quotes % 2:  # one stays open
+        return None
     try:
-        header = content[: content.find(b"\n", 0, _FIRST) + 1].decode("utf-8-sig")
+        header = head[: head.find(b"\n") + 1].decode("utf-8-sig")
         names = next(csv.reader([header], delimiter=_delimiter(header)), [])
     except (UnicodeDecodeError, csv.Error):  # the general parser reports the fault
         return None
-    if not header.strip() or _DELIMITER_LINE.match(header) or header[0] == "#" or b"\0" in content:
+    if not header.strip() or _DELIMITER_LINE.match(header) or header[0] == "#":
         return None
     if not 1 < len(names) == len(set(names)):
         return None
     text = frozenset({names[0], *(name for name in names if is_text_column(name))})
     states = pa.array(["0", "1", ""])
 
-    def parsed(part: bytes, binary: Collection[str] = ()) -> pa.Table:
+    def parsed(content: pa.NativeFile, binary: Collection[str] = ()) -> pa.Table:
         return arrow_csv.read_csv(
-            pa.BufferReader(part),
+            content,
             arrow_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
-            arrow_csv.ParseOptions(delimiter=_delimiter(header), newlines_in_values=b'"' in content),
+            arrow_csv.ParseOptions(delimiter=_delimiter(header), newlines_in_values=quotes > 0),
             arrow_csv.ConvertOptions(
                 column_types={name: pa.bool_() if name in binary else pa.string() for name in names},
                 true_values=["1"],
@@ -115,10 +124,11 @@ def _plain(file: Path) -> pa.Table | None:
         )
 
     try:
-        first = parsed(content[: content.rfind(b"\n", 0, _FIRST) + 1])
+        first = parsed(pa.BufferReader(head[: head.rfind(b"\n") + 1]))
         columns = [name for name in names if name not in text]
         binary = {n for n in columns if pc.all(pc.is_in(first[n], value_set=states)).as_py()}
-        table = parsed(content, binary)
+        with pa.OSFile(str(file)) as content:
+            table = parsed(content, binary)
     except pa.ArrowInvalid:
         return None
     return table.cast(pa.schema([(n, pa.uint8() if n in binary else pa.string()) for n in names]))
