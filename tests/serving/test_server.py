@@ -331,7 +331,7 @@ def test_a_full_server_says_when_to_come_again(predictor: Predictor, photos: lis
         refused = [post.result() for post in posts if post.done()]
         assert [answer.status_code for answer in refused] == [429, 429]
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-        assert "a request with 4 images waiting; expected at most 4" in refused[0].json()["error"]
+        assert "more images with 4 waiting; expected at most 4" in refused[0].json()["error"]
         assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (503, 200)
         go.set()
         assert sorted(post.result().status_code for post in posts) == [200, 200, 429, 429]

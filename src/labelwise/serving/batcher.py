@@ -126,10 +126,9 @@ class Batcher:
         else:
             return
         self._metrics.images.labels("refused").inc(max(1, count))
-        more = f"{count} more images with {self._held}" if count else f"a request with {self._held} images"
         raise Refused(
             429,
-            f"{more} waiting",
+            f"more images with {self._held} waiting",
             expected,
             "send them again later",
             max(1, math.ceil(wait)),

@@ -87,24 +87,19 @@ def _plain(file: Path) -> pa.Table | None:
 
     These cells are converted as they are parsed: uint8, null for blank. The first rows decide which columns hold them.
     """
-    quotes = 0
+    quotes = zeros = 0
     with file.open("rb") as opened:
         head = part = opened.read(_FIRST)
         while part:
-            quotes += part.count(b'"')
-            if b"\0" in part:
-                return None
+            quotes, zeros = quotes + part.count(b'"'), zeros + part.count(b"\0")
             part = opened.read(_FIRST)
-    if quotes % 2:  # one stays open
-        return None
     try:
         header = head[: head.find(b"\n") + 1].decode("utf-8-sig")
         names = next(csv.reader([header], delimiter=_delimiter(header)), [])
     except (UnicodeDecodeError, csv.Error):  # the general parser reports the fault
         return None
-    if not header.strip() or _DELIMITER_LINE.match(header) or header[0] == "#":
-        return None
-    if not 1 < len(names) == len(set(names)):
+    odd = quotes % 2 or zeros or not header.strip() or _DELIMITER_LINE.match(header) or header[0] == "#"
+    if odd or not 1 < len(names) == len(set(names)):
         return None
     text = frozenset({names[0], *(name for name in names if is_text_column(name))})
     states = pa.array(["0", "1", ""])
@@ -125,8 +120,7 @@ def _plain(file: Path) -> pa.Table | None:
 
     try:
         first = parsed(pa.BufferReader(head[: head.rfind(b"\n") + 1]))
-        columns = [name for name in names if name not in text]
-        binary = {n for n in columns if pc.all(pc.is_in(first[n], value_set=states)).as_py()}
+        binary = {n for n in set(names) - text if pc.all(pc.is_in(first[n], value_set=states)).as_py()}
         with pa.OSFile(str(file)) as content:
             table = parsed(content, binary)
     except pa.ArrowInvalid:
