@@ -58,9 +58,9 @@ class Served(Protocol):
         """Whether an image would be accepted now."""
 
     def infer(
-        self, request: None, uploads: Sequence[Upload], maps: bool
+        self, request: None, uploads: Sequence[Upload], maps: bool, within: float
     ) -> Awaitable[list[Prediction | str]]:
-        """The predictions of images, or the reasons why they cannot be read."""
+        """The predictions of images within some seconds, or the reasons why they cannot be read."""
 
 
 class Grpc:
