@@ -9,7 +9,7 @@ import pytest
 
 from labelwise import cores
 
-MINE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+MINE = 8
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ MINE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.
         ({}, None),
         ({"cpu.max": "max 100000\n"}, None),
         ({"cpu.max": "100000 100000\n"}, 1),
-        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "450000 100000\n"}, 5),
         ({"cpu.max": "5000 100000\n"}, 1),
         ({"cpu.max": "6400000 100000\n"}, None),
         ({"cpu.max": "odd"}, None),
@@ -32,5 +32,6 @@ def test_the_limit_of_a_container_counts(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(cores, "_GROUPS", tmp_path)
-    assert cores.usable_cores() == (MINE if limit is None else min(limit, MINE))
+    monkeypatch.setattr(cores, "_CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(MINE), raising=False)
+    assert cores.usable_cores() == (limit or MINE)

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-_GROUPS = Path("/sys/fs/cgroup")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
@@ -24,11 +24,12 @@ def usable_cores() -> int:
 def _limit() -> float:
     """Cores that the control group of this process may use."""
     with suppress(OSError, ValueError):
-        quota, period = (_GROUPS / "cpu.max").read_text().split()
+        quota, period = (_CONTROL_GROUPS / "cpu.max").read_text().split()
         return math.inf if quota == "max" else int(quota) / int(period)
     with suppress(OSError, ValueError):
         quota, period = (
-            (_GROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
+            (_CONTROL_GROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text().strip()
+            for name in ("quota", "period")
         )
         return int(quota) / int(period) if int(quota) > 0 else math.inf
     return math.inf

@@ -114,7 +114,7 @@ def test_images_that_would_wait_too_long_are_refused_at_once() -> None:
     assert b"labelwise_queue_seconds_count" in metrics.text()
 
 
-def test_a_slow_batch_does_not_lock_the_door() -> None:
+def test_a_slow_batch_does_not_refuse_later_images() -> None:
     async def slow(batcher: Batcher, engine: Engine) -> None:
         engine.seconds = 0.5
         await ask(batcher, "1")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 
 from labelwise.inference.prediction import Prediction
 from labelwise.labels import Group
-from labelwise.serving.app import PAGE
+from page_script import called_in_node
 
 GROUPS = {
     "colour": Group(("red", "blue", "green")),
@@ -35,18 +33,13 @@ def test_the_page_groups_and_chooses_as_the_library_does(tmp_path: Path) -> None
         cases.append(list(ranked.items()))
         expected.append((prediction.by_group(), prediction.choices["age"]))
     groups = [{"name": n, "labels": g.labels, "exclusive": g.exclusive} for n, g in GROUPS.items()]
-    shutil.copy(PAGE / "groups.js", tmp_path / "groups.mjs")
-    (tmp_path / "run.mjs").write_text(
-        'import { byGroup, shares } from "./groups.mjs"; import { readFileSync } from "node:fs";\n'
-        "const { groups, cases } = JSON.parse(readFileSync(process.argv[2]));\n"
-        "console.log(JSON.stringify(cases.map((c) => [byGroup(groups, c.map(([name]) => name)), "
-        "[...shares(groups[1].labels, new Map(c))]])));\n"
+    expression = (
+        "given.cases.map((c) => [byGroup(given.groups, c.map(([name]) => name)), "
+        "[...shares(given.groups[1].labels, new Map(c))]])"
     )
-    (tmp_path / "cases.json").write_text(json.dumps({"groups": groups, "cases": cases}))
-    done = subprocess.run(
-        ["node", tmp_path / "run.mjs", tmp_path / "cases.json"], capture_output=True, text=True, check=True
-    )
-    for (sections, shares), (by_group, choices) in zip(json.loads(done.stdout), expected, strict=True):
+    given = {"groups": groups, "cases": cases}
+    answers = called_in_node(tmp_path, "groups.js", "byGroup, shares", expression, given)
+    for (sections, shares), (by_group, choices) in zip(answers, expected, strict=True):
         assert {section["name"]: section["labels"] for section in sections} == by_group
         assert [section["exclusive"] for section in sections] == [name == "age" for name in by_group]
         assert dict(shares) == pytest.approx(choices, rel=1e-9, abs=1e-15)

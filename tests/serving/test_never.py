@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,9 @@ import labelwise as lw
 import tiny_runs
 from labelwise.decisions import Decisions
 from labelwise.decisions.projection import projection
-from labelwise.serving.app import PAGE, create_app
+from labelwise.serving.app import create_app
 from live_server import live
+from page_script import called_in_node
 from tiny_runs import command
 
 RULES = (
@@ -127,15 +127,9 @@ def test_the_page_decides_as_the_library_does(tmp_path: Path) -> None:
             }
         )
         expected.append(sorted(names[j] for j in np.flatnonzero(d.select(p[None])[0])))
-    shutil.copy(PAGE / "decide.js", tmp_path / "decide.mjs")
-    (tmp_path / "run.mjs").write_text(
-        'import { select } from "./decide.mjs"; import { readFileSync } from "node:fs";\n'
-        'const cases = JSON.parse(readFileSync(process.argv[2])); const names = [..."abcdef"];\n'
-        "console.log(JSON.stringify(cases.map((c) => [...select(names, new Map(c.scores), new Map(c.thresholds), "
-        "c.rules, c.topK, new Set(c.never), new Set())].sort())));\n"
+    expression = (
+        "given.cases.map((c) => [...select(given.names, new Map(c.scores), new Map(c.thresholds), "
+        "c.rules, c.topK, new Set(c.never), new Set())].sort())"
     )
-    (tmp_path / "cases.json").write_text(json.dumps(cases))
-    done = subprocess.run(
-        ["node", tmp_path / "run.mjs", tmp_path / "cases.json"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout) == expected
+    given = {"names": names, "cases": cases}
+    assert called_in_node(tmp_path, "decide.js", "select", expression, given) == expected

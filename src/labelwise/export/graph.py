@@ -149,7 +149,7 @@ def _traced(module: nn.Module, example: Tensor, name: str, dynamic: bool) -> tor
     except UserError as error:  # `len(tensor)` keeps the batch dynamic only in strict mode
         try:
             return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
-        except Exception as second:
+        except Exception as second:  # tracing raises nearly anything; both reasons are shown
             raise RuntimeError(f"{first_line(error)}; in strict mode: {first_line(second)}") from None
 
 
