@@ -103,7 +103,7 @@ def compose(
         relation: of the label features, with the attribute `dim`; `None` for none.
         classifier: of the label features; `None` for one linear classifier per label.
         terms: the method's defaults of additional terms.
-        more: passed on to `LabelModel` (`own_share`) and `Method` (`branch_weight`, `show`).
+        more: passed on to `LabelModel` (`own_share`) and `Method` (`branch_weight`, `split_states`).
 
     Raises:
         LabelwiseError: options that do not fit.
@@ -138,7 +138,7 @@ def compose(
     sizes["dim"] = decoupled if related is None else int(related.dim)
     own = getattr(head, "own_logits", False)
     last = build("classifier", None if own else classifier or Part(PerLabelClassifier), CLASSIFIERS)
-    for_method = {k: more.pop(k) for k in ("branch_weight", "show") if k in more}
+    for_method = {k: more.pop(k) for k in ("branch_weight", "split_states") if k in more}
     model = LabelModel(
         backbone, head, last, related, takes_states=getattr(head, "takes_states", False), **more
     )
