@@ -4,6 +4,7 @@ git worktree add ../before COMMIT
 python benchmarks/builds.py --before ../before --data voc:FOLDER --photographs FOLDER --run RUN --work FOLDER
 
 `maps` trains a pooled MLP for one epoch on maps that are computed anew, so nearly all of its time is their computation.
+`head` trains `dlfl` for three epochs on stored maps; its seconds are those of the steps alone, as the run reports them.
 `predict` predicts photographs with a fine-tuned run, to a folder of tables. Each build has its own cache, filled by
 one untimed call without the maps, so that engines are built but maps are not stored.
 """
@@ -78,8 +79,19 @@ class Build:
         ]
         return self.run(["train", "--data", data, "--method", "baseline-mlp", *WEIGHTS, *rest, *settings])
 
+    def head(self, data: str, size: int, epochs: int, settings: Sequence[str]) -> tuple[float, float]:
+        """Train `dlfl` on stored maps; returns seconds of the steps, and processor seconds of the command."""
+        shutil.rmtree(self.work / "run", ignore_errors=True)
+        rest = ["--freeze-backbone", "--epochs", str(epochs), "--image-size", str(size), "--batch-size", "32"]
+        out = ["--out", str(self.work / "run")]
+        _, processor = self.run(
+            ["train", "--data", data, "--method", "dlfl", *WEIGHTS, *rest, *out, *settings]
+        )
+        results = json.loads((self.work / "run" / "results.json").read_text())
+        return float(results["training"]["seconds"]), processor
+
     def map_of_run(self) -> float:
-        """Test mAP of the last `maps`."""
+        """Test mAP of the last `maps` or `head`."""
         results = json.loads((self.work / "run" / "results.json").read_text())
         return float(results["splits"]["test"]["metrics"]["mAP"])
 
@@ -107,12 +119,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sizes", default="224,448")
     parser.add_argument("--engines", default="auto", help="of this build, such as auto,openvino-bf16")
+    parser.add_argument("--head-epochs", type=int, default=3)
+    parser.add_argument("--only", choices=["maps", "head", "predict"], help="this work alone")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     rows = []
     works = [(f"maps {size}", engine) for size in args.sizes.split(",") for engine in args.engines.split(",")]
-    for work, engine in [*works, ("predict", "auto")]:
+    works += [(f"head {size}", precision) for size in args.sizes.split(",") for precision in ("fp32", "bf16")]
+    works += [("predict", "auto")]
+    for work, engine in works:
+        if args.only and work.split()[0] != args.only:
+            continue
         builds = [Build(args.before, args.work / "before"), Build(HERE, args.work / "now")]
         seconds: list[list[tuple[float, float]]] = [[], []]
         for repeat in range(args.repeats + 1):  # the first one builds the engines
@@ -122,6 +140,9 @@ def main() -> None:
                 )
                 if work == "predict":
                     one = build.predict(args.run, args.photographs)
+                elif work.startswith("head"):
+                    own = ["--set", f"precision={engine}"] if build is builds[1] else []
+                    one = build.head(args.data, int(work.split()[1]), args.head_epochs, own)
                 else:
                     one = build.maps(args.data, int(work.split()[1]), own)
                 taken += [one] * (repeat > 0)

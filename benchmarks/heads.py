@@ -92,6 +92,7 @@ def main() -> None:
         "dlfl": QueryAttention(channels, args.labels),
         "dlfl, 4 heads": QueryAttention(channels, args.labels, heads=4),
         "dlfl, 2 steps": QueryAttention(channels, args.labels, steps=2),
+        "dlfl, feed-forward of 64": QueryAttention(channels, args.labels, ffn=64),
         "dlfl, no feed-forward": QueryAttention(channels, args.labels, ffn=0),
     }
     rows = []

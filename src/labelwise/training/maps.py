@@ -193,7 +193,7 @@ class MapSource:
         return Batch(self._maps(good), targets, torch.from_numpy(good), True, bad)
 
     def _maps(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.maps[rows].astype(np.float32))
+        return torch.from_numpy(self.maps[rows]).float()  # NumPy widens half precision far more slowly
 
     def close(self) -> None:
         """Does nothing: there are no worker processes."""

@@ -237,7 +237,7 @@ class TeacherOutputs:
     def of(self, batch: Batch) -> Batch:
         """The batch with the teacher's outputs."""
         rows = batch.index.numpy()
-        outputs = torch.from_numpy(self.stored[rows][:, self.order].astype(np.float32))
+        outputs = torch.from_numpy(self.stored[rows][:, self.order]).float()
         # A filler row has the number of an unreadable row.
         left_out = self.unread | {row for row, _ in batch.unreadable}
         seen = torch.tensor([row not in left_out for row in rows.tolist()])
