@@ -10,6 +10,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 _aten: Any = torch.ops.aten
+_SCALES = (_aten.mul.Tensor, _aten.div.Tensor, _aten.adaptive_avg_pool2d.default)
 _PADS = (_aten.pad.default, _aten.constant_pad_nd.default)
 _REDUCTIONS = (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default, _aten.amin.default)
 
@@ -23,6 +24,8 @@ def plain_forms(exported: torch.export.ExportedProgram) -> None:
     - A split into one part becomes its input: LiteRT's converter refuses it.
     - Zeros around a map before max pooling are joined to it: ONNX Runtime 1.31 leaves zeros that are padded to the
       pooling, which pads with the smallest number, so that the border of a negative map differs.
+    - A convolution whose kernel is as large as a scaled map reads the map through a bound that none is under:
+      OpenVINO 2026.4 multiplies the kernel by factors of the places, as if they were factors of the channels.
     """
     graph = exported.graph_module.graph
     for node in list(graph.nodes):
@@ -32,6 +35,8 @@ def plain_forms(exported: torch.export.ExportedProgram) -> None:
             _without_split(graph, node)
         elif node.target in _PADS and _zeros_before_pooling(node):
             _with_zeros_joined(graph, node)
+        elif node.target == _aten.conv2d.default and _kernel_as_large_as_a_scaled_map(node):
+            _with_lower_bound(graph, node)
     exported.graph_module.recompile()
 
 
@@ -144,3 +149,17 @@ def _with_zeros_joined(graph: Graph, node: Node) -> None:
             joined = added(_aten.cat.default, [*before, joined, *after], axis)
     node.replace_all_uses_with(joined)
     graph.erase_node(node)
+
+
+def _kernel_as_large_as_a_scaled_map(node: Node) -> bool:
+    x, weight = (arg.meta["val"] for arg in node.args[:2])  # type: ignore[union-attr]
+    same = any(side == kernel > 1 for side, kernel in zip(x.shape[2:], weight.shape[2:], strict=False))
+    return same and node.args[0].target in _SCALES  # type: ignore[union-attr]
+
+
+def _with_lower_bound(graph: Graph, node: Node) -> None:
+    x: Any = node.args[0]
+    with graph.inserting_before(node):
+        bounded = graph.call_function(_aten.clamp.default, (x, torch.finfo(torch.float32).min))
+    bounded.meta = dict(x.meta)
+    node.replace_input_with(x, bounded)
