@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelwise.backbones import TimmBackbone
+from labelwise.engines.runtimes import openvino_core
 from labelwise.errors import LabelwiseError
-from labelwise.export.graph import exported_graph, write_graph
+from labelwise.export.graph import exported_graph, graph_file, save_onnx, write_graph
 from labelwise.export.plain import without_resampling
 
 
@@ -66,6 +68,68 @@ def test_a_split_into_one_part_is_left_out(seeded: torch.Generator) -> None:
         exported = exported_graph(Computes(parts(size)), torch.zeros(3, 4, 2), "images")
         assert any("split" in target for target in targets(exported)) == split
         torch.testing.assert_close(exported.module()(x)[0], x + 1)
+
+
+FULL = {"INFERENCE_PRECISION_HINT": "f32"}
+PADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "right and below": lambda x: F.pad(x, (0, 1, 0, 1)),
+    "around": nn.ZeroPad2d((1, 2, 3, 0)),
+    "with ones": lambda x: F.pad(x, (0, 1, 0, 1), value=1.0),
+    "reflected": lambda x: F.pad(x, (0, 1, 0, 1), mode="reflect"),
+}
+
+
+@pytest.mark.parametrize("name", PADS)
+def test_zeros_around_a_negative_map_are_pooled_by_every_runtime(
+    name: str, seeded: torch.Generator, tmp_path: Path
+) -> None:
+    def pooled(x: Tensor) -> Tensor:
+        return F.max_pool2d(PADS[name](-1 - x), 2, 1)
+
+    exported = exported_graph(Computes(pooled), torch.zeros(3, 4, 5, 6), "images")
+    zeros = name in ("right and below", "around")
+    assert any("pad" in target for target in targets(exported)) != zeros
+    save_onnx(exported, tmp_path / "pooled.onnx", "images", ["maps"])
+    session = onnxruntime.InferenceSession(tmp_path / "pooled.onnx", providers=["CPUExecutionProvider"])
+    compiled = openvino_core()[0].compile_model(tmp_path / "pooled.onnx", "CPU", FULL)
+    for n in (1, 3):
+        x = torch.rand(n, 4, 5, 6, generator=seeded)
+        torch.testing.assert_close(exported.module()(x)[0], pooled(x))
+        torch.testing.assert_close(torch.from_numpy(session.run(None, {"images": x.numpy()})[0]), pooled(x))
+        torch.testing.assert_close(torch.from_numpy(compiled(x.numpy())[0]), pooled(x))
+
+
+SCALED: dict[str, Callable[[Tensor], Tensor]] = {
+    "by place": lambda x: x * (1 + torch.arange(49.0).view(7, 7)),
+    "divided by row": lambda x: x / (1 + torch.arange(7.0).view(7, 1)),
+    "pooled to a larger map": nn.AdaptiveAvgPool2d(7),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("kernel", [7, 5])
+def test_kernels_as_large_as_a_scaled_map(
+    name: str, kernel: int, seeded: torch.Generator, tmp_path: Path
+) -> None:
+    weight = torch.randn(2, 3, kernel, kernel, generator=seeded)
+    side = 3 if name.startswith("pooled") else 7
+
+    class Convolves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(weight)
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return (F.conv2d(SCALED[name](images), self.weight, padding=kernel // 2),)
+
+    exported = exported_graph(Convolves(), torch.zeros(3, 3, side, side), "images")
+    assert any("clamp" in target for target in targets(exported)) == (kernel == 7)
+    write_graph(exported, "openvino", tmp_path)
+    compiled = openvino_core()[0].compile_model(tmp_path / graph_file("openvino"), "CPU", FULL)
+    for n in (1, 3):
+        x = torch.randn(n, 3, side, side, generator=seeded)
+        answer = torch.from_numpy(compiled(x.numpy())[0])
+        torch.testing.assert_close(answer, Convolves()(x)[0].detach(), atol=1e-3, rtol=1e-4)
 
 
 def test_a_program_is_in_the_plain_memory_format() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from labelwise.backbones.description import family_of
 from labelwise.composition import Method
@@ -20,6 +20,7 @@ from labelwise.errors import LabelwiseError, first_line
 from labelwise.evaluation.scores import StoredScores
 from labelwise.export.bench import Bench
 from labelwise.export.graph import NEEDS
+from labelwise.model import LabelModel
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.files import write_json
 from labelwise.runs.run import Run
@@ -111,23 +112,46 @@ def _random_run(name: str, folder: Path) -> Run:
     """A run without training, each part of which changes the outputs.
 
     Scales that begin at about zero would hide whole branches from the comparison, so they are drawn; batch norms get
-    the statistics of four images of noise.
+    the statistics of four images of noise. The draws are smaller where they make a network amplify rounding, so that
+    its outputs in single and double precision differ: no two runtimes could agree.
     """
     run = Run(folder / "run", fitted(_settings(name, folder), lambda line: None), LabelSet(LABELS))
+    for spread in (0.5, 0.1, 0.02):
+        model, images = _random_model(run, spread)
+        if not _amplifies_rounding(model, images):
+            break
+    run.save()
+    run.save_weights(model)
+    return run
+
+
+@torch.no_grad()
+def _amplifies_rounding(model: LabelModel, images: Tensor) -> bool:
+    """Whether logits in single and double precision differ; not if a network computes in single precision alone."""
+    single = model(images).logits
+    try:
+        return bool((model.double()(images).logits - single).abs().max() > 1e-5)
+    except RuntimeError:
+        return False
+    finally:
+        model.float()
+
+
+@torch.no_grad()
+def _random_model(run: Run, spread: float) -> tuple[LabelModel, Tensor]:
+    """The model of a run with scales from -`spread` to `spread`, in evaluation mode, and four images of noise."""
     torch.manual_seed(0)
     model = run.build().model
     for part in model.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.momentum = None  # the mean over batches, here one
     side = run.config.image_size
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.abs().max() < 1e-3:
-                parameter.uniform_(-0.5, 0.5)
-        model.train()(torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8))
-    run.save()
-    run.save_weights(model)
-    return run
+    for parameter in model.parameters():
+        if parameter.abs().max() < 1e-3:
+            parameter.uniform_(-spread, spread)
+    images = torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8)
+    model.train()(images)
+    return model.eval(), images
 
 
 def _settings(name: str, folder: Path) -> Config:

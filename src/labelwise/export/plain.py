@@ -10,6 +10,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 _aten: Any = torch.ops.aten
+_SCALES = (_aten.mul.Tensor, _aten.div.Tensor, _aten.adaptive_avg_pool2d.default)
+_PADS = (_aten.pad.default, _aten.constant_pad_nd.default)
 _REDUCTIONS = (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default, _aten.amin.default)
 
 
@@ -20,6 +22,10 @@ def plain_forms(exported: torch.export.ExportedProgram) -> None:
       `[B, L, 1, D]`. OpenVINO 2026.4 fuses the first with a following sum or product with a constant per label, and
       then takes the constant of the image's number instead of the label's.
     - A split into one part becomes its input: LiteRT's converter refuses it.
+    - Zeros around a map before max pooling are joined to it: ONNX Runtime 1.31 leaves zeros that are padded to the
+      pooling, which pads with the smallest number, so that the border of a negative map differs.
+    - A convolution whose kernel is as large as a scaled map reads the map through a bound that none is under:
+      OpenVINO 2026.4 multiplies the kernel by factors of the places, as if they were factors of the channels.
     """
     graph = exported.graph_module.graph
     for node in list(graph.nodes):
@@ -27,6 +33,10 @@ def plain_forms(exported: torch.export.ExportedProgram) -> None:
             _over_last_two_of_four(graph, node)
         elif node.target == _aten.split.Tensor and len(node.meta["val"]) == 1:
             _without_split(graph, node)
+        elif node.target in _PADS and _zeros_before_pooling(node):
+            _with_zeros_joined(graph, node)
+        elif node.target == _aten.conv2d.default and _kernel_as_large_as_a_scaled_map(node):
+            _with_lower_bound(graph, node)
     exported.graph_module.recompile()
 
 
@@ -104,3 +114,52 @@ def _without_split(graph: Graph, node: Node) -> None:
         part.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
         graph.erase_node(part)
     graph.erase_node(node)
+
+
+def _zeros_before_pooling(node: Node) -> bool:
+    """Whether max pooling reads what a node pads with zeros, by no more than the map's side."""
+    pad: Any = node
+    options = dict(
+        zip(("mode", "value") if pad.target == _PADS[0] else ("value",), pad.args[2:], strict=False)
+    )
+    options |= pad.kwargs
+    zeros = options.get("mode", "constant") == "constant" and not options.get("value")
+    shape, sizes = pad.args[0].meta["val"].shape, pad.args[1]
+    fits = all(0 <= size <= shape[-1 - i // 2] for i, size in enumerate(sizes))
+    return zeros and fits and any(user.target == _aten.max_pool2d.default for user in node.users)
+
+
+def _with_zeros_joined(graph: Graph, node: Node) -> None:
+    joined: Any = node.args[0]
+    sizes: Any = node.args[1]
+
+    def added(target: Any, *args: Any) -> Node:
+        new = graph.call_function(target, args)
+        new.meta = {**node.meta, "val": target(*map_arg(args, lambda given: given.meta["val"]))}
+        return new
+
+    with graph.inserting_before(node):
+        for i in range(0, len(sizes), 2):
+            axis = node.meta["val"].ndim - 1 - i // 2
+            before, after = (
+                [added(_aten.zeros_like.default, added(_aten.slice.Tensor, joined, axis, 0, size))]
+                * bool(size)
+                for size in sizes[i : i + 2]
+            )
+            joined = added(_aten.cat.default, [*before, joined, *after], axis)
+    node.replace_all_uses_with(joined)
+    graph.erase_node(node)
+
+
+def _kernel_as_large_as_a_scaled_map(node: Node) -> bool:
+    x, weight = (arg.meta["val"] for arg in node.args[:2])  # type: ignore[union-attr]
+    same = any(side == kernel > 1 for side, kernel in zip(x.shape[2:], weight.shape[2:], strict=False))
+    return same and node.args[0].target in _SCALES  # type: ignore[union-attr]
+
+
+def _with_lower_bound(graph: Graph, node: Node) -> None:
+    x: Any = node.args[0]
+    with graph.inserting_before(node):
+        bounded = graph.call_function(_aten.clamp.default, (x, torch.finfo(torch.float32).min))
+    bounded.meta = dict(x.meta)
+    node.replace_input_with(x, bounded)
