@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from everything import NAMES, SIDE, Patches, pictures
+from everything import NAMES, SIDE, pictures
 
 import labelwise as lw
 import tiny_runs
@@ -26,6 +26,7 @@ from labelwise.labels import LabelSet
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
 
+METHODS = ("dlfl", "csra", "ssgrl", "baseline-mlp")
 TOOLS = {"executorch": "executorch", "litert": "litert_torch", "coreml": "coremltools"}
 
 
@@ -46,11 +47,10 @@ def photos(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "photos" / f"train{i}.jpg") for i in range(5)]
 
 
-def model_of(method: str, backbone: str) -> LabelModel:
-    """A tiny network whose logits differ between labels and images; its backbone is one convolution for no name."""
+def model_of(method: str, backbone: str = "test_efficientnet") -> LabelModel:
+    """A tiny network whose logits differ between labels and images."""
     torch.manual_seed(0)
-    model = create_model(method, backbone or Patches(), NAMES, **({"image_size": SIDE} if backbone else {}))
-    model.eval()
+    model = create_model(method, backbone, NAMES, image_size=SIDE).eval()
     with torch.no_grad():
         for key, p in model.named_parameters():
             if len(NAMES) in p.shape and not key.startswith("backbone."):
@@ -79,13 +79,7 @@ def test_a_missing_tool_and_another_version_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-NETWORKS = [
-    ("csra", "test_efficientnet"),
-    ("csra", "test_vit"),
-    ("dlfl", ""),
-    ("ssgrl", ""),
-    ("baseline-mlp", ""),
-]
+NETWORKS = [*((method, "test_efficientnet") for method in METHODS), ("csra", "test_vit")]
 
 
 @pytest.mark.parametrize(("method", "backbone"), NETWORKS)
