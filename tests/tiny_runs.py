@@ -175,7 +175,7 @@ def started(*words: str | Path, script: Path | str = "") -> Iterator[tuple[BaseP
 def forked(*words: str | Path, script: Path | str = "") -> Outcome:
     """What the program, or a script or its text, leaves behind in a process as in `started`."""
     with started(*words, script=script) as (process, *texts):
-        process.join(600)
+        process.join(1200)  # all graphs take a hundred seconds, and many more on a loaded machine
         process.kill()
         process.join()
         return Outcome(int(process.exitcode or 0), *(text.read_text() for text in texts))
