@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 import labelwise as lw
+import tiny_runs
 from labelwise.serving.listen import bound
 
 
@@ -38,6 +41,30 @@ def live(app: FastAPI) -> Iterator[httpx.Client]:
             thread.join(20)
             place.close()
     assert not thread.is_alive()
+
+
+@contextmanager
+def program(*words: str | Path, script: str = "") -> Iterator[tuple[BaseProcess, Path, httpx.Client]]:
+    """`labelwise serve` with these words in a process of its own, ready to answer, its log, and a client of it."""
+    with tiny_runs.started("serve", *words, "--port", "0", script=script) as (process, _, log):
+        while not (log.exists() and "\n" in log.read_text()):
+            assert process.is_alive()
+            time.sleep(0.02)
+        match = re.search(r"page (http://127\.0\.0\.1:\d+) ", log.read_text())
+        assert match is not None, log.read_text()
+        with httpx.Client(base_url=match[1], trust_env=False, timeout=60) as client:
+            while not is_ready(client):
+                assert process.is_alive(), log.read_text()
+                time.sleep(0.02)
+            yield process, log, client
+
+
+def is_ready(client: httpx.Client) -> bool:
+    """Whether a server says that it is ready."""
+    try:
+        return client.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
 
 
 def scene_files(table: Path, folder: Path) -> str:

@@ -10,11 +10,13 @@ import os
 import runpy
 import socket
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -147,25 +149,50 @@ def forks() -> ForkServerContext:
     """Processes that start at once, for their server has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["labelwise.training.course", "labelwise.evaluation", "labelwise.cli", "timm", "pandas"]
+        ["unsynced", "labelwise.training.course", "labelwise.evaluation", "labelwise.cli", "timm"]
     )
     return context
 
 
-def forked(*words: str | Path, script: Path | str = "") -> Outcome:
-    """Run the program, or a script or its text, in a process of its own that need not import what all import."""
+@contextmanager
+def started(*words: str | Path, script: Path | str = "") -> Iterator[tuple[BaseProcess, Path, Path]]:
+    """The program, or a script or its text, in a process of its own that need not import what all import.
+
+    The process, ended at the latest with the block, and the files of what it prints.
+    """
     with TemporaryDirectory() as folder:
-        texts = [Path(folder) / name for name in ("out", "err")]
-        task = (dict(os.environ), script, [str(word) for word in words], texts)
+        out, err = (Path(folder) / name for name in ("out", "err"))
+        task = (dict(os.environ), script, [str(word) for word in words], (out, err))
         process = forks().Process(target=_alone, args=task)
         process.start()
-        process.join(600)
+        try:
+            yield process, out, err
+        finally:
+            process.kill()
+            process.join()
+
+
+def forked(*words: str | Path, script: Path | str = "") -> Outcome:
+    """What the program, or a script or its text, leaves behind in a process as in `started`."""
+    with started(*words, script=script) as (process, *texts):
+        process.join(1200)  # all graphs take a hundred seconds, and many more on a loaded machine
         process.kill()
         process.join()
         return Outcome(int(process.exitcode or 0), *(text.read_text() for text in texts))
 
 
-def _alone(environment: dict[str, str], script: Path | str, words: list[str], texts: list[Path]) -> None:
+WITHOUT_PACKAGE = """
+import sys
+for name in list(sys.modules):
+    if name.partition(".")[0] in ("labelwise", "torchmetrics"):
+        del sys.modules[name]
+"""
+"""Start of a script that imports the package as if nothing of it had been imported."""
+
+
+def _alone(
+    environment: dict[str, str], script: Path | str, words: list[str], texts: tuple[Path, Path]
+) -> None:
     os.environ.clear()
     os.environ |= environment
     for number, text in enumerate(texts, 1):

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import hostile
 
-from serving import fetch, memory, message, ready, server
+from live_server import program
+from serving import fetch, memory, message, ready
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def port(run_folder: Path) -> Iterator[int]:
     """A server of its own."""
-    with server(str(run_folder), 8) as found:
-        yield found
+    with program(run_folder, "--batch-size", "8") as (_, _, client):
+        yield client.base_url.port
 
 
 def test_a_server_under_attack_answers_others(

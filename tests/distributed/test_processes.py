@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import subprocess
-import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,19 +182,20 @@ def test_unreadable_photographs_do_not_part_the_processes(tmp_path: Path) -> Non
     np.testing.assert_allclose(_curve(tmp_path / "two")[0], _curve(tmp_path / "one")[0], atol=1e-4, rtol=0)
 
 
-def test_torchrun_trains_and_writes_one_run_and_one_report(tmp_path: Path, table: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def test_torchrun_trains_and_writes_one_run_and_one_report(
+    tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = ["--standalone", "--nproc-per-node", "2", "-m", "labelwise"]
     words = ["train", "--data", f"parquet:{table}", "--out", str(tmp_path / "two"), *tiny_runs.TINY]
     words += ["--batch-size", "8", "--set", "extractor.dropout=0"]
     words += ["--set", "extractor.map_dropout=0", "--set", "log_every=1"]
     words += ["--set", "augment.flip=0", "--set", "augment.multi_scale=[]"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    found = subprocess.run(
-        [*launch, "-m", "labelwise", *words], capture_output=True, text=True, env=environment, timeout=120
-    )
-    assert found.returncode == 0, found.stderr
-    assert found.stderr.count("epoch 1/1") == 1
-    assert "steps on 2 processes" in found.stderr
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = tiny_runs.forked(*launch, *words, script="from torch.distributed.run import main\nmain()")
+    assert found.code == 0, found.err
+    assert found.err.count("epoch 1/1") == 1
+    assert "steps on 2 processes" in found.err
     assert (tmp_path / "two" / "report.html").is_file()
     assert tiny_runs.command(*words[:4], str(tmp_path / "one"), *words[5:]).code == 0
     np.testing.assert_allclose(_curve(tmp_path / "two")[0], _curve(tmp_path / "one")[0], atol=1e-4, rtol=0)

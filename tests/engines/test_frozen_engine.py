@@ -22,6 +22,7 @@ from labelwise.runs.config import Config, make_config
 from labelwise.runs.files import read_json
 from labelwise.training.fit import train
 from labelwise.training.maps import stored_maps
+from onnx_operators import share_operators
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 CPU = torch.device("cpu")
@@ -45,6 +46,7 @@ def backbone(name: str = "test_convnext", freeze: bool = True) -> TimmBackbone:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network is taken whatever it gains."""
     monkeypatch.setattr(frozen_engine, "QUICKER", float("inf"))
+    share_operators()
 
 
 @pytest.fixture

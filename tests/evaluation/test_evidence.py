@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import torch
 from PIL import Image
 
 import labelwise as lw
+import tiny_runs
 from labelwise.data.dataset import Dataset
 from labelwise.data.transforms import TransformConfig
 from labelwise.evaluation.evidence import Evidence
@@ -166,5 +165,5 @@ def test_a_label_without_positive_evidence() -> None:
 
 
 def test_judging_may_be_imported_first() -> None:
-    code = "import labelwise as lw; lw.evaluate"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).stderr == b""
+    code = tiny_runs.WITHOUT_PACKAGE + "import labelwise as lw; lw.evaluate"
+    assert tiny_runs.forked(script=code) == tiny_runs.Outcome(0, "", "")

@@ -9,6 +9,12 @@ import pytest
 from filelock import FileLock
 
 import tiny_runs
+from onnx_operators import share_operators
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shared_operators() -> None:
+    share_operators()
 
 
 def _once(base: Path, name: str, *arguments: Path) -> Path:

@@ -13,6 +13,7 @@ from labelwise.decisions import Decisions
 from labelwise.export.decide import Decide
 from labelwise.export.engines import installed_runtimes
 from labelwise.export.graph import FILES, exported_graph, write_graph
+from onnx_operators import share_operators
 
 LABELS = 9
 
@@ -34,6 +35,7 @@ def main(folder: Path) -> None:
     """Prints a line for each runtime; fails where one decides otherwise."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    share_operators()
     rng = np.random.default_rng(0)
     scale, bias = np.exp(rng.normal(size=LABELS)), rng.normal(size=LABELS)
     groups = {"exclusive": ((0, 3, 4), (1, 2)), "exactly_one": ((5, 7),)}

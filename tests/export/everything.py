@@ -5,7 +5,7 @@ A process of its own, for models are traced through their bytecode, and the type
 
 from __future__ import annotations
 
-import functools
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,6 @@ from timm.models.hiera import Hiera
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.onnx._internal.exporter import _registration
 
 from labelwise.data import read
 from labelwise.errors import LabelwiseError
@@ -31,6 +30,8 @@ from labelwise.methods import create_model
 from labelwise.model import LabelModel
 from labelwise.registry import list_methods
 from labelwise.runs import Run
+from labelwise.types import Output
+from onnx_operators import share_operators
 
 NAMES, SIDE = tuple("abcdefg"), 64
 FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin", "tiny_export_hiera")
@@ -102,7 +103,22 @@ def pictures(count: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (count, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
 
 
-def write(model: LabelModel, folder: Path) -> None:
+class Together(nn.Module):
+    """Models over the same images, whose labels follow one another: much of an export is for a graph, not a node."""
+
+    def __init__(self, models: Sequence[LabelModel]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, images: Tensor, want_maps: bool = False) -> Output:
+        """The logits and maps of all models."""
+        answers = [model(images, want_maps=want_maps) for model in self.models]
+        logits = torch.cat([answer.logits for answer in answers], 1)
+        maps = torch.cat([answer.maps for answer in answers], 1) if want_maps else None
+        return Output(logits, logits[..., None], maps, logits[..., None])
+
+
+def write(model: nn.Module, folder: Path) -> None:
     """The graphs of a model in each format, with its outputs for batches of each size."""
     folder.mkdir()
     exported = program(model, (SIDE, SIDE), maps=True)
@@ -111,7 +127,7 @@ def write(model: LabelModel, folder: Path) -> None:
     write_answers(model, folder)
 
 
-def write_answers(model: LabelModel, folder: Path) -> None:
+def write_answers(model: nn.Module, folder: Path) -> None:
     """The outputs of a model for batches of each size."""
     for n in BATCHES:
         with torch.no_grad():
@@ -145,16 +161,22 @@ def parts(model: LabelModel) -> str:
 
 
 def write_models(out: Path) -> None:
-    """Exports every model; methods that train the same network share one graph, with the weights of the first."""
+    """Writes the methods as one graph and each family as its own; `places.json` has the folder and labels of each.
+
+    Methods that train the same network have the same place, with the weights of the first.
+    """
     _save_once()
-    first: dict[str, tuple[LabelModel, Path]] = {}
-    for name, model in every_model().items():
-        other, graphs = first.setdefault(parts(model), (model, out / name))
-        if other is not model:
-            shutil.copytree(graphs, out / name)
-            model.load_state_dict(other.state_dict())
-            write_answers(model, out / name)
-            continue
+    models, first, places = every_model(), dict[str, int](), {}
+    methods: list[LabelModel] = []
+    for name in list_methods():
+        place = first.setdefault(parts(models[name]), len(methods))
+        if place == len(methods):
+            methods.append(models[name])
+        places[name] = "methods", place * len(NAMES)
+    for name in FAMILIES:
+        places[name] = name, 0
+    (out / "places.json").write_text(json.dumps(places))
+    for name, model in {"methods": Together(methods), **{name: models[name] for name in FAMILIES}}.items():
         try:
             write(model, out / name)
         except LabelwiseError as error:
@@ -174,9 +196,7 @@ def write_run(out: Path, run: Path) -> None:
 def main(out: Path, *run: Path) -> None:
     """Writes one of the two."""
     torch.set_num_threads(1)
-    # The exporter makes its table of operators anew for each model, a third of the time of these small ones.
-    registry = _registration.ONNXRegistry
-    registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))  # type: ignore[method-assign]
+    share_operators()
     if run:
         write_run(out, *run)
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -88,9 +86,9 @@ def test_what_no_graph_decides_is_refused(ties: dict[str, object], reason: str) 
 
 def test_every_runtime_decides_as_the_library_does(tmp_path: Path) -> None:
     """In a process of its own, as models are traced through their bytecode."""
-    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    runtimes = [line.split(":")[0] for line in done.stdout.splitlines()]
+    done = tiny_runs.forked(tmp_path, script=SCRIPT)
+    assert done.code == 0, done.err[-2000:]
+    runtimes = [line.split(":")[0] for line in done.out.splitlines()]
     assert runtimes == ["onnx onnxruntime", "onnx openvino", "openvino openvino", "torch torch"]
 
 

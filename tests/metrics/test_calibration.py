@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as peer_log_loss
-from torchmetrics.functional.classification import binary_calibration_error
 
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import functional as F
@@ -54,6 +53,8 @@ def test_not_the_error_of_the_winning_class():
 
 
 def test_torchmetrics():
+    from torchmetrics.functional.classification import binary_calibration_error
+
     p, y, _ = case(1, images=1000)
     peer = [
         binary_calibration_error(torch.from_numpy(p[:, i].copy()), torch.from_numpy(y[:, i]), n_bins=15)

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
-from torchmetrics.functional.classification import multilabel_average_precision
 
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import functional as F
@@ -158,6 +157,8 @@ def test_a_label_without_a_known_negative_has_none(kind):
 
 
 def test_the_labels_that_can_be_judged_agree_with_other_libraries():
+    from torchmetrics.functional.classification import multilabel_average_precision
+
     scores, targets, known = random_case(6, images=200, labels=8)
     targets[:, 0], targets[:, 1] = True, False
     states = np.where(known, targets, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,23 @@ from labelwise.runs.schema import described_yaml, json_schema
 from tiny_runs import command
 
 DATA = {"data": {"source": "digits:"}}
-VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache  # not at import: every worker imports this file, and one runs it
+def validator() -> jsonschema.Draft202012Validator:
+    """What settings are held against."""
+    return jsonschema.Draft202012Validator(json_schema())
 
 
 def faults(settings: dict[str, Any]) -> list[str]:
     """Places of what the schema refuses."""
-    return [error.json_path for error in VALIDATOR.iter_errors({**DATA, **settings})]
+    return [error.json_path for error in validator().iter_errors({**DATA, **settings})]
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
-    assert json.loads(command("train", "--json-schema").out) == VALIDATOR.schema
+    jsonschema.Draft202012Validator.check_schema(validator().schema)
+    assert json.loads(command("train", "--json-schema").out) == validator().schema
 
 
 @pytest.mark.parametrize("method", ["auto", *METHODS])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import httpx
 import pytest
 
 import tiny_runs
+from live_server import is_ready, program
 from tiny_runs import command
 from tolerance import ANSWERS
 
@@ -71,16 +68,15 @@ def test_an_engine_that_stalls_does_not_keep_the_program_from_ending(
 ) -> None:
     tiny_runs.photographs(tmp_path, 1, 0, 0)
     photo = next(tmp_path.glob("*.jpg"))
-    arguments = ["serve", str(run_folder), "--port", "0", "--timeout", "1"]
-    with _serving([sys.executable, "-c", STALLING, *arguments]) as (process, client):
+    with program(run_folder, "--timeout", "1", script=STALLING) as (process, log, client):
         codes = [client.post("/predict", files={"files": photo.read_bytes()}).status_code]
         while codes[-1] != 503 and len(codes) < 20:  # refused once the engine has been running for a second
             time.sleep(0.5)
             codes.append(client.post("/predict", files={"files": photo.read_bytes()}).status_code)
         assert codes[0] == 504
         assert codes[-1] == 503
-        assert not _ready(client)
-        events = _stopped(process, 1)
+        assert not is_ready(client)
+        events = _stopped(process, log, 1)
     assert events[-1] == "stalled"
 
 
@@ -98,11 +94,10 @@ def test_the_threads_of_others_are_left_alone(run_folder: Path, monkeypatch: pyt
 def test_the_program_answers_as_predict_does_and_stops_clean(run_folder: Path, tmp_path: Path) -> None:
     tiny_runs.photographs(tmp_path, 3, 0, 0)
     photos = sorted(tmp_path.glob("*.jpg"))
-    with _serving([sys.executable, "-m", "labelwise", "serve", str(run_folder), "--port", "0"]) as served:
-        process, client = served
+    with program(run_folder) as (process, log, client):
         files = [("files", (p.name, p.read_bytes())) for p in photos]
         lines = client.post("/predict", files=files).raise_for_status().json()["predictions"]
-        events = _stopped(process, 0)
+        events = _stopped(process, log, 0)
     assert events[-1] == "stopped"
     said = command("predict", run_folder, *photos, "--json")
     for line, other in zip(lines, map(json.loads, said.out.splitlines()), strict=True):
@@ -111,36 +106,11 @@ def test_the_program_answers_as_predict_does_and_stops_clean(run_folder: Path, t
         assert [x["selected"] for x in line["labels"]] == [x["selected"] for x in other["labels"]]
 
 
-@contextmanager
-def _serving(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """The program in a separate process, ready to answer, and a client of it."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            match = re.search(r"page (http://127\.0\.0\.1:\d+) ", line)
-            assert match is not None, line
-            with httpx.Client(base_url=match[1], trust_env=False, timeout=60) as client:
-                while not _ready(client):
-                    assert process.poll() is None, process.stderr.read()
-                    time.sleep(0.05)
-                yield process, client
-        finally:
-            process.kill()
-
-
-def _stopped(process: subprocess.Popen[str], code: int) -> list[str]:
+def _stopped(process: BaseProcess, log: Path, code: int) -> list[str]:
     """Stops a server, checks its exit code and returns the events of its log."""
-    assert process.stderr is not None
-    process.send_signal(signal.SIGTERM)
-    log = process.stderr.read()
-    assert process.wait(30) == code, log
-    assert "Traceback" not in log
-    return [json.loads(line)["event"] for line in log.splitlines()]
-
-
-def _ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").is_success
-    except httpx.TransportError:
-        return False
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(30)
+    _, *events = log.read_text().splitlines()
+    assert process.exitcode == code, events
+    return [json.loads(line)["event"] for line in events]
