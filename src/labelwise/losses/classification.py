@@ -156,6 +156,8 @@ def build_loss(
             "known": priors.known,
             "priors": priors,
         }
-    part = LOSSES[name]
-    given = {key: value for key, value in taken_arguments(part, counts).items() if value is not None}
-    return build_part(part, "loss", options, given, name)
+    loss_class = LOSSES[name]
+    arguments = {
+        key: value for key, value in taken_arguments(loss_class, counts).items() if value is not None
+    }
+    return build_part(loss_class, "loss", options, arguments, name)

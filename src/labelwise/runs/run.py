@@ -97,8 +97,8 @@ class Run:
         names = self.labels.names[: len(self.labels) - len(c.taught.labels)]
         labels = LabelSet(names, self.labels.groups, self.labels.rules)
         if priors is None:
-            given = None if c.vectors.source == "learned" else torch.zeros(len(labels), c.vectors.dim)
-            priors = LabelPriors.nothing(len(labels), given, c.vectors.missing)
+            vectors = None if c.vectors.source == "learned" else torch.zeros(len(labels), c.vectors.dim)
+            priors = LabelPriors.nothing(len(labels), vectors, c.vectors.missing)
         return create_method(
             c.method,
             labels,

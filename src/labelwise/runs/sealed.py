@@ -25,12 +25,12 @@ def save_sealed(state: Mapping[str, Tensor], path: Path) -> None:
 def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, with a copy of each that shares its memory with an earlier one; safetensors refuses those."""
     seen: set[int] = set()
-    apart = {}
+    separated = {}
     for name, tensor in state.items():
         memory = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone() if memory in seen else tensor
+        separated[name] = tensor.clone() if memory in seen else tensor
         seen.add(memory)
-    return apart
+    return separated
 
 
 def load_sealed(path: Path) -> dict[str, Tensor]:
