@@ -13,7 +13,7 @@ from labelwise.metrics.arrays import Array, Cells, one_of
 
 KINDS = ("platt", "temperature")
 STEEPEST, FLATTEST = 20.0, 0.05
-_STEPS, _CLOSE = 50, 1e-10
+_MOST_STEPS, _TOLERANCE = 50, 1e-10
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ def ridge(u: np.ndarray, positive: np.ndarray, shrink: float, with_bias: bool) -
         return float((np.logaddexp(0, z) - y * z).sum() + shrink / 2 * ((w - start) ** 2).sum())
 
     w, value = start, cost(start)
-    for _ in range(_STEPS):
+    for _ in range(_MOST_STEPS):
         p = sigmoid(w @ x)
         gradient = x @ (p - y) + shrink * (w - start)
         hessian = (x * (p * (1 - p))) @ x.T + shrink * np.eye(2)
         at_edge = (w[0] <= FLATTEST and gradient[0] > 0) or (w[0] >= STEEPEST and gradient[0] < 0)
         step = np.array([0.0, gradient[1] / hessian[1, 1]]) if at_edge else np.linalg.solve(hessian, gradient)
         w, before, value = _backtrack(cost, w, step, value)
-        if before - value <= _CLOSE * (1 + abs(value)):
+        if before - value <= _TOLERANCE * (1 + abs(value)):
             break
     return float(w[0]), float(w[1])
 
