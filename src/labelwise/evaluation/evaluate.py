@@ -236,7 +236,7 @@ def evaluate_model(
 
 def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str) -> dict[str, Any]:
     """Everything that the figures depend on, for the record."""
-    c: Config = run.config
+    config: Config = run.config
     ids = "\n".join(rows.image_id(i) for i in range(len(rows)))
     return {
         "data": rows.source,
@@ -247,16 +247,16 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str
         "image_ids_sha256": hashlib.sha256(ids.encode("utf-8", "surrogateescape")).hexdigest()[:16],
         "labels": len(rows.labels),
         "data_notes": list(rows.notes),
-        "method": c.method,
-        "backbone": c.backbone.name,
-        "backbone_weights": c.backbone.weights,
-        "frozen_backbone": c.backbone.freeze,
-        "image_size": list(c.transform().size) if c.image_width else c.image_size,
-        "resize": f"{c.augment.resize}, bicubic, antialiased",
-        "loss": c.loss,
-        "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if c.ema else 'raw'}",
-        "test_time_augmentation": c.test_time,
-        "seed": c.seed,
+        "method": config.method,
+        "backbone": config.backbone.name,
+        "backbone_weights": config.backbone.weights,
+        "frozen_backbone": config.backbone.freeze,
+        "image_size": list(config.transform().size) if config.image_width else config.image_size,
+        "resize": f"{config.augment.resize}, bicubic, antialiased",
+        "loss": config.loss,
+        "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if config.ema else 'raw'}",
+        "test_time_augmentation": config.test_time,
+        "seed": config.seed,
         **decision_conditions(run.decisions(), False),
         "precision": "fp32",
         "engine": engine,

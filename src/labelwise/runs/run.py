@@ -93,32 +93,34 @@ class Run:
             weights: replaces the settings' weights of the backbone.
             priors: label statistics of the training split; if absent, placeholders for those in the run's weights.
         """
-        c = self.config
-        names = self.labels.names[: len(self.labels) - len(c.taught.labels)]
+        config = self.config
+        names = self.labels.names[: len(self.labels) - len(config.taught.labels)]
         labels = LabelSet(names, self.labels.groups, self.labels.rules)
         if priors is None:
-            vectors = None if c.vectors.source == "learned" else torch.zeros(len(labels), c.vectors.dim)
-            priors = LabelPriors.nothing(len(labels), vectors, c.vectors.missing)
+            vectors = (
+                None if config.vectors.source == "learned" else torch.zeros(len(labels), config.vectors.dim)
+            )
+            priors = LabelPriors.nothing(len(labels), vectors, config.vectors.missing)
         return create_method(
-            c.method,
+            config.method,
             labels,
-            c.backbone.name,
-            weights=weights or c.backbone.weights,
-            image_size=c.image_size,
-            freeze=c.backbone.freeze,
-            drop_path=c.backbone.drop_path,
-            stage=c.backbone.stage,
-            fixed_statistics=c.backbone.statistics == "fixed",
-            frozen_groups=c.backbone.frozen_groups,
-            unfrozen_groups=c.backbone.unfrozen_groups,
-            gradient_checkpointing=c.backbone.gradient_checkpointing,
-            extractor=c.extractor,
-            relation=c.relation,
-            classifier=c.classifier,
-            loss=c.loss,
-            terms=c.terms(),
+            config.backbone.name,
+            weights=weights or config.backbone.weights,
+            image_size=config.image_size,
+            freeze=config.backbone.freeze,
+            drop_path=config.backbone.drop_path,
+            stage=config.backbone.stage,
+            fixed_statistics=config.backbone.statistics == "fixed",
+            frozen_groups=config.backbone.frozen_groups,
+            unfrozen_groups=config.backbone.unfrozen_groups,
+            gradient_checkpointing=config.backbone.gradient_checkpointing,
+            extractor=config.extractor,
+            relation=config.relation,
+            classifier=config.classifier,
+            loss=config.loss,
+            terms=config.terms(),
             priors=priors,
-            vector_dim=c.vectors.dim,
+            vector_dim=config.vectors.dim,
         )
 
     def model(self) -> LabelModel:
