@@ -96,6 +96,7 @@ class Loaders:
         self._opened.clear()
 
     def _maps(self, rows: Dataset) -> MapSource:
+        """Stored maps of the rows, computed if they are missing."""
         device = self._accelerator.device
         self._backbone.to(device)
         maps, unreadable = stored_maps(
