@@ -122,9 +122,9 @@ def audit(
     original, data = data, same_labels(data, run.labels.names)
     for note in unlike(original, data):
         watch.say(f"note: {note}")
-    parts = list(data.splits()) if split == "all" else list(dict.fromkeys(split.split("+")))
-    rows_of_parts = [data.rows_of(part) for part in parts]
-    rows = data.take(np.concatenate(rows_of_parts))
+    split_names = list(data.splits()) if split == "all" else list(dict.fromkeys(split.split("+")))
+    rows_of_splits = [data.rows_of(split_name) for split_name in split_names]
+    rows = data.take(np.concatenate(rows_of_splits))
     watch.say(f"looking for copies among {len(rows):,} images")
     copies = near_duplicates(fingerprints(rows))
     group = _fold_groups(rows, copies)
@@ -133,17 +133,17 @@ def audit(
     unjudged: dict[str, str] = {}
     checks: list[Check] = []
     start = 0
-    for part, part_rows in zip(parts, rows_of_parts, strict=True):
-        positions = np.arange(start, start + len(part_rows))
-        start += len(part_rows)
-        scores, learned = _scores(run, data, part, rows.take(positions), folds, group[positions], watch)
+    for split_name, split_rows in zip(split_names, rows_of_splits, strict=True):
+        positions = np.arange(start, start + len(split_rows))
+        start += len(split_rows)
+        scores, learned = _scores(run, data, split_name, rows.take(positions), folds, group[positions], watch)
         reasons = not_judged(scores.logits, scores.values >= 0.5, scores.known, learned)
         columns = np.array([label not in reasons for label in range(len(rows.labels))])
         positions = positions[scores.rows]
         judged[positions] = columns
         probabilities[positions], wrong[positions], check = _estimated(scores, columns)
         checks += [check] if check else []
-        prefix = f"in {part}: " if len(parts) > 1 else ""
+        prefix = f"in {split_name}: " if len(split_names) > 1 else ""
         for name, reason in ((rows.labels.names[label], reason) for label, reason in reasons.items()):
             if name in original.labels.names:
                 unjudged[name] = "; ".join(filter(None, (unjudged.get(name), prefix + reason)))
@@ -152,7 +152,7 @@ def audit(
         rows,
         probabilities,
         findings[:limit] if limit else findings,
-        f"{folds} folds" + ("" if parts == ["train"] else " for train, the run itself elsewhere"),
+        f"{folds} folds" + ("" if split_names == ["train"] else " for train, the run itself elsewhere"),
         wrong,
         unjudged,
         Check(sum(c.planted for c in checks), sum(c.rise for c in checks)) if checks else None,
@@ -209,21 +209,21 @@ def find(
 
 
 def _scores(
-    run: Run, data: Dataset, part: str, rows: Dataset, folds: int, group: np.ndarray, watch: ProgressBar
+    run: Run, data: Dataset, split: str, rows: Dataset, folds: int, group: np.ndarray, watch: ProgressBar
 ) -> tuple[Scores, np.ndarray | None]:
     """Scores of models that were not trained on the rows, and the fewest annotations that a model learned from.
 
     The models are out of fold for the run's training images, and the run itself for others.
     """
-    if part == "train":
+    if split == "train":
         codes = fold_codes(rows, folds, run.config.seed, group)
         return out_of_fold(run, rows, folds, group, watch), learned_from(rows.positive, rows.known, codes)
-    watch.say(f"{part}: {len(rows):,} images scored by the run itself")
+    watch.say(f"{split}: {len(rows):,} images scored by the run itself")
     learned = None
     if data.splits().get("train"):
         train = data.split("train")
         learned = np.array([(train.known & (train.positive == state)).sum(0) for state in (True, False)])
-    return evaluate(run, data, part, pointing=False).scores, learned
+    return evaluate(run, data, split, pointing=False).scores, learned
 
 
 def _fold_groups(rows: Dataset, copies: list[list[int]]) -> np.ndarray:

@@ -109,7 +109,7 @@ def _one_fold(
     maps: MapSource | None,
     accelerator: Accelerator,
 ) -> Scores:
-    """Trains on the rows `rest` and scores the rows `held`; row numbers of the scores index `held`."""
+    """Trains on `training_rows` and scores the rows `held_out`, which the row numbers of the scores index."""
     with tempfile.TemporaryDirectory(prefix="labelwise-fold-") as folder:
         run = Run(Path(folder), config, rows.labels)
         torch.manual_seed(config.seed)

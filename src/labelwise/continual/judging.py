@@ -126,6 +126,6 @@ def _mean(values: list[float | None]) -> float | None:
 def task_matrix(history: list[dict[str, Any]], name: str) -> np.ndarray:
     """`[T, T]` of one figure, after each task (row) on each task so far (column), NaN above."""
     scores = np.full((len(history), len(history)), np.nan)
-    for t, after in enumerate(history):
-        scores[t, : t + 1] = [task[name] for task in after["tasks"]]
+    for t, figures in enumerate(history):
+        scores[t, : t + 1] = [task[name] for task in figures["tasks"]]
     return scores

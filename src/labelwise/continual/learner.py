@@ -187,10 +187,10 @@ class Learner:
     def _finish_task(self) -> None:
         """Evaluate the model after the current task and prepare it for the next one."""
         task = self.progress.epoch
-        after = len(self.stream.tasks) - 1 if self.strategy.joint else task
+        last_task = len(self.stream.tasks) - 1 if self.strategy.joint else task
         self.method.eval()
         self.history.append(
-            evaluate_tasks(self.stream, after, self.method.model, self.test, self._remembered())
+            evaluate_tasks(self.stream, last_task, self.method.model, self.test, self._remembered())
         )
         if task + 1 < self.tasks:
             if self.weights is not None:

@@ -88,6 +88,7 @@ def label_errors(
 
 
 def _known_error(row: int, label: int, annotated: bool, p: float, wrong: float) -> Finding:
+    """The finding of a known cell whose annotation is likely wrong."""
     state = "present" if annotated else "absent"
     reason = f"given as {state}; a model that did not see it says {_as_text(p)}"
     return Finding(
@@ -104,6 +105,7 @@ def _known_error(row: int, label: int, annotated: bool, p: float, wrong: float) 
 
 
 def _unknown_finding(row: int, label: int, p: float, usual: float) -> Finding:
+    """The finding of an unknown cell that is likely present."""
     reason = f"unknown; a model that did not see it says {_as_text(p)}, of known positives {_as_text(usual)} on average"
     return Finding(row, label, None, 1, "missing", p, p, reason)
 

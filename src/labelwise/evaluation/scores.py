@@ -64,8 +64,8 @@ class Scores:
         if self.group is not None:
             arrays["group"] = self.group
 
-        def write(part: Path) -> None:
-            with open(part, "wb") as file:
+        def write(temporary: Path) -> None:
+            with open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)
 
         write_atomic(path, write)

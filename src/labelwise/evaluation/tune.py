@@ -58,10 +58,10 @@ def tune_run(
     """
     path = run.path if isinstance(run, Run) else Path(run)
     run = Run.open(path, test_time) if test_time is not None or not isinstance(run, Run) else run
-    for part in split.split("+"):
-        if part in NOT_FOR_TUNING:
+    for split_name in split.split("+"):
+        if split_name in NOT_FOR_TUNING:
             raise LabelwiseError(
-                f"--split {split}: {NOT_FOR_TUNING[part]}",
+                f"--split {split}: {NOT_FOR_TUNING[split_name]}",
                 "a split that neither trains nor judges",
                 "take --split val; `labelwise data split` makes one",
             )

@@ -53,7 +53,7 @@ class PresentCells:
 
     @classmethod
     def of(cls, vectors: Features, positives: Bool[Tensor, "B L"], limit: int) -> PresentCells:
-        """The present cells; a random subset of `most` over all processes if there are more.
+        """The present cells; a random subset of `limit` over all processes if there are more.
 
         With a fixed number of rows the host need not wait for the number of positives. Each process has an equal share.
         """

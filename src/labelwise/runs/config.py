@@ -269,6 +269,7 @@ class Config(Section):
         return self._augmented(size, max(unit, width) if self.image_width else 0)
 
     def _augmented(self, height: int, width: int) -> TransformConfig:
+        """The image transform at a size; a width of 0 means square images."""
         size = (height, width) if width else height
         return self.augment.model_copy(update={"image_size": size})
 

@@ -161,7 +161,7 @@ class Run:
         """Write the weights atomically, and a copy for `settle_weights`."""
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         for name in (WEIGHTS, KEPT):
-            write_atomic(self.path / name, lambda part: save_sealed(state, part))
+            write_atomic(self.path / name, lambda temporary: save_sealed(state, temporary))
 
     def settle_weights(self, say: Callable[[str], None]) -> None:
         """Replace damaged weights by their copy.
@@ -176,7 +176,7 @@ class Run:
             raise LabelwiseError(
                 f"{path} and its copy {copy}, both damaged", "one of them undamaged", "train again"
             )
-        write_atomic(path, lambda part: shutil.copyfile(copy, part))
+        write_atomic(path, lambda temporary: shutil.copyfile(copy, temporary))
         say(f"warning: {path} was damaged and is restored from its copy")
 
     def decisions(self) -> Decisions:

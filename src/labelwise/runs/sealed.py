@@ -57,6 +57,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
+    """Digest of the names and bytes of all tensors."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(state):
         digest.update(name.encode())

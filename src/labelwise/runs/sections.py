@@ -66,6 +66,7 @@ class BackboneSettings(Section):
 
     @model_validator(mode="after")
     def _check_frozen(self) -> BackboneSettings:
+        """Refuse settings of a backbone that learns beside `freeze`."""
         needs_learning = {
             "unfrozen_groups": self.unfrozen_groups > 0,
             "layer_decay": self.layer_decay < 1,
@@ -93,6 +94,7 @@ class TeacherSettings(Section):
 
     @model_validator(mode="after")
     def _check_run(self) -> TeacherSettings:
+        """Refuse settings of a teacher without one, and a teacher without a weight."""
         defaults = {name: field.default for name, field in type(self).model_fields.items() if name != "run"}
         changed = [name for name, value in defaults.items() if getattr(self, name) != value]
         if not self.run and changed:
@@ -146,6 +148,7 @@ class OptimSettings(Section):
 
     @model_validator(mode="after")
     def _check_milestones(self) -> OptimSettings:
+        """Refuse milestones that do not rise, or are set for another schedule than `step`."""
         rising = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
         if rising and bool(self.milestones) == (self.schedule == "step"):
             return self

@@ -53,12 +53,12 @@ def stored(
             say(message)
             unreadable: list[tuple[int, str]] = []
 
-            def write(part: Path) -> None:
-                _allocate(part, shape())
-                unreadable.extend(_compute_share(path, part, compute) if leads else compute(part))
+            def write(temporary: Path) -> None:
+                _allocate(temporary, shape())
+                unreadable.extend(_compute_share(path, temporary, compute) if leads else compute(temporary))
 
             write_atomic(path, write)
-            write_atomic(unreadable_path, lambda part: part.write_text(json.dumps(unreadable)))
+            write_atomic(unreadable_path, lambda temporary: temporary.write_text(json.dumps(unreadable)))
             for removed in keep_within_limit(path):
                 say(f"note: {removed.kind} {removed.path.name} removed, for {LIMIT}")
         elif leads:
@@ -71,15 +71,15 @@ def stored(
     ]
 
 
-def _compute_share(path: Path, part: Path | None, compute: Compute) -> list[tuple[int, str]]:
+def _compute_share(path: Path, temporary: Path | None, compute: Compute) -> list[tuple[int, str]]:
     """Compute this process's share in the first process's file; returns the unreadable images of all processes.
 
     Args:
         path: file of the array, named after this process's images and weights.
-        part: in the first process, the file to fill; `None` in the others, which receive its name.
+        temporary: in the first process, the file to fill; `None` in the others, which receive its name.
         compute: writes a share of a file.
     """
-    file, ranks = _sharing_ranks(path, part)
+    file, ranks = _sharing_ranks(path, temporary)
     unreadable = compute(file, ranks.index(dist.get_rank()), len(ranks)) if dist.get_rank() in ranks else []
     gathered: list[Any] = [None] * dist.get_world_size()
     if ranks:
@@ -87,9 +87,9 @@ def _compute_share(path: Path, part: Path | None, compute: Compute) -> list[tupl
     return sorted(entry for share in gathered for entry in share or [])
 
 
-def _sharing_ranks(path: Path, part: Path | None) -> tuple[Path, list[int]]:
+def _sharing_ranks(path: Path, temporary: Path | None) -> tuple[Path, list[int]]:
     """The first process's file, and the ranks that fill it: those on its machine with the same images."""
-    offer = [None if part is None else (socket.gethostname(), path.name, str(part.absolute()))]
+    offer = [None if temporary is None else (socket.gethostname(), path.name, str(temporary.absolute()))]
     dist.broadcast_object_list(offer, src=0)
     if offer[0] is None:
         return path, []

@@ -48,8 +48,8 @@ class Views(LabelModel):
         if self.flip:
             return self._average_with_mirror(images, want_maps, states)
         outputs = [
-            super(Views, self).forward(part, want_maps and not place, states=states)
-            for place, part in enumerate(parts(images, self.sizes))
+            super(Views, self).forward(part, want_maps and not index, states=states)
+            for index, part in enumerate(parts(images, self.sizes))
         ]
         first = outputs[0]
         logits = torch.stack([output.logits for output in outputs]).mean(0)

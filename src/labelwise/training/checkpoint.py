@@ -76,8 +76,8 @@ def save_state(path: Path, progress: Progress, **parts: Any) -> None:
     """
     state = {"format": _FORMAT, "progress": asdict(progress), **parts}
 
-    def write(part: Path) -> None:
-        with open(part, "wb") as file:
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
             sealing = _Sealing(file)
             torch.save(state, cast(IO[bytes], sealing))
             file.write(_SEAL + sealing.digest.digest())

@@ -291,6 +291,7 @@ def _start_message(dataset: Dataset, trainer: Trainer) -> str:
 
 
 def _split_line(split: str, result: Result) -> str:
+    """The line about the result of a split."""
     metrics = result.metrics
     parts = [f"{split}: mAP {decimals(metrics['mAP'])}", *main_figures(metrics, result.conditions)]
     parts += [f"pointing {decimals(metrics['pointing'], 3)}"] if "pointing" in metrics else []

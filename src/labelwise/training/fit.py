@@ -49,7 +49,9 @@ def fit(
     Traceback (most recent call last):
     labelwise.errors.LabelwiseError: data.known = 'half'; expected ...
     """
-    data_settings = dict(data) if isinstance(data, Mapping) else {} if data is None else {"source": data}
+    data_settings = {"source": data} if data is not None else {}
+    if isinstance(data, Mapping):
+        data_settings = dict(data)
     sources = [s for s in (source, data_settings.pop("source", None)) if s is not None]
     if len(sources) != 1 or not isinstance(sources[0], (Dataset, str)):
         raise LabelwiseError(

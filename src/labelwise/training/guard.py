@@ -34,8 +34,8 @@ class Skipped:
     images: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = ", ".join(self.images[:8]) + (", ..." if len(self.images) > 8 else "")
-        return f"step {self.step}: {self.cause} is not finite, in the batch of {shown}"
+        listed = ", ".join(self.images[:8]) + (", ..." if len(self.images) > 8 else "")
+        return f"step {self.step}: {self.cause} is not finite, in the batch of {listed}"
 
 
 class Guard:
@@ -107,7 +107,7 @@ class Guard:
             if not losses and (self._scaled or not not_finite):
                 self.in_a_row = 0
                 continue
-            ids = tuple(self._dataset.image_id(int(i)) for part in rows for i in part)
+            ids = tuple(self._dataset.image_id(int(i)) for indices in rows for i in indices)
             skipped.append(Skipped(step, self._cause(losses, not_finite), ids))
             self.in_a_row += 1
             if self.in_a_row > LIMIT:

@@ -20,9 +20,9 @@ MAP_BATCH = 64
 """Stored maps in a batch of an evaluation."""
 
 
-def decoding_processes(wanted: int) -> int:
+def decoding_processes(workers: int) -> int:
     """The number of decoding processes; -1 means one less than the number of cores, and at most 8."""
-    return wanted if wanted >= 0 else min(8, usable_cores() - 1)
+    return workers if workers >= 0 else min(8, usable_cores() - 1)
 
 
 class Loaders:

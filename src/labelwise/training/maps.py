@@ -75,19 +75,19 @@ def _compute(
     config: Config,
     device: torch.device,
     workers: int,
-    part: Path,
+    file: Path,
     index: int = 0,
     processes: int = 1,
 ) -> list[tuple[int, str]]:
     """Fill this process's share of the file with maps; see `fill`."""
     transform = build_transform(config.one_view(), train=False)
     return fill(
-        dataset, transform, workers, lambda images: backbone(images.to(device)), part, index, processes
+        dataset, transform, workers, lambda images: backbone(images.to(device)), file, index, processes
     )
 
 
 def shares(images: int, index: int, processes: int) -> list[np.ndarray]:
-    """Rows of every `places`-th batch of images, starting at batch `place`.
+    """Rows of every `processes`-th batch of images, starting at batch `index`.
 
     Batches are the same for any number of processes, since another batch size may round differently.
     """
@@ -101,7 +101,7 @@ def fill(
     transform: ImageTransform,
     workers: int,
     answer: Callable[[Tensor], Tensor],
-    part: Path,
+    file: Path,
     index: int = 0,
     processes: int = 1,
 ) -> list[tuple[int, str]]:
@@ -112,14 +112,14 @@ def fill(
         transform: their transform.
         workers: decoding processes.
         answer: computes the output of a batch.
-        part: the file, already allocated.
-        place: index of this process.
-        places: number of processes.
+        file: the output, already allocated.
+        index: of this process.
+        processes: how many fill the file.
     """
     if not (batches := shares(len(dataset), index, processes)):
         return []
     rows = np.concatenate(batches)
-    store = np.lib.format.open_memmap(part, mode="r+")
+    store = np.lib.format.open_memmap(file, mode="r+")
     images = dataset if processes == 1 else dataset.take(rows)
     unreadable: list[tuple[int, str]] = []
     loading = closing(eval_loader(images, transform, batch_size=_BATCH, workers=workers))
@@ -188,6 +188,7 @@ class MapSource:
         return (self._batch(request[1]) for request in requests)
 
     def _batch(self, rows: np.ndarray) -> Batch:
+        """A batch of the readable rows; without any a filler, the first row with unknown states."""
         unreadable = tuple((row, self.unreadable[row]) for row in rows.tolist() if row in self.unreadable)
         readable = rows[~np.isin(rows, [row for row, _ in unreadable])]
         is_filler = not len(readable)

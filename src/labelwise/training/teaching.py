@@ -150,7 +150,7 @@ class Teacher:
         device: torch.device,
         workers: int,
         say: Callable[[str], None],
-        part: Path,
+        file: Path,
         index: int = 0,
         processes: int = 1,
     ) -> list[tuple[int, str]]:
@@ -159,20 +159,20 @@ class Teacher:
         if not config.backbone.freeze or config.test_time != NONE:
             transform = build_transform(config.transform(), train=False)
             answer = partial(self._outputs, device=device, is_map=False)
-            return fill(rows, transform, workers, answer, part, index, processes)
+            return fill(rows, transform, workers, answer, file, index, processes)
         backbone: Any = model.backbone
         use_engine(backbone, config, len(rows), device, say)
         maps, unreadable = stored_maps(rows, backbone, config, device, workers, say)
-        source, bad = MapSource(maps, rows, dict(unreadable)), list[tuple[int, str]]()
-        store = np.lib.format.open_memmap(part, mode="r+")
+        source, bad_rows = MapSource(maps, rows, dict(unreadable)), list[tuple[int, str]]()
+        store = np.lib.format.open_memmap(file, mode="r+")
         for batch in source.batches([(0, chunk) for chunk in shares(len(rows), index, processes)]):
             store[batch.index.numpy()] = (
                 self._outputs(batch.images, device, True).to(torch.float16).cpu().numpy()
             )
             refuse_failing_disk(batch.unreadable)
-            bad += batch.unreadable
+            bad_rows += batch.unreadable
         store.flush()
-        return bad
+        return bad_rows
 
     @torch.no_grad()
     def _outputs(self, images: Tensor, device: torch.device, is_map: bool) -> Tensor:

@@ -63,7 +63,7 @@ def _mask(rows: Dataset, settings: DataSettings) -> Bool[np.ndarray, "N L"] | No
 def keep_mask(folder: Path, rows: Dataset, settings: DataSettings) -> None:
     """Write `known.npz` into a run that hides cells; another run can read it as `data.mask_file`."""
     if settings.mask_file or settings.known_proportion != 1 or settings.known != "cells":
-        write_atomic(folder / KNOWN, lambda part: save_cells(part, "known", rows.known, rows))
+        write_atomic(folder / KNOWN, lambda temporary: save_cells(temporary, "known", rows.known, rows))
 
 
 def strategy(config: Config, rows: Dataset) -> str:
