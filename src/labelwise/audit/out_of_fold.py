@@ -94,9 +94,8 @@ def _stored_maps(
 ) -> MapSource:
     """The frozen backbone's maps of all rows, computed once for all folds."""
     use_engine(backbone, config, len(rows), device, watch.say)
-    maps, unreadable = stored_maps(
-        rows, backbone.to(device), config, device, max(0, config.workers), watch.say
-    )
+    workers = max(0, config.workers)
+    maps, unreadable = stored_maps(rows, backbone.to(device), config, device, workers, watch.say)
     return MapSource(maps, rows, dict(unreadable))
 
 
@@ -113,7 +112,7 @@ def _one_fold(
     with tempfile.TemporaryDirectory(prefix="labelwise-fold-") as folder:
         run = Run(Path(folder), config, rows.labels)
         torch.manual_seed(config.seed)
-        training_set, held_out_set = rows.take(training_rows), rows.take(held_out)
+        training_set, test_set = rows.take(training_rows), rows.take(held_out)
         priors = count_priors(training_set.values, training_set.known, vectors, config.vectors.missing)
         method = run.build(priors=priors)
         method.unknown = unknown_loss(config, training_set, method.criterion)
@@ -130,7 +129,7 @@ def _one_fold(
         )
         trainer.fit(ProgressBar(quiet=True))
         scores = collect(
-            trainer.weights, loaders.evaluation(held_out_set, held_out), held_out_set, accelerator.device
+            trainer.weights, loaders.evaluation(test_set, held_out), test_set, accelerator.device
         )
         loaders.close()
     return scores

@@ -145,10 +145,8 @@ class PrototypeBank(nn.Module):
     def _collect(self, examples: Examples) -> tuple[Tensor, Tensor]:
         """Label and feature of the first cells of each label, `[N]` and `[N, D]`."""
         prototypes = self.prototypes
-        labels, features = (
-            [self.counts.new_zeros(0, dtype=torch.long)],
-            [prototypes.new_zeros(0, prototypes.shape[2])],
-        )
+        labels = [self.counts.new_zeros(0, dtype=torch.long)]
+        features = [prototypes.new_zeros(0, prototypes.shape[2])]
         counts = torch.zeros_like(self.counts[:, 0])
         for targets, output in examples:
             cells = _positive_cells(targets)

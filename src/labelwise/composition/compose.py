@@ -136,25 +136,15 @@ def compose(
     decoupled_dim = sizes["dim"] = int(head.dim)
     relation_module = build("relation", relation, RELATIONS)
     sizes["dim"] = decoupled_dim if relation_module is None else int(relation_module.dim)
-    has_own_logits = getattr(head, "own_logits", False)
-    label_classifier = build(
-        "classifier", None if has_own_logits else classifier or Part(PerLabelClassifier), CLASSIFIERS
-    )
+    own_logits = getattr(head, "own_logits", False)
+    scorer = build("classifier", None if own_logits else classifier or Part(PerLabelClassifier), CLASSIFIERS)
     method_arguments = {k: more.pop(k) for k in ("branch_weight", "split_states") if k in more}
-    model = LabelModel(
-        backbone,
-        head,
-        label_classifier,
-        relation_module,
-        takes_states=getattr(head, "takes_states", False),
-        **more,
-    )
+    takes_states = getattr(head, "takes_states", False)
+    model = LabelModel(backbone, head, scorer, relation_module, takes_states=takes_states, **more)
     criterion = build_loss(priors=options.priors, **{"name": "asl", **options.loss})
     groups = tuple(tuple(labels.index(name) for name in group.labels) for group in labels.groups.values())
     rules = labels.every_rule.over(labels.names)
-    head_sizes = HeadSizes(
-        len(labels), decoupled_dim, sizes["dim"], groups, label_classifier is not None, rules
-    )
+    head_sizes = HeadSizes(len(labels), decoupled_dim, sizes["dim"], groups, scorer is not None, rules)
     method = Method(model, criterion, build_terms(head_sizes, terms or {}, options.terms), **method_arguments)
     term_parts = {name: Part(TERMS[name], {}, defaults) for name, defaults in (terms or {}).items()}
     method.parts = {**parts, **term_parts}

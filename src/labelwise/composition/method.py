@@ -92,13 +92,11 @@ class Method(nn.Module):
     def set_divisors(self, batches: Sequence[Batch]) -> None:
         """Set the divisors of the losses in each of a step's batches: see `divisor` and `TeacherBatch`."""
         divisor = self.divisor(batches)
-        teacher_batches = [batch.taught for batch in batches if batch.taught is not None]
-        with_divisors = (
-            taught_together(teacher_batches)
-            if len(teacher_batches) == len(batches)
-            else [batch.taught for batch in batches]
+        taught = [batch.taught for batch in batches if batch.taught is not None]
+        joined = (
+            taught_together(taught) if len(taught) == len(batches) else [batch.taught for batch in batches]
         )
-        for batch, teacher_batch in zip(batches, with_divisors, strict=True):
+        for batch, teacher_batch in zip(batches, joined, strict=True):
             batch.divisor, batch.taught = divisor, teacher_batch
 
     def divisor(self, batches: Sequence[Batch]) -> Tensor | None:

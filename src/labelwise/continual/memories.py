@@ -106,12 +106,9 @@ class PartitioningReservoir(Memory):
             if self.offered < self.size:
                 self.put(self.offered, row, labels, task)
             elif chances[i] < self._admission(labels, raised, total):
-                unlabelled_slot = None if len(labels) else self.place_without_labels()
-                slot = (
-                    self._slot_to_clear(raised / max(total, 1e-300))
-                    if unlabelled_slot is None
-                    else unlabelled_slot
-                )
+                slot = None if len(labels) else self.place_without_labels()
+                if slot is None:
+                    slot = self._slot_to_clear(raised / max(total, 1e-300))
                 self.put(slot, row, labels, task)
             self.offered += 1
             for j in labels.tolist():

@@ -157,7 +157,5 @@ def build_loss(
             "priors": priors,
         }
     loss_class = LOSSES[name]
-    arguments = {
-        key: value for key, value in taken_arguments(loss_class, counts).items() if value is not None
-    }
+    arguments = {k: v for k, v in taken_arguments(loss_class, counts).items() if v is not None}
     return build_part(loss_class, "loss", options, arguments, name)

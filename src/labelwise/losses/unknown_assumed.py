@@ -62,9 +62,8 @@ class SmoothedNegative(Strategy):
         cells = inputs.loss.cells(inputs.logits, torch.full_like(inputs.logits, self.target))
         if not self.positives:
             return Verdict(cells)
-        return Verdict(
-            cells, present=inputs.loss.cells(inputs.logits, torch.full_like(inputs.logits, 1 - self.target))
-        )
+        smoothed = torch.full_like(inputs.logits, 1 - self.target)
+        return Verdict(cells, present=inputs.loss.cells(inputs.logits, smoothed))
 
 
 @STRATEGIES.register("wan")

@@ -54,9 +54,8 @@ class Hill(Strategy):
     def forward(self, inputs: StrategyInputs) -> Verdict:
         """The hill loss of unknown cells, and the focal margin loss of known positives."""
         p = torch.sigmoid(inputs.logits)
-        return Verdict(
-            (self.crest - p) * p.square(), present=focal_margin(inputs.logits, self.margin, self.gamma)
-        )
+        cells = (self.crest - p) * p.square()
+        return Verdict(cells, present=focal_margin(inputs.logits, self.margin, self.gamma))
 
 
 @STRATEGIES.register("splc")

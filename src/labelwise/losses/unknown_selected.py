@@ -165,9 +165,8 @@ class ClassAwareSelection(Strategy):
 
     def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss of absent labels; likely positives are left out."""
-        cells = self.alpha * asymmetric(
-            inputs.logits, torch.zeros_like(inputs.logits), self.gamma, margin=self.margin
-        )
+        absent = torch.zeros_like(inputs.logits)
+        cells = self.alpha * asymmetric(inputs.logits, absent, self.gamma, margin=self.margin)
         left_out = largest(inputs.logits, inputs.hidden, self.share) | (self.prior > self.threshold)
         return Verdict(cells, counted=inputs.hidden & ~left_out)
 

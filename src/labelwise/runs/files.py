@@ -44,9 +44,7 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; surrogates, as in odd file names, become escapes that JSON and YAML read."""
-    write_atomic(
-        path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    )
+    write_atomic(path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -97,9 +97,8 @@ class Run:
         names = self.labels.names[: len(self.labels) - len(config.taught.labels)]
         labels = LabelSet(names, self.labels.groups, self.labels.rules)
         if priors is None:
-            vectors = (
-                None if config.vectors.source == "learned" else torch.zeros(len(labels), config.vectors.dim)
-            )
+            learned = config.vectors.source == "learned"
+            vectors = None if learned else torch.zeros(len(labels), config.vectors.dim)
             priors = LabelPriors.nothing(len(labels), vectors, config.vectors.missing)
         return create_method(
             config.method,

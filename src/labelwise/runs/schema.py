@@ -46,9 +46,7 @@ def json_schema() -> Schema:
     schema["title"], schema["additionalProperties"] = "Settings of a Labelwise run", False
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     for section, (registry, default, no_options) in _NAMED.items():
-        schema["properties"][section] = _named_section_schema(
-            section, registry, default, no_options, definitions
-        )
+        schema["properties"][section] = _named_schema(section, registry, default, no_options, definitions)
     for name, term in TERMS.items():
         schema["properties"][name] = _options_ref(term, name, definitions)
     for section, registry in _PARTS.items():
@@ -80,7 +78,7 @@ def _method_schema(name: str, definitions: Schema) -> Schema:
     return {"properties": sections}
 
 
-def _named_section_schema(
+def _named_schema(
     section: str, registry: Registry[type], default: str, no_options: Iterable[str], definitions: Schema
 ) -> Schema:
     """A section whose `name` decides its options."""
@@ -136,11 +134,8 @@ def described_yaml(config: Config) -> str:
         if name in _PARTS or name in _NAMED:
             lines += _section_lines(name, value, field.description or "", *_part_of(name, value, parts))
         elif isinstance(value, dict):
-            meanings = {key: option.description for key, option in field.annotation.model_fields.items()}  # type: ignore[union-attr]
-            lines += [
-                f"{name}:",
-                *(f"  {_setting_line(key, option, meanings.get(key))}" for key, option in value.items()),
-            ]
+            meanings = {k: v.description for k, v in field.annotation.model_fields.items()}  # type: ignore[union-attr]
+            lines += [f"{name}:", *(f"  {_setting_line(k, v, meanings.get(k))}" for k, v in value.items())]
         else:
             lines.append(_setting_line(name, value, field.description))
     for name, term in TERMS.items():

@@ -66,9 +66,8 @@ def stored(
         mark_used(path)
     if leads:
         dist.barrier()
-    return np.load(path, mmap_mode="r"), [
-        (row, reason) for row, reason in json.loads(unreadable_path.read_text())
-    ]
+    rows_and_reasons = [(row, reason) for row, reason in json.loads(unreadable_path.read_text())]
+    return np.load(path, mmap_mode="r"), rows_and_reasons
 
 
 def _compute_share(path: Path, temporary: Path | None, compute: Compute) -> list[tuple[int, str]]:

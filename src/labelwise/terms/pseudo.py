@@ -126,9 +126,8 @@ class PseudoTerm(nn.Module):
                 )
             if isinstance(self.memory, FeatureQueue) and self.training:
                 self.memory.put(unit_features.detach(), present)
-        return losses | self._pseudo_losses(
-            step, {k: v for k, v in scores.items() if self.weights[k]}, present
-        )
+        used = {name: score for name, score in scores.items() if self.weights[name]}
+        return losses | self._pseudo_losses(step, used, present)
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
         """Recompute the prototypes if the schedule says so."""

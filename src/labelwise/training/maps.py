@@ -81,9 +81,7 @@ def _compute(
 ) -> list[tuple[int, str]]:
     """Fill this process's share of the file with maps; see `fill`."""
     transform = build_transform(config.one_view(), train=False)
-    return fill(
-        dataset, transform, workers, lambda images: backbone(images.to(device)), file, index, processes
-    )
+    return fill(dataset, transform, workers, lambda x: backbone(x.to(device)), file, index, processes)
 
 
 def shares(images: int, index: int, processes: int) -> list[np.ndarray]:

@@ -43,14 +43,12 @@ def build_optimizer(
     Source: layer-wise decay as in Bao et al. (2022), BEiT; layers are timm's.
     """
     scales = {p: lr_factor * scale for p, scale in _layer_scales(backbone, layer_decay)}
-    undecayed = _without_decay(backbone)
+    exempt = _without_decay(backbone)
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, p in method.named_parameters():
         if p.requires_grad:
             decays = (
-                p.ndim >= 2
-                and not name.endswith(("queries", "text_queries.weight"))
-                and id(p) not in undecayed
+                p.ndim >= 2 and not name.endswith(("queries", "text_queries.weight")) and id(p) not in exempt
             )
             groups.setdefault((p in scales, scales.get(p, 1.0), decays), []).append(p)
     options = [
