@@ -99,13 +99,13 @@ def _options_ref(
     name: str,
     definitions: Schema,
     defaults: Mapping[str, Any] | None = None,
-    given: Iterable[str] = (),
+    fixed: Iterable[str] = (),
     named: bool = False,
 ) -> Schema:
-    """The schema of a part's options, entered into the definitions under a name."""
+    """A reference to the schema of a part's options, which is entered into the definitions under a name."""
     schema = options_model(part).model_json_schema()
     schema["title"] = name
-    properties = {key: option for key, option in schema["properties"].items() if key not in given}
+    properties = {key: option for key, option in schema["properties"].items() if key not in fixed}
     for key, value in (defaults or {}).items():
         properties[key] = {**properties[key], "default": value}
     schema["properties"] = {**({"name": True} if named else {}), **properties}
@@ -162,7 +162,7 @@ def _section_lines(
     meaning: str,
     part: type | None = None,
     defaults: Mapping[str, Any] | None = None,
-    given: Iterable[str] = (),
+    fixed: Iterable[str] = (),
 ) -> list[str]:
     """A section of options: those that are set, and the defaults of the others as comments.
 
@@ -170,13 +170,13 @@ def _section_lines(
         LabelwiseError: an option that the part does not take.
     """
     if part is not None:
-        checked_options(part, {k: v for k, v in value.items() if k != "name"}, name, set(given))
+        checked_options(part, {k: v for k, v in value.items() if k != "name"}, name, set(fixed))
     fields = {} if part is None else options_model(part).model_fields
     effective = {k: (defaults or {}).get(k, field.default) for k, field in fields.items()}
     meanings = {k: field.description for k, field in fields.items()}
     set_lines = [f"  {_setting_line(k, v, meanings.get(k))}" for k, v in value.items()]
     default_lines = [
-        _setting_line(k, effective[k], meanings[k]) for k in effective if k not in value and k not in given
+        _setting_line(k, effective[k], meanings[k]) for k in effective if k not in value and k not in fixed
     ]
     if value:
         return [f"{name}:  # {meaning}", *set_lines, *(f"  # {line}" for line in default_lines)]
