@@ -49,7 +49,7 @@ def fit(
     Traceback (most recent call last):
     labelwise.errors.LabelwiseError: data.known = 'half'; expected ...
     """
-    data_settings = {"source": data} if data is not None else {}
+    data_settings: dict[str, Any] = {"source": data} if data is not None else {}
     if isinstance(data, Mapping):
         data_settings = dict(data)
     sources = [s for s in (source, data_settings.pop("source", None)) if s is not None]
