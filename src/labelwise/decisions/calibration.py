@@ -103,20 +103,20 @@ def ridge(u: np.ndarray, positive: np.ndarray, shrink: float, with_bias: bool) -
         hessian = (x * (p * (1 - p))) @ x.T + shrink * np.eye(2)
         at_edge = (w[0] <= FLATTEST and gradient[0] > 0) or (w[0] >= STEEPEST and gradient[0] < 0)
         step = np.array([0.0, gradient[1] / hessian[1, 1]]) if at_edge else np.linalg.solve(hessian, gradient)
-        w, before, value = _backtrack(cost, w, step, value)
-        if before - value <= _TOLERANCE * (1 + abs(value)):
+        w, old_value, value = _backtrack(cost, w, step, value)
+        if old_value - value <= _TOLERANCE * (1 + abs(value)):
             break
     return float(w[0]), float(w[1])
 
 
 def _backtrack(
-    cost: Callable[[np.ndarray], float], w: np.ndarray, step: np.ndarray, before: float
+    cost: Callable[[np.ndarray], float], w: np.ndarray, step: np.ndarray, old_value: float
 ) -> tuple[np.ndarray, float, float]:
     """Halves the step until it lowers the cost; returns the new point, the cost before and the cost there."""
     for _ in range(30):
         new = w - step
         new[0] = np.clip(new[0], FLATTEST, STEEPEST)
-        if (value := cost(new)) < before:
-            return new, before, value
+        if (value := cost(new)) < old_value:
+            return new, old_value, value
         step = step / 2
-    return w, before, before
+    return w, old_value, old_value

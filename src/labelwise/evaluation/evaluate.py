@@ -158,8 +158,8 @@ def _training_overlap(run: Run, data: Dataset, rows: Dataset, split: str) -> dic
     """How many images the run was trained on, with a note if there are any; `None` if it cannot be determined."""
     source = run.config.data.source
     try:
-        whole = data if data.source == source and "train" in data.splits() else read(source)
-        train = ensure_splits(whole, seed=run.config.seed).split("train")
+        run_data = data if data.source == source and "train" in data.splits() else read(source)
+        train = ensure_splits(run_data, seed=run.config.seed).split("train")
     except (LabelwiseError, OSError):
         return {"seen_in_training": None}
     return seen_in_training(train, rows, split)

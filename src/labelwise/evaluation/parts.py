@@ -139,8 +139,8 @@ def part_figures(
     counts = bootstrap_counts(len(y), group=scores.group)
     used = np.array([name not in without for name in labels.names])
     inside = np.any(list(parts.values()), axis=0)
-    whole = {ALL: np.ones(len(y), bool), **parts}
-    rests = {name: None if name == ALL else inside & ~mask for name, mask in whole.items()}
+    all_parts = {ALL: np.ones(len(y), bool), **parts}
+    rests = {name: None if name == ALL else inside & ~mask for name, mask in all_parts.items()}
     positive = scores.known & (y == 1)
     return {
         name: {
@@ -149,7 +149,7 @@ def part_figures(
                 probabilities, selected, positive, scores.known, counts, mask, rests[name], used, labels.names
             ),
         }
-        for name, mask in whole.items()
+        for name, mask in all_parts.items()
     }
 
 

@@ -98,10 +98,10 @@ class Protocol:
                 f"{what} {source.kind}: under {self.name}", f"{self.kind}:", "name the protocol of the data"
             )
         for option, value in self.options.items():
-            given = source.options.get(option, self.defaults.get(option, ""))
-            if given != value:
+            actual = source.options.get(option, self.defaults.get(option, ""))
+            if actual != value:
                 raise LabelwiseError(
-                    f"{what} {source.kind}: with {option}={given or 'its default'} under {self.name}",
+                    f"{what} {source.kind}: with {option}={actual or 'its default'} under {self.name}",
                     f"{option}={value}, for conventions are not mixed",
                     f"write ?{option}={value}, or name another protocol",
                 )

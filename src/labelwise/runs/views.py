@@ -111,9 +111,9 @@ def _refuse_one_size(model: Views, test_time: str) -> None:
     try:
         model(torch.zeros(1, 3, *sheet_size(model.sizes), dtype=torch.uint8, device=parameter.device))
     except Exception as error:  # networks raise nearly anything at a size that they do not accept
-        given = f"test_time = {test_time} with {getattr(backbone, 'name', 'this backbone')}"
+        setting = f"test_time = {test_time} with {getattr(backbone, 'name', 'this backbone')}"
         raise LabelwiseError(
-            f"{given} ({first_line(error)})",
+            f"{setting} ({first_line(error)})",
             "a network that takes images of both sizes",
             "set test_time=flip or none, or a second side that suits its stride: multi-scale=SIDE",
         ) from None

@@ -56,12 +56,12 @@ def synchronise(method: Method) -> None:
 @contextmanager
 def matrix_products(tf32: bool) -> Iterator[None]:
     """Inside the block, compute float32 matrix products on CUDA in TF32 if `tf32`; else keep the current setting."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32 or before
+    previous = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32 or previous
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        torch.backends.cuda.matmul.allow_tf32 = previous
 
 
 def wrapped(accelerator: Accelerator, method: Method, unused: bool = False) -> Any:

@@ -53,8 +53,8 @@ def fitted(config: Config, say: Callable[[str], None]) -> Config:
         size = config.train_transform(stride_of(b.name, b.stage, config.image_size)).size
         reason = size_refusal(b.name, b.stage, config.image_size, size)
         if reason and config.train_size:
-            given = f"train_size = {config.train_size}"
-            raise _size_error(given, b.name, reason, (config.image_size,), "--set train_size")
+            setting = f"train_size = {config.train_size}"
+            raise _size_error(setting, b.name, reason, (config.image_size,), "--set train_size")
         if reason:
             changes["train_size"] = config.image_size
             config = config.model_copy(update={"train_size": config.image_size})

@@ -39,14 +39,14 @@ class StopRequest:
     def listening(self) -> Iterator[StopRequest]:
         """Replace the signals' handlers inside the block; outside the main thread nothing changes."""
         try:
-            before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+            old_handlers = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         except ValueError:  # only the main thread receives signals
             yield self
             return
         try:
             yield self
         finally:
-            for number, handler in before.items():
+            for number, handler in old_handlers.items():
                 signal.signal(number, handler)
 
     @contextmanager
