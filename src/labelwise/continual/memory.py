@@ -58,8 +58,8 @@ class Memory(ABC):
     def draw(self, number: int) -> tuple[Rows, Rows]:
         """A uniform sample of `number` rows without replacement, and the task of each; fewer if fewer are held."""
         slots = np.flatnonzero(self.rows >= 0)
-        drawn = self.rng.choice(slots, min(number, len(slots)), replace=False)
-        return self.rows[drawn], self.tasks[drawn]
+        sample = self.rng.choice(slots, min(number, len(slots)), replace=False)
+        return self.rows[sample], self.tasks[sample]
 
     def put(self, slot: int, row: int, labels: np.ndarray, task: int) -> None:
         """Store a row in a slot, replacing the row there.
