@@ -126,9 +126,9 @@ def lacking_and_extra(names: Collection[str], expected: Collection[str]) -> str:
     >>> lacking_and_extra(["a", "c"], ["a", "b"]), lacking_and_extra(["b", "a"], ["a", "b"])
     ('lacking: b; extra: c', '')
     """
-    present, wanted = set(names), set(expected)
+    present, allowed = set(names), set(expected)
     parts = {
         "lacking": [n for n in expected if n not in present],
-        "extra": [n for n in names if n not in wanted],
+        "extra": [n for n in names if n not in allowed],
     }
-    return "; ".join(f"{part}: {', '.join(labels[:5])}" for part, labels in parts.items() if labels)
+    return "; ".join(f"{kind}: {', '.join(labels[:5])}" for kind, labels in parts.items() if labels)

@@ -321,6 +321,6 @@ def test_views_given_follow_the_size_of_each_stage(config: Config) -> None:
     settings = {**config.model_dump(mode="json"), "image_size": 224, "test_time": "multi-scale"}
     made = make_config(settings)
     assert made.test_time == "multi-scale=288"
-    assert ladder._settings(made, {"image_size": 448}).test_time == "multi-scale=576"
+    assert ladder._with_changes(made, {"image_size": 448}).test_time == "multi-scale=576"
     own = make_config({**settings, "test_time": "multi-scale=500"})
-    assert ladder._settings(own, {"image_size": 448}).test_time == "multi-scale=500"
+    assert ladder._with_changes(own, {"image_size": 448}).test_time == "multi-scale=500"

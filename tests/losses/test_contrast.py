@@ -63,7 +63,7 @@ def test_long_lists_are_cut_to_the_hardest_and_some_of_the_rest(seeded: torch.Ge
     assert n > 1
     assert min(len(pn), len(nn)) > 3 * n
     chosen: list[Tensor] = []
-    real = contrast._cut
+    real = contrast._counted_pairs
 
     def noted(cosine: Tensor, pairs: Tensor, number: Tensor) -> Tensor:
         chosen.append(cosine[cut := real(cosine, pairs, number)])
@@ -72,7 +72,7 @@ def test_long_lists_are_cut_to_the_hardest_and_some_of_the_rest(seeded: torch.Ge
     losses = set()
     for _ in range(5):
         chosen.clear()
-        with mock.patch.object(contrast, "_cut", noted):
+        with mock.patch.object(contrast, "_counted_pairs", noted):
             loss = pair_contrast(features, targets).item()
         losses.add(loss)
         assert loss == pytest.approx(
@@ -92,7 +92,9 @@ def test_long_lists_are_cut_to_the_hardest_and_some_of_the_rest(seeded: torch.Ge
 
 def test_every_pair_of_the_rest_has_its_chance(seeded: torch.Generator) -> None:
     cosine, pairs = torch.linspace(1, -1, 40), torch.arange(40) % 4 < 3
-    taken = torch.stack([contrast._cut(cosine, pairs, torch.tensor(5)) for _ in range(1500)]).float()
+    taken = torch.stack(
+        [contrast._counted_pairs(cosine, pairs, torch.tensor(5)) for _ in range(1500)]
+    ).float()
     assert taken.sum(1).eq(15).all()
     share = taken.mean(0)
     assert (share[~pairs] == 0).all()

@@ -17,7 +17,7 @@ from labelwise.model import LabelModel
 from labelwise.terms.blending import BlendingTerm
 from labelwise.terms.discriminative import DiscriminativeTerm
 from labelwise.terms.pairs import PairHead
-from labelwise.terms.pseudo import PseudoTerm, _balanced, _near
+from labelwise.terms.pseudo import PseudoTerm, _balanced_bce, _memory_contrast
 from labelwise.terms.term import HeadSizes
 from labelwise.types import Batch, LabelFeatures
 
@@ -151,14 +151,14 @@ def thresholds() -> Iterator[Pair]:
                 sum(cross(v, float(side)) for v in vs) / len(vs)
                 for side, vs in zip((1, 0), sides, strict=True)
             ]
-    yield _balanced(z, t.known, present).item(), sum(terms) / len(terms)
+    yield _balanced_bce(z, t.known, present).item(), sum(terms) / len(terms)
 
 
 def memory_contrast() -> Iterator[Pair]:
     c, t = some(B, L).tanh(), targets()
     known = [(i, j) for i in range(B) for j in range(L) if STATES[i][j] is not None]
     terms = [1 - c[i, j].item() if STATES[i][j] else 1 + c[i, j].item() for i, j in known]
-    yield _near(c, t.known, t.known & (t.values == 1)).item(), sum(terms) / len(terms)
+    yield _memory_contrast(c, t.known, t.known & (t.values == 1)).item(), sum(terms) / len(terms)
 
 
 def pair_logits() -> Iterator[Pair]:

@@ -105,7 +105,7 @@ def weights_after(folder: Path, case: dict[str, str], accumulate: int, rank: int
     stream, losses = iter(batches), []
     for _ in range(STEPS):
         terms, _, _ = trainer._step(stream)
-        losses.append(trainer._over_processes(terms["loss"]))
+        losses.append(trainer._process_mean(terms["loss"]))
         trainer.progress.step += 1
     return {"losses": torch.stack(losses), **{n: p.detach() for n, p in trainer.method.named_parameters()}}
 

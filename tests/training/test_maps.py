@@ -162,7 +162,7 @@ def _joined(photos: str, weights: str, out: str) -> None:
     np.savez(Path(out) / f"{rank}.npz", maps=maps, bad=np.array(bad, dtype=object), seen=seen, said=said)
     if rank == 1:  # photographs and a store on a disk of its own
         os.environ["LABELWISE_CACHE"] = f"{out}/another"
-        maps_module._key = lambda *_: "of another disk"  # type: ignore[assignment]
+        maps_module._maps_key = lambda *_: "of another disk"  # type: ignore[assignment]
     other = config.model_copy(update={"image_size": 32})
     stored_maps(rows, backbone, other, CPU, 0, said.append, joined=True)
 

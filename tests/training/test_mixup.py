@@ -150,8 +150,8 @@ def test_cells_weigh_alike_over_the_batches_of_a_step(tmp_path: Path, options: d
         batches.append(Batch(images, Targets(values, known), torch.arange(first, first + rows)))
     trainer = a_trainer(tmp_path, batches, optim={"accumulate": 2, "name": "sgd"}, **options)
     seen: list[Batch] = []
-    honest = trainer._ready
-    trainer._ready = lambda batch: seen.append(honest(batch)) or seen[-1]  # type: ignore[method-assign]
+    honest = trainer._prepared
+    trainer._prepared = lambda batch: seen.append(honest(batch)) or seen[-1]  # type: ignore[method-assign]
     trainer.method.train()
     before = {name: value.clone() for name, value in trainer.method.state_dict().items()}
     terms, _, _ = trainer._step(iter(batches))

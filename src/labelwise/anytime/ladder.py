@@ -104,17 +104,17 @@ def train_stages(
     ladder = _resume_or_plan(out, config, dataset, seconds, given, resume, watch.say)
     for line in ladder.plan.lines():
         watch.say(line)
-    before = ladder.spent
+    earlier_seconds = ladder.spent
     for number, stage in enumerate(ladder.plan.stages):
         if any(row["stage"] == stage.name for row in ladder.rows):
             continue
         judging = max(stage.judging, ladder.judging) + REPORT
-        left = seconds - before - (time.perf_counter() - began) - judging
-        if number and stage.seconds > left:
+        remaining = seconds - earlier_seconds - (time.perf_counter() - began) - judging
+        if number and stage.seconds > remaining:
             ladder.rows.append(
                 {
                     "stage": stage.name,
-                    "left_out": f"needs about {stage.seconds:.0f} s, {max(0, left):.0f} s are left",
+                    "left_out": f"needs about {stage.seconds:.0f} s, {max(0, remaining):.0f} s are left",
                 }
             )
             watch.say(f"{stage.name} is left out: {ladder.rows[-1]['left_out']}")
@@ -122,8 +122,8 @@ def train_stages(
             ladder.rows.append(_train_stage(ladder, stage, train_and_val, resume, quiet, stop, watch))
         ladder.save()
     chosen = Run.open(out)
-    _judge_test(chosen, dataset, opened.overlaps.get("test", {}), watch)
-    watch.say(f"chosen: {ladder.chosen}, after {before + time.perf_counter() - began:.0f} s")
+    _evaluate_test(chosen, dataset, opened.overlaps.get("test", {}), watch)
+    watch.say(f"chosen: {ladder.chosen}, after {earlier_seconds + time.perf_counter() - began:.0f} s")
     return chosen
 
 
@@ -171,7 +171,7 @@ def _train_stage(
     began = time.perf_counter()
     folder = ladder.out / STAGES / stage.name
     if "test_time" not in stage.settings:
-        config = _settings(ladder.config, _with_start(ladder, stage.settings))
+        config = _with_changes(ladder.config, _with_start(ladder, stage.settings))
         if resume and folder.is_dir() and not (folder / "config.yaml").is_file():
             shutil.rmtree(folder)  # stopped before it saved a state
         run = train_opened(
@@ -240,12 +240,13 @@ def compared(ours: StoredScores, theirs: StoredScores) -> dict[str, float]:
             "stages with scores of different images", "the same validation images", "train again"
         )
     counts = bootstrap.bootstrap_counts(len(ours.ids), group=ours.group)
-    gap = ours.resampled_map(counts) - theirs.resampled_map(counts)
-    ends = bootstrap.interval(gap)
-    return {"gain": float(np.nanmean(gap)), **ends, "better_in": float((gap > 0).mean())}
+    gain = ours.resampled_map(counts) - theirs.resampled_map(counts)
+    bounds = bootstrap.interval(gain)
+    return {"gain": float(np.nanmean(gain)), **bounds, "better_in": float((gain > 0).mean())}
 
 
-def _settings(config: Config, changes: Mapping[str, Any]) -> Config:
+def _with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The settings of a stage: those of the run, with changes by dotted names."""
     settings = config.model_dump(mode="json")
     if config.test_time == resolved(SCALES, config.image_size):
         settings["test_time"] = SCALES  # its second size follows from the stage's own
@@ -254,7 +255,7 @@ def _settings(config: Config, changes: Mapping[str, Any]) -> Config:
     return make_config(settings)
 
 
-def _judge_test(run: Run, dataset: Dataset, overlap: Mapping[str, Any], watch: ProgressBar) -> None:
+def _evaluate_test(run: Run, dataset: Dataset, overlap: Mapping[str, Any], watch: ProgressBar) -> None:
     """Evaluate the chosen stage on the test split, once."""
     file = run.path / "results.json"
     record = read_json(file)

@@ -118,7 +118,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
         given: dotted names of the settings that the user set.
     """
     splits = dataset.splits()
-    mapped, tested = splits.get("train", 0) + splits.get("val", 0), splits.get("test", 0)
+    mapped_images, test_images = splits.get("train", 0) + splits.get("val", 0), splits.get("test", 0)
     sides = speed.sides or SIZES
     sizes = (config.image_size,) if "image_size" in given else tuple(s for s in sides if s <= speed.largest)
     sizes = sizes or sides[:1]
@@ -129,7 +129,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     heads = _heads(config, splits.get("train", 0), given)
 
     def map_time(size: int) -> float:
-        return speed.opening + mapped * speed.map(size)
+        return speed.opening + mapped_images * speed.map(size)
 
     def probe_time(size: int) -> float:
         return map_time(size) + speed.solving + BESIDE
@@ -139,40 +139,40 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
 
     def time_left(first: int, head: _Head, size: int) -> float:
         """Return the seconds that remain after a probe at side `first` and a head."""
-        own = 0.0 if size == first else map_time(size)
-        with_maps = SHARE * seconds - REPORT - probe_time(first) - own
-        return with_maps - head_time(head, size) - tested * speed.map(size)
+        map_seconds = 0.0 if size == first else map_time(size)
+        with_maps = SHARE * seconds - REPORT - probe_time(first) - map_seconds
+        return with_maps - head_time(head, size) - test_images * speed.map(size)
 
     def allowed(first: int, size: int) -> bool:
         return probe_time(first) < limit * (SHARED if size == first else 1.0) or first == sizes[0]
 
-    fitting = [
+    candidates = [
         (head, size, first)
         for head in heads
         for size in sizes
         for first in sizes
         if allowed(first, size) and time_left(first, head, size) >= 0 and _fits_on_disk(dataset, size, speed)
     ]
-    if not fitting:
+    if not candidates:
         first = max((size for size in sizes if probe_time(size) < limit), default=sizes[0])
-        return Plan(seconds, (_probe(first, probe_time(first), tested * speed.map(first)),))
-    main, size, first = max(fitting, key=lambda fit: (fit[0].expected(fit[1]), fit[2]))
-    judging = tested * speed.map(size)
-    stages = [_probe(first, probe_time(first), tested * speed.map(first))]
-    spare = time_left(first, main, size)
-    chosen = [main]
+        return Plan(seconds, (_probe_stage(first, probe_time(first), test_images * speed.map(first)),))
+    best, size, first = max(candidates, key=lambda pair: (pair[0].expected(pair[1]), pair[2]))
+    judging = test_images * speed.map(size)
+    stages = [_probe_stage(first, probe_time(first), test_images * speed.map(first))]
+    spare = time_left(first, best, size)
+    chosen = [best]
     # The pooled MLP is the baseline without label features; more than three candidates only add selection noise.
-    for other in sorted(heads, key=lambda head: (head.rank > 0, -head.expected(size))):
-        if other is not main and len(chosen) < 3 and head_time(other, size) <= spare:
-            chosen.append(other)
-            spare -= head_time(other, size)
+    for extra in sorted(heads, key=lambda head: (head.rank > 0, -head.expected(size))):
+        if extra is not best and len(chosen) < 3 and head_time(extra, size) <= spare:
+            chosen.append(extra)
+            spare -= head_time(extra, size)
 
     def why(head: _Head, size: int) -> str:
         if "method" in given:
             return "the given method"
         return f"reaches {head.expected(size):.1f} on VOC photographs at this size"
 
-    own = 0.0 if size == first else map_time(size)
+    map_seconds = 0.0 if size == first else map_time(size)
     for head in sorted(chosen, key=lambda head: head.rank):
         settings = {
             "method": head.name,
@@ -182,43 +182,45 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
             "epochs": epochs,
         }
         name = f"{len(stages) + 1}-{head.name}-{size}"
-        stages.append(Stage(name, settings, own + head_time(head, size), why(head, size), judging))
-        own = 0.0  # later heads read the same maps
+        stages.append(Stage(name, settings, map_seconds + head_time(head, size), why(head, size), judging))
+        map_seconds = 0.0  # later heads read the same maps
     test_time = seconds >= VIEWS_FROM and "test_time" not in given
     tuning = seconds >= TUNED_FROM and not given & {*TUNED, "epochs"}
-    return Plan(seconds, (*stages, *_more(len(stages) + 1, size, spare, speed, splits, tuning, test_time)))
+    return Plan(
+        seconds, (*stages, *_later_stages(len(stages) + 1, size, spare, speed, splits, tuning, test_time))
+    )
 
 
-def _more(
+def _later_stages(
     number: int, size: int, spare: float, speed: Speed, splits: Mapping[str, int], tuning: bool, views: bool
 ) -> Iterator[Stage]:
     """Yield the stages after the heads that fit in the spare seconds: fine-tuning, more test-time views, or both."""
     train, val, test = (splits.get(name, 0) for name in ("train", "val", "test"))
-    image = speed.map(size)
-    judging = test * image
+    per_image = speed.map(size)
+    judging = test * per_image
 
     def with_views(spare: float) -> Stage | None:
         """Return the stage with the most views that fit."""
         larger = int(resolved(SCALES, size).partition("=")[2])
         for name, times in ((SCALES, 1 + (larger / size) ** 2), (FLIP, 2.0)):
-            seconds = BESIDE + 2 * speed.opening + 2 * times * val * image
-            if views and seconds + times * test * image - judging <= spare:
+            seconds = BESIDE + 2 * speed.opening + 2 * times * val * per_image
+            if views and seconds + times * test * per_image - judging <= spare:
                 why = (
                     f"the chosen stage with more views per image; predictions take {times:.1f} times as long"
                 )
-                return Stage(name, {"test_time": name}, seconds, why, times * test * image)
+                return Stage(name, {"test_time": name}, seconds, why, times * test * per_image)
         return None
 
     def tuned(spare: float) -> Stage | None:
         """Return the stage that fine-tunes the chosen one, for as many epochs as fit."""
         epoch = train * speed.learning(size) + val * speed.eager(size)
-        beside = BESIDE + speed.opening + val * image
-        epochs = min(TUNED_EPOCHS[1], math.floor((spare - beside) / epoch))
+        fixed = BESIDE + speed.opening + val * per_image
+        epochs = min(TUNED_EPOCHS[1], math.floor((spare - fixed) / epoch))
         if epochs < TUNED_EPOCHS[0]:
             return None
         settings = {**TUNED, "epochs": epochs, "precision": speed.precision}
         why = f"the chosen stage, its backbone fine-tuned in {speed.precision}"
-        return Stage(f"tuned-{size}", settings, beside + epochs * epoch, why, judging)
+        return Stage(f"tuned-{size}", settings, fixed + epochs * epoch, why, judging)
 
     stages: list[Stage | None] = []
     if tuning:
@@ -252,14 +254,14 @@ class _Head(NamedTuple):
         return self.at_224 + (self.at_448 - self.at_224) * math.log2(size / 224)
 
 
-_MANY = (
+_HEADS_OF_MANY = (
     _Head("baseline-mlp", 0, 85.3, 87.7, {}),
     _Head("csra", 1, 84.6, 88.8, {}),
     _Head("ssgrl", 2, 85.8, 90.1, {"discriminative.weight": 0.1}),
     _Head("dlfl", 3, 84.9, 89.1, {}),
 )
 """With 1,976 training images: results/voc-methods.csv and voc-methods-448.csv."""
-_FEW = (
+_HEADS_OF_FEW = (
     _Head("baseline-mlp", 0, 76.6, 78.2, {}),
     _Head("csra", 1, 76.5, 80.5, {}),
     _Head("ssgrl", 2, 75.2, 79.7, {"discriminative.weight": 0.1}),
@@ -271,10 +273,11 @@ def _heads(config: Config, images: int, given: frozenset[str]) -> tuple[_Head, .
     """Return the candidate methods, from simple to complex."""
     if "method" in given:
         return (_Head(config.method, 0, 0.0, 1.0, {}),)
-    return _FEW if images <= FEW_IMAGES else _MANY
+    return _HEADS_OF_FEW if images <= FEW_IMAGES else _HEADS_OF_MANY
 
 
-def _probe(size: int, seconds: float, judging: float) -> Stage:
+def _probe_stage(size: int, seconds: float, judging: float) -> Stage:
+    """The first stage, a linear probe."""
     settings = {"method": "baseline-gap", "optim.name": "exact", "image_size": size, "backbone.freeze": True}
     return Stage(f"1-probe-{size}", settings, seconds, "a complete run first", judging)
 

@@ -23,15 +23,15 @@ from labelwise.training.first_step import settle_format
 
 SAMPLE = 12
 """Number of decoded images."""
-_BASE = 224
+_TIMED_SIDE = 224
 """Side at which the backbone is timed; its time grows with the area."""
-_UNLIKELY = 1.3
+_STEP_FACTOR = 1.3
 """Ratio of a training step to the head's forward and backward pass."""
-_BESIDE = 0.02
+_STEP_OVERHEAD = 0.02
 """Seconds of a step outside both passes (reading maps, updating and averaging weights), on two cores."""
-_TYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names of the number types in torch."""
-_ENLARGED = 1.8
+_LARGEST_SCALE = 1.8
 """Largest enlargement of an image: finer maps still gain, see results/voc-methods-448.csv."""
 
 
@@ -96,10 +96,10 @@ class Speed:
             LabelwiseError: no image of the sample can be read.
         """
         rows = dataset.split("train")
-        side = min(sides or (_BASE,), key=lambda side: abs(side - _BASE))
+        side = min(sides or (_TIMED_SIDE,), key=lambda side: abs(side - _TIMED_SIDE))
         base = config.model_copy(update={"image_size": side, "image_width": 0})
         transform = build_transform(base.one_view(), train=False)
-        shorter, decoding, images = [], [], []
+        shorter_sides, decoding, images = [], [], []
         for i in range(0, len(rows), max(1, len(rows) // SAMPLE)):
             start = time.perf_counter()
             try:
@@ -108,7 +108,7 @@ class Speed:
             except (UnreadableImage, LabelwiseError):
                 continue
             decoding.append(time.perf_counter() - start)
-            shorter.append(min(image.shape[-2:]))
+            shorter_sides.append(min(image.shape[-2:]))
         if not images:
             raise LabelwiseError(
                 "a sample without a readable image", "readable images", "run: labelwise data check"
@@ -120,16 +120,16 @@ class Speed:
         batch = torch.stack(images[:8]).to(device)
         with torch.inference_mode():
             feature_map = backbone(batch)
-            forward = _timed(lambda: backbone(batch), device) / len(batch) * (_BASE / side) ** 2
+            forward = _timed(lambda: backbone(batch), device) / len(batch) * (_TIMED_SIDE / side) ** 2
         learning = (0.0, 0.0, "fp32")
         if tuning:
-            learning = _learning(base, batch, tuning, say)
+            learning = _time_learning(base, batch, tuning, say)
         stepping, evaluating, precision = learning
-        area = (_BASE / side) ** 2
+        area = (_TIMED_SIDE / side) ** 2
         return cls(
             median(decoding) / max(1, workers),
             forward,
-            max(_BASE, round(_ENLARGED * median(shorter))),
+            max(_TIMED_SIDE, round(_LARGEST_SCALE * median(shorter_sides))),
             feature_map.shape[1],
             side // feature_map.shape[-1],
             opening,
@@ -144,18 +144,18 @@ class Speed:
 
     def map(self, size: int) -> float:
         """Return the seconds for the map of one image at a side in pixels."""
-        return self.decoding + self.forward * (size / _BASE) ** 2
+        return self.decoding + self.forward * (size / _TIMED_SIDE) ** 2
 
     def learning(self, size: int) -> float:
         """Return the seconds of fine-tuning per training image, for images evaluated at a side in pixels.
 
         The training size is 6/7 of that side, see `train_size`.
         """
-        return self.decoding + self.stepping * (6 / 7 * size / _BASE) ** 2
+        return self.decoding + self.stepping * (6 / 7 * size / _TIMED_SIDE) ** 2
 
     def eager(self, size: int) -> float:
         """Return the seconds for the map of one image by PyTorch."""
-        return self.decoding + self.evaluating * (size / _BASE) ** 2
+        return self.decoding + self.evaluating * (size / _TIMED_SIDE) ** 2
 
     def bytes_of_map(self, size: int) -> float:
         """Return the bytes of one stored map."""
@@ -173,7 +173,7 @@ class Speed:
                 model(maps, is_map=True).logits.sum().backward()
 
             work()
-            self._steps[key] = _BESIDE + _UNLIKELY * _timed(work, self.device)
+            self._steps[key] = _STEP_OVERHEAD + _STEP_FACTOR * _timed(work, self.device)
         return self._steps[key]
 
 
@@ -186,7 +186,7 @@ def _backbone(settings: BackboneSettings, side: int) -> TimmBackbone:
         return TimmBackbone(settings.name, "none", side, freeze=True, stage=settings.stage).eval()
 
 
-def _learning(
+def _time_learning(
     config: Config, images: torch.Tensor, precisions: Sequence[str], say: Callable[[str], None]
 ) -> tuple[float, float, str]:
     """Time a backbone that learns, at the size of the images.
@@ -208,12 +208,12 @@ def _learning(
     settle_format(backbone, config, device, say)
 
     def step(precision: str) -> None:
-        with torch.autocast(device.type, getattr(torch, _TYPES[precision]), enabled=precision != "fp32"):
+        with torch.autocast(device.type, getattr(torch, _DTYPES[precision]), enabled=precision != "fp32"):
             features = backbone(images)
         features.float().sum().backward()
 
     seconds = {precision: _timed(partial(step, precision), device) for precision in precisions}
-    precision = min(seconds, key=lambda one: seconds[one])
+    precision = min(seconds, key=lambda name: seconds[name])
     with torch.inference_mode():
         evaluating = _timed(lambda: backbone.eval()(images), device)
     return seconds[precision] / len(images), evaluating / len(images), precision

@@ -119,40 +119,40 @@ def audit(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     watch = watch or ProgressBar(quiet=True)
-    given, data = data, same_labels(data, run.labels.names)
-    for note in unlike(given, data):
+    original, data = data, same_labels(data, run.labels.names)
+    for note in unlike(original, data):
         watch.say(f"note: {note}")
-    parts = list(data.splits()) if split == "all" else list(dict.fromkeys(split.split("+")))
-    rows_of_parts = [data.rows_of(part) for part in parts]
-    rows = data.take(np.concatenate(rows_of_parts))
+    split_names = list(data.splits()) if split == "all" else list(dict.fromkeys(split.split("+")))
+    rows_of_splits = [data.rows_of(split_name) for split_name in split_names]
+    rows = data.take(np.concatenate(rows_of_splits))
     watch.say(f"looking for copies among {len(rows):,} images")
     copies = near_duplicates(fingerprints(rows))
-    group = _group(rows, copies)
+    group = _fold_groups(rows, copies)
     probabilities, wrong = np.full((2, *rows.values.shape), np.nan)
     judged = np.zeros(rows.values.shape, bool)
     unjudged: dict[str, str] = {}
     checks: list[Check] = []
     start = 0
-    for part, part_rows in zip(parts, rows_of_parts, strict=True):
-        at = np.arange(start, start + len(part_rows))
-        start += len(part_rows)
-        scores, learned = _scores(run, data, part, rows.take(at), folds, group[at], watch)
+    for split_name, split_rows in zip(split_names, rows_of_splits, strict=True):
+        positions = np.arange(start, start + len(split_rows))
+        start += len(split_rows)
+        scores, learned = _scores(run, data, split_name, rows.take(positions), folds, group[positions], watch)
         reasons = not_judged(scores.logits, scores.values >= 0.5, scores.known, learned)
         columns = np.array([label not in reasons for label in range(len(rows.labels))])
-        at = at[scores.rows]
-        judged[at] = columns
-        probabilities[at], wrong[at], check = _estimated(scores, columns)
+        positions = positions[scores.rows]
+        judged[positions] = columns
+        probabilities[positions], wrong[positions], check = _estimated(scores, columns)
         checks += [check] if check else []
-        where = f"in {part}: " if len(parts) > 1 else ""
+        prefix = f"in {split_name}: " if len(split_names) > 1 else ""
         for name, reason in ((rows.labels.names[label], reason) for label, reason in reasons.items()):
-            if name in given.labels.names:
-                unjudged[name] = "; ".join(filter(None, (unjudged.get(name), where + reason)))
+            if name in original.labels.names:
+                unjudged[name] = "; ".join(filter(None, (unjudged.get(name), prefix + reason)))
     findings = find(rows, probabilities, wrong, judged, copies)
     return Audit(
         rows,
         probabilities,
         findings[:limit] if limit else findings,
-        f"{folds} folds" + ("" if parts == ["train"] else " for train, the run itself elsewhere"),
+        f"{folds} folds" + ("" if split_names == ["train"] else " for train, the run itself elsewhere"),
         wrong,
         unjudged,
         Check(sum(c.planted for c in checks), sum(c.rise for c in checks)) if checks else None,
@@ -188,45 +188,45 @@ def find(
         judged: `[N, L]`; other cells are in no finding.
         copies: groups of rows that look the same.
     """
-    p, w = (np.where(judged & ~np.isnan(of), of, 0.0) for of in (probabilities, wrong))
+    p, w = (np.where(judged & ~np.isnan(values), values, 0.0) for values in (probabilities, wrong))
     known = rows.known & judged
     positive = rows.positive & known
     names = rows.labels.names
     images = [rows.image_id(row) for row in range(len(rows))]
     rules = rows.labels.every_rule.over(names)
-    given = stated_implications(rules.above, positive, known)
-    given_pairs = {(rule.label, rule.implied) for rule in given}
-    mined = [rule for rule in implications(positive, known) if (rule.label, rule.implied) not in given_pairs]
+    stated = stated_implications(rules.above, positive, known)
+    stated_pairs = {(rule.label, rule.implied) for rule in stated}
+    mined = [rule for rule in implications(positive, known) if (rule.label, rule.implied) not in stated_pairs]
     findings = rank_findings(
         [
             *label_errors(p, w, positive, known, judged),
             *conflicting_duplicates(copies, p, positive, known, images),
             *exclusive_conflicts((*rules.at_most_one, *rules.exactly_one), p, positive, known, names),
-            *implied_missing([*given, *mined], p, positive, known, names),
+            *implied_missing([*stated, *mined], p, positive, known, names),
         ]
     )
     return [replace(f, wrong=None if f.current is None else float(w[f.row, f.label])) for f in findings]
 
 
 def _scores(
-    run: Run, data: Dataset, part: str, rows: Dataset, folds: int, group: np.ndarray, watch: ProgressBar
+    run: Run, data: Dataset, split: str, rows: Dataset, folds: int, group: np.ndarray, watch: ProgressBar
 ) -> tuple[Scores, np.ndarray | None]:
     """Scores of models that were not trained on the rows, and the fewest annotations that a model learned from.
 
     The models are out of fold for the run's training images, and the run itself for others.
     """
-    if part == "train":
+    if split == "train":
         codes = fold_codes(rows, folds, run.config.seed, group)
         return out_of_fold(run, rows, folds, group, watch), learned_from(rows.positive, rows.known, codes)
-    watch.say(f"{part}: {len(rows):,} images scored by the run itself")
+    watch.say(f"{split}: {len(rows):,} images scored by the run itself")
     learned = None
     if data.splits().get("train"):
         train = data.split("train")
         learned = np.array([(train.known & (train.positive == state)).sum(0) for state in (True, False)])
-    return evaluate(run, data, part, pointing=False).scores, learned
+    return evaluate(run, data, split, pointing=False).scores, learned
 
 
-def _group(rows: Dataset, copies: list[list[int]]) -> np.ndarray:
+def _fold_groups(rows: Dataset, copies: list[list[int]]) -> np.ndarray:
     """`[N]` codes of rows that must share a fold: one group, the same bytes, or the same look."""
     codes_by_bytes = together(rows)
     codes = np.arange(len(rows)) if codes_by_bytes is None else codes_by_bytes

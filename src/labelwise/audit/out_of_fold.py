@@ -65,16 +65,18 @@ def out_of_fold(
     torch.manual_seed(config.seed)  # a frozen backbone without weights is then the run's
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
     backbone = run.build(priors=priors).model.backbone
-    maps = _maps(rows, backbone, config, accelerator.device, watch) if config.backbone.freeze else None
+    maps = _stored_maps(rows, backbone, config, accelerator.device, watch) if config.backbone.freeze else None
     logits = np.full((len(rows), len(rows.labels)), np.nan, np.float32)
     scored, unreadable = [], []
     for fold in range(folds):
-        held, rest = np.flatnonzero(codes == fold), np.flatnonzero(codes != fold)
-        watch.say(f"fold {fold + 1} of {folds}: {len(rest):,} images to learn from, {len(held):,} to score")
-        scores = _one_fold(config, vectors, rows, rest, held, maps, accelerator)
-        logits[held[scores.rows]] = scores.logits
-        scored.append(held[scores.rows])
-        unreadable += [(int(held[row]), reason) for row, reason in scores.unreadable]
+        held_out, training_rows = np.flatnonzero(codes == fold), np.flatnonzero(codes != fold)
+        watch.say(
+            f"fold {fold + 1} of {folds}: {len(training_rows):,} images to learn from, {len(held_out):,} to score"
+        )
+        scores = _one_fold(config, vectors, rows, training_rows, held_out, maps, accelerator)
+        logits[held_out[scores.rows]] = scores.logits
+        scored.append(held_out[scores.rows])
+        unreadable += [(int(held_out[row]), reason) for row, reason in scores.unreadable]
     order = np.sort(np.concatenate(scored))
     return Scores(order, logits[order], rows.values[order], rows.known[order], unreadable)
 
@@ -87,44 +89,48 @@ def fold_config(config: Config) -> Config:
     return config.model_copy(update=update)
 
 
-def _maps(
+def _stored_maps(
     rows: Dataset, backbone: Any, config: Config, device: torch.device, watch: ProgressBar
 ) -> MapSource:
+    """The frozen backbone's maps of all rows, computed once for all folds."""
     use_engine(backbone, config, len(rows), device, watch.say)
-    maps, bad = stored_maps(rows, backbone.to(device), config, device, max(0, config.workers), watch.say)
-    return MapSource(maps, rows, dict(bad))
+    workers = max(0, config.workers)
+    maps, unreadable = stored_maps(rows, backbone.to(device), config, device, workers, watch.say)
+    return MapSource(maps, rows, dict(unreadable))
 
 
 def _one_fold(
     config: Config,
     vectors: Tensor | None,
     rows: Dataset,
-    rest: np.ndarray,
-    held: np.ndarray,
+    training_rows: np.ndarray,
+    held_out: np.ndarray,
     maps: MapSource | None,
     accelerator: Accelerator,
 ) -> Scores:
-    """Trains on the rows `rest` and scores the rows `held`; row numbers of the scores index `held`."""
+    """Trains on `training_rows` and scores the rows `held_out`, which the row numbers of the scores index."""
     with tempfile.TemporaryDirectory(prefix="labelwise-fold-") as folder:
         run = Run(Path(folder), config, rows.labels)
         torch.manual_seed(config.seed)
-        learn, score = rows.take(rest), rows.take(held)
-        priors = count_priors(learn.values, learn.known, vectors, config.vectors.missing)
+        training_set, test_set = rows.take(training_rows), rows.take(held_out)
+        priors = count_priors(training_set.values, training_set.known, vectors, config.vectors.missing)
         method = run.build(priors=priors)
-        method.unknown = unknown_loss(config, learn, method.criterion)
+        method.unknown = unknown_loss(config, training_set, method.criterion)
         loaders = _FoldLoaders(config, method, accelerator, maps)
-        kind = Probe if config.optim.name == "exact" else Trainer
-        trainer = kind(
+        trainer_class = Probe if config.optim.name == "exact" else Trainer
+        trainer = trainer_class(
             run,
             method,
-            loaders.train(learn, rest),
-            learn,
+            loaders.train(training_set, training_rows),
+            training_set,
             None,
             accelerator,
-            lambda: loaders.evaluation(learn, rest),
+            lambda: loaders.evaluation(training_set, training_rows),
         )
         trainer.fit(ProgressBar(quiet=True))
-        scores = collect(trainer.weights, loaders.evaluation(score, held), score, accelerator.device)
+        scores = collect(
+            trainer.weights, loaders.evaluation(test_set, held_out), test_set, accelerator.device
+        )
         loaders.close()
     return scores
 
@@ -133,24 +139,24 @@ class _FoldLoaders:
     """Batches of some of the rows: a part of the stored maps, or photographs if the backbone is trained."""
 
     def __init__(
-        self, config: Config, method: Method, accelerator: Accelerator, whole: MapSource | None
+        self, config: Config, method: Method, accelerator: Accelerator, all_maps: MapSource | None
     ) -> None:
-        self._config, self._whole = config, whole
+        self._config, self._all_maps = config, all_maps
         self._photographs = Loaders(config, method.model.backbone, accelerator, ProgressBar(quiet=True))
 
     def train(self, part: Dataset, rows: np.ndarray) -> TrainLoader:
         """Shuffled batches to learn from."""
-        if self._whole is None:
+        if self._all_maps is None:
             return self._photographs.train(part)
-        source: BatchSource = PartOfMaps(self._whole, rows)
+        source: BatchSource = PartOfMaps(self._all_maps, rows)
         order = order_of(part, self._config.sampling)
         return TrainLoader(part, self._config.batch_size, self._config.seed, 0, 1, source, order)
 
     def evaluation(self, part: Dataset, rows: np.ndarray) -> EvalLoader:
         """Each row once, in order."""
-        if self._whole is None:
+        if self._all_maps is None:
             return self._photographs.evaluation(part)
-        return EvalLoader(part, MAP_BATCH, 0, 1, PartOfMaps(self._whole, rows))
+        return EvalLoader(part, MAP_BATCH, 0, 1, PartOfMaps(self._all_maps, rows))
 
     def close(self) -> None:
         """End every worker."""
@@ -173,10 +179,10 @@ class PartOfMaps:
         """The requested batches; rows are numbered within the part."""
         of_whole: list[Request] = [(epoch, self.rows[local]) for epoch, local, *_ in requests]
         for (_, local, *_), batch in zip(requests, self.whole.batches(of_whole), strict=True):
-            place = dict(zip(self.rows[local].tolist(), local.tolist(), strict=True))
-            index = torch.tensor([place[row] for row in batch.index.tolist()])
-            bad = tuple((place[row], reason) for row, reason in batch.unreadable)
-            yield replace(batch, index=index, unreadable=bad)
+            position = dict(zip(self.rows[local].tolist(), local.tolist(), strict=True))
+            index = torch.tensor([position[row] for row in batch.index.tolist()])
+            unreadable = tuple((position[row], reason) for row, reason in batch.unreadable)
+            yield replace(batch, index=index, unreadable=unreadable)
 
     def close(self) -> None:
         """Nothing to end."""

@@ -96,30 +96,32 @@ class PrototypeBank(nn.Module):
             epoch: stored in the buffer `epoch`.
             examples: this process's share of the training rows; `quadrants` needs outputs with maps.
         """
-        of_kind = self._quadrants if self.kind == "quadrants" else self._clusters
-        prototypes, counts = of_kind(examples)
+        compute = self._quadrants if self.kind == "quadrants" else self._clusters
+        prototypes, counts = compute(examples)
         self.prototypes.copy_(prototypes)
         self.counts.copy_(counts)
         self.epoch.fill_(epoch)
 
     def _quadrants(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """Prototypes and counts of the kind `quadrants`, summed over processes."""
         sums, counts = torch.zeros_like(self.prototypes), torch.zeros_like(self.counts)
         for targets, output in examples:
             assert output.maps is not None, "quadrants need maps"
             quadrant = F.one_hot(peak_quadrant(output.maps, output.mass), 4).bool()
-            cells = quadrant & _present(targets).unsqueeze(2)
-            cells &= cells.cumsum(0) + counts <= self._share(1)
+            cells = quadrant & _positive_cells(targets).unsqueeze(2)
+            cells &= cells.cumsum(0) + counts <= self._cell_limit(1)
             weights = cells.to(sums.dtype)
             sums += torch.einsum("blq,bld->lqd", weights, output.decoupled.to(sums.dtype))
             counts += weights.sum(0)
-        if _processes() > 1:
+        if _world_size() > 1:
             torch.distributed.all_reduce(sums)
             torch.distributed.all_reduce(counts)
-        of_label = sums.sum(1, keepdim=True) / counts.sum(1).clamp(min=1)[:, None, None]
+        label_means = sums.sum(1, keepdim=True) / counts.sum(1).clamp(min=1)[:, None, None]
         filled = counts.unsqueeze(2)
-        return torch.where(filled > 0, sums / filled.clamp(min=1), of_label), counts
+        return torch.where(filled > 0, sums / filled.clamp(min=1), label_means), counts
 
     def _clusters(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """Prototypes and counts of the kind `kmeans`; those of the first process, for all."""
         from sklearn.cluster import KMeans
 
         seed = int(torch.randint(2**31, ()))
@@ -135,33 +137,36 @@ class PrototypeBank(nn.Module):
             order = size.argsort(descending=True, stable=True)
             prototypes[label, :number] = torch.from_numpy(clusters.cluster_centers_)[order].to(prototypes)
             counts[label, :number] = size[order].to(counts)
-        if _processes() > 1:
+        if _world_size() > 1:
             torch.distributed.broadcast(prototypes, 0)
             torch.distributed.broadcast(counts, 0)
         return prototypes, counts
 
     def _collect(self, examples: Examples) -> tuple[Tensor, Tensor]:
         """Label and feature of the first cells of each label, `[N]` and `[N, D]`."""
-        like = self.prototypes
-        labels, features = [self.counts.new_zeros(0, dtype=torch.long)], [like.new_zeros(0, like.shape[2])]
+        prototypes = self.prototypes
+        labels = [self.counts.new_zeros(0, dtype=torch.long)]
+        features = [prototypes.new_zeros(0, prototypes.shape[2])]
         counts = torch.zeros_like(self.counts[:, 0])
         for targets, output in examples:
-            cells = _present(targets)
-            cells &= cells.cumsum(0) + counts <= self._share(self.counts.shape[1])
+            cells = _positive_cells(targets)
+            cells &= cells.cumsum(0) + counts <= self._cell_limit(self.counts.shape[1])
             counts += cells.sum(0)
             labels.append(cells.nonzero()[:, 1])
-            features.append(output.decoupled[cells].to(like.dtype))
+            features.append(output.decoupled[cells].to(prototypes.dtype))
         return torch.cat(labels), torch.cat(features)
 
-    def _share(self, prototypes: int) -> int:
-        return max(1, self.samples * prototypes // _processes())
+    def _cell_limit(self, prototypes: int) -> int:
+        """The largest number of cells that this process adds to that many prototypes of a label."""
+        return max(1, self.samples * prototypes // _world_size())
 
 
-def _present(targets: Targets) -> Bool[Tensor, "B L"]:
+def _positive_cells(targets: Targets) -> Bool[Tensor, "B L"]:
     return targets.known & (targets.values >= 0.5)
 
 
-def _processes() -> int:
+def _world_size() -> int:
+    """Number of processes; 1 without distributed training."""
     ready = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if ready else 1
 
@@ -170,7 +175,7 @@ def _gather(
     labels: Int[Tensor, " N"], features: Float[Tensor, "N D"], device: torch.device
 ) -> tuple[Int[Tensor, " M"], Float[Tensor, "M D"]]:
     """The cells of all processes, in the order of their ranks."""
-    world = _processes()
+    world = _world_size()
     if world == 1:
         return labels, features
     number = torch.tensor([len(labels)], device=device)

@@ -34,6 +34,6 @@ def blend_instances(
     ([4.0, 1.0], [1.0, 0.25], [True, True])
     """
     present = targets.known & (targets.values >= 0.5)
-    taken = ~targets.known & present.flip(0)
-    mixed = torch.where(taken.unsqueeze(2), alpha * features + (1 - alpha) * features.flip(0), features)
-    return mixed, Targets(torch.where(taken, 1 - alpha, targets.values), targets.known | taken)
+    transferred = ~targets.known & present.flip(0)
+    mixed = torch.where(transferred.unsqueeze(2), alpha * features + (1 - alpha) * features.flip(0), features)
+    return mixed, Targets(torch.where(transferred, 1 - alpha, targets.values), targets.known | transferred)

@@ -44,23 +44,24 @@ def blend_prototypes(
     >>> f.flatten().tolist(), mixed.values.tolist(), mixed.known.tolist()
     ([0.0, 2.0], [[1.0, 0.25]], [[True, True]])
     """
-    can = ~targets.known & (counts.sum(1) > 0) & targets.known.any()
-    chance = torch.rand(can.shape, device=can.device).masked_fill(~can, -1)
-    score, label = chance.topk(min(top_k, can.shape[1]), 1)
-    taken = score >= 0
-    which = _draw(label, counts, quadrants)
-    at = label.unsqueeze(2).expand(-1, -1, features.shape[2])
-    own = features.gather(1, at)
-    mixed = beta * own + (1 - beta) * prototypes[label, which].to(own.dtype)
-    mixed = torch.where(taken.unsqueeze(2), mixed, own)
-    values = torch.where(taken, 1 - beta, targets.values.gather(1, label))
-    known = taken | targets.known.gather(1, label)
-    return features.scatter(1, at, mixed), Targets(
+    eligible = ~targets.known & (counts.sum(1) > 0) & targets.known.any()
+    priority = torch.rand(eligible.shape, device=eligible.device).masked_fill(~eligible, -1)
+    score, label = priority.topk(min(top_k, eligible.shape[1]), 1)
+    chosen = score >= 0
+    prototype = _random_prototypes(label, counts, quadrants)
+    index = label.unsqueeze(2).expand(-1, -1, features.shape[2])
+    own = features.gather(1, index)
+    mixed = beta * own + (1 - beta) * prototypes[label, prototype].to(own.dtype)
+    mixed = torch.where(chosen.unsqueeze(2), mixed, own)
+    values = torch.where(chosen, 1 - beta, targets.values.gather(1, label))
+    known = chosen | targets.known.gather(1, label)
+    return features.scatter(1, index, mixed), Targets(
         targets.values.scatter(1, label, values), targets.known.scatter(1, label, known)
     )
 
 
-def _draw(label: Tensor, counts: Tensor, quadrants: Tensor | None) -> Int[Tensor, "B k"]:
+def _random_prototypes(label: Tensor, counts: Tensor, quadrants: Tensor | None) -> Int[Tensor, "B k"]:
+    """Index of a nonempty prototype of each chosen label, or of a quadrant other than that where it peaks."""
     if quadrants is not None:
         return (quadrants.gather(1, label) + torch.randint_like(label, 1, 4)) % 4
     number = (counts > 0).sum(1)[label]

@@ -47,18 +47,19 @@ class FeatureQueue(nn.Module):
         """Add the features of present cells, in the order of the rows."""
         rows, cells = joined_rows(features.detach(), present.to(torch.uint8))
         with torch.no_grad():
-            self._put(rows, cells.bool())
+            self._write_rows(rows, cells.bool())
 
-    def _put(self, features: Float[Tensor, "B L D"], present: Bool[Tensor, "B L"]) -> None:
+    def _write_rows(self, features: Float[Tensor, "B L D"], present: Bool[Tensor, "B L"]) -> None:
+        """Write the latest K present features of each label, from its slot `next` on, in a ring."""
         number = present.sum(0).unsqueeze(1)
         # Each slot gathers the last of the label's rows that maps to it, so that no count is read from the device.
         slots = torch.arange(self.size, device=present.device)
-        turn = (slots - self.next.unsqueeze(1)) % self.size
-        last = turn + (number - 1 - turn).clamp(min=0) // self.size * self.size
+        offset = (slots - self.next.unsqueeze(1)) % self.size
+        last = offset + (number - 1 - offset).clamp(min=0) // self.size * self.size
         order = (~present).long().argsort(dim=0, stable=True)
         row = order.T.gather(1, last.clamp(max=len(present) - 1))
         labels = torch.arange(len(self.rows), device=present.device).unsqueeze(1)
         new = features[row, labels].to(self.rows.dtype)
-        self.rows.copy_(torch.where((turn < number).unsqueeze(2), new, self.rows))
+        self.rows.copy_(torch.where((offset < number).unsqueeze(2), new, self.rows))
         self.next.copy_((self.next + number[:, 0]) % self.size)
         self.filled.copy_((self.filled + number[:, 0]).clamp(max=self.size))

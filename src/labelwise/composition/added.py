@@ -71,8 +71,8 @@ def add_labels(model: LabelModel, labels: int) -> AddedLabels:
     backbone: Any = model.backbone
     added = AddedLabels(labels, int(backbone.out_channels))
     if model.added is not None:
-        before = len(model.added.weight)
+        existing = len(model.added.weight)
         with torch.no_grad():
-            added.weight[:before], added.bias[:before] = model.added.weight, model.added.bias
+            added.weight[:existing], added.bias[:existing] = model.added.weight, model.added.bias
     model.added = added.eval()
     return added

@@ -118,37 +118,36 @@ def compose(
     }
 
     def build(section: str, part: Part | None, registry: Registry[type]) -> Any:
-        given = dict(getattr(options, section))
-        if "name" in given and (part is not None or section == "relation"):
-            kind = registry[given.pop("name")]
+        settings = dict(getattr(options, section))
+        if "name" in settings and (part is not None or section == "relation"):
+            kind = registry[settings.pop("name")]
             part = part if part is not None and part.kind is kind else Part(kind)
         if part is not None:
             parts[section] = Part(part.kind, dict.fromkeys(part.given), part.defaults)
-            return part.build(section, given, context)
-        if given:
+            return part.build(section, settings, context)
+        if settings:
             raise LabelwiseError(
-                f"{section}.{next(iter(given))}", f"a method with a {section}", "leave it out"
+                f"{section}.{next(iter(settings))}", f"a method with a {section}", "leave it out"
             )
         return None
 
     parts: dict[str, Part] = {}  # without the arguments themselves, which may hold weights
     head = build("extractor", extractor, EXTRACTORS)
-    decoupled = sizes["dim"] = int(head.dim)
-    related = build("relation", relation, RELATIONS)
-    sizes["dim"] = decoupled if related is None else int(related.dim)
-    own = getattr(head, "own_logits", False)
-    last = build("classifier", None if own else classifier or Part(PerLabelClassifier), CLASSIFIERS)
-    for_method = {k: more.pop(k) for k in ("branch_weight", "split_states") if k in more}
-    model = LabelModel(
-        backbone, head, last, related, takes_states=getattr(head, "takes_states", False), **more
-    )
+    decoupled_dim = sizes["dim"] = int(head.dim)
+    relation_module = build("relation", relation, RELATIONS)
+    sizes["dim"] = decoupled_dim if relation_module is None else int(relation_module.dim)
+    own_logits = getattr(head, "own_logits", False)
+    scorer = build("classifier", None if own_logits else classifier or Part(PerLabelClassifier), CLASSIFIERS)
+    method_arguments = {k: more.pop(k) for k in ("branch_weight", "split_states") if k in more}
+    takes_states = getattr(head, "takes_states", False)
+    model = LabelModel(backbone, head, scorer, relation_module, takes_states=takes_states, **more)
     criterion = build_loss(priors=options.priors, **{"name": "asl", **options.loss})
     groups = tuple(tuple(labels.index(name) for name in group.labels) for group in labels.groups.values())
     rules = labels.every_rule.over(labels.names)
-    of_head = HeadSizes(len(labels), decoupled, sizes["dim"], groups, last is not None, rules)
-    method = Method(model, criterion, build_terms(of_head, terms or {}, options.terms), **for_method)
-    changed = {name: Part(TERMS[name], {}, defaults) for name, defaults in (terms or {}).items()}
-    method.parts = {**parts, **changed}
+    head_sizes = HeadSizes(len(labels), decoupled_dim, sizes["dim"], groups, scorer is not None, rules)
+    method = Method(model, criterion, build_terms(head_sizes, terms or {}, options.terms), **method_arguments)
+    term_parts = {name: Part(TERMS[name], {}, defaults) for name, defaults in (terms or {}).items()}
+    method.parts = {**parts, **term_parts}
     return method
 
 
@@ -172,9 +171,9 @@ def build_terms(
 
 def label_vectors(labels: LabelSet, options: Options) -> LabelVectors:
     """The label vectors: word vectors of the priors; learned for labels without one."""
-    given = None if options.priors is None else options.priors.vectors
+    vectors = None if options.priors is None else options.priors.vectors
     missing = () if options.priors is None else options.priors.missing
-    return LabelVectors(len(labels), options.vector_dim, given, [labels.index(name) for name in missing])
+    return LabelVectors(len(labels), options.vector_dim, vectors, [labels.index(name) for name in missing])
 
 
 def label_text(options: Options) -> LabelText:

@@ -106,10 +106,10 @@ def carry_moments(
         if name not in before or before[name] not in old.state:
             continue
         moments = old.state[before[name]]
-        grown = {
+        new_moments = {
             k: torch.zeros_like(p) if v.shape == before[name].shape else v.clone() for k, v in moments.items()
         }
         for key, value in moments.items():
             if value.shape == before[name].shape:
-                grown[key][_block(value)] = value
-        new.state[p] = grown
+                new_moments[key][_block(value)] = value
+        new.state[p] = new_moments

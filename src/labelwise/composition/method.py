@@ -82,6 +82,7 @@ class Method(nn.Module):
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     def _criterion(self, logits: Tensor, targets: Targets, batch: Batch, stores_state: bool) -> Tensor:
+        """The classification loss; where a strategy is set, with its loss of unknown cells."""
         divisor = {} if batch.divisor is None else {"divisor": batch.divisor}
         if self.unknown is None:
             return (self._compiled_loss or self.criterion)(logits, targets, **divisor)
@@ -92,11 +93,11 @@ class Method(nn.Module):
         """Set the divisors of the losses in each of a step's batches: see `divisor` and `TeacherBatch`."""
         divisor = self.divisor(batches)
         taught = [batch.taught for batch in batches if batch.taught is not None]
-        shared = (
+        joined = (
             taught_together(taught) if len(taught) == len(batches) else [batch.taught for batch in batches]
         )
-        for batch, answers in zip(batches, shared, strict=True):
-            batch.divisor, batch.taught = divisor, answers
+        for batch, teacher_batch in zip(batches, joined, strict=True):
+            batch.divisor, batch.taught = divisor, teacher_batch
 
     def divisor(self, batches: Sequence[Batch]) -> Tensor | None:
         """Divisor of the classification loss of each of a step's batches, so that their mean is that of one batch.
@@ -110,13 +111,13 @@ class Method(nn.Module):
         """
         if not isinstance(self.criterion, CellLoss) or self.split_states is not None:
             return None
-        counted = [
-            b.targets.known
+        masks_or_none = [
+            batch.targets.known
             if self.unknown is None
-            else self.unknown.counted(b.targets.known, _unknown_of_images(b), b.index)
-            for b in batches
+            else self.unknown.counted(batch.targets.known, _unknown_of_images(batch), batch.index)
+            for batch in batches
         ]
-        masks = [mask for mask in counted if mask is not None]
+        masks = [mask for mask in masks_or_none if mask is not None]
         return self.criterion.divisor(masks) if len(masks) == len(batches) else None
 
     def start_epoch(self, batches: Callable[[], Iterable[Batch]]) -> None:

@@ -59,26 +59,31 @@ def evaluate_tasks(
     """
     test, labels = stream.test, stream.known_labels(after)
     columns = np.arange(labels)
-    every = np.unique(np.concatenate([task.test for task in stream.tasks[: after + 1]]))
+    all_rows = np.unique(np.concatenate([task.test for task in stream.tasks[: after + 1]]))
     p = np.zeros((len(test), labels))
-    p[every] = scores_of(model, source, every)
+    p[all_rows] = scores_of(model, source, all_rows)
     positive, known = test.positive[:, :labels], test.known[:, :labels]
 
-    def of(rows: np.ndarray, picked: np.ndarray, threshold: float = OVER_HALF) -> dict[str, float | None]:
-        place = np.ix_(rows, picked)
-        return figures_at_threshold(p[place], positive[place], known[place], threshold)
+    def figures_of(
+        rows: np.ndarray, chosen: np.ndarray, threshold: float = OVER_HALF
+    ) -> dict[str, float | None]:
+        cells = np.ix_(rows, chosen)
+        return figures_at_threshold(p[cells], positive[cells], known[cells], threshold)
 
-    by_task = [of(task.test, stream.judged(t)) for t, task in enumerate(stream.tasks[: after + 1])]
+    by_task = [figures_of(task.test, stream.judged(t)) for t, task in enumerate(stream.tasks[: after + 1])]
     groups, limits = frequency_groups(stream.train.positive.sum(0))
-    metrics: dict[str, Any] = {"tasks": by_task, "pooled": of(every, columns), "limits": limits}
-    lacking, names = F.without_average_precision(positive[every], known[every]), stream.train.labels.names
+    metrics: dict[str, Any] = {"tasks": by_task, "pooled": figures_of(all_rows, columns), "limits": limits}
+    lacking = F.without_average_precision(positive[all_rows], known[all_rows])
+    names = stream.train.labels.names
     metrics["labels_without_AP"] = {names[j]: why for j, why in lacking.items()}
-    picked = {name: np.array([j for j in group if j < labels], np.int64) for name, group in groups.items()}
-    metrics["groups"] = {name: of(every, group) if len(group) else None for name, group in picked.items()}
+    members = {name: np.array([j for j in group if j < labels], np.int64) for name, group in groups.items()}
+    metrics["groups"] = {
+        name: figures_of(all_rows, group) if len(group) else None for name, group in members.items()
+    }
     if remembered is not None:
         threshold = best_threshold(*remembered)
         metrics["threshold"] = threshold
-        metrics["fitted"] = of(every, columns, threshold)
+        metrics["fitted"] = figures_of(all_rows, columns, threshold)
     return metrics
 
 
@@ -106,9 +111,9 @@ def summary(history: list[dict[str, Any]], tasks: int) -> dict[str, Any]:
     metrics["task_mean"] = {name: _mean([t[name] for t in last["tasks"]]) for name in FIGURES}
     metrics["forgetting"] = metrics["forgetting_of"] = None
     if len(history) == tasks > 1:
-        lost = {name: forgetting(task_matrix(history, name)).tolist() for name in FIGURES}
-        metrics["forgetting"] = {name: _mean(values) for name, values in lost.items()}
-        metrics["forgetting_of"] = lost
+        forgotten = {name: forgetting(task_matrix(history, name)).tolist() for name in FIGURES}
+        metrics["forgetting"] = {name: _mean(values) for name, values in forgotten.items()}
+        metrics["forgetting_of"] = forgotten
     return metrics
 
 
@@ -121,6 +126,6 @@ def _mean(values: list[float | None]) -> float | None:
 def task_matrix(history: list[dict[str, Any]], name: str) -> np.ndarray:
     """`[T, T]` of one figure, after each task (row) on each task so far (column), NaN above."""
     scores = np.full((len(history), len(history)), np.nan)
-    for t, after in enumerate(history):
-        scores[t, : t + 1] = [task[name] for task in after["tasks"]]
+    for t, figures in enumerate(history):
+        scores[t, : t + 1] = [task[name] for task in figures["tasks"]]
     return scores

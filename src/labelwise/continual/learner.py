@@ -100,7 +100,7 @@ class Learner:
             while p.step_in_epoch < len(steps):
                 if p.step == stop_after:
                     return self.history
-                self._step(steps[p.step_in_epoch], say)
+                self._train_step(steps[p.step_in_epoch], say)
                 p.step += 1
                 p.step_in_epoch += 1
                 if self.stop.by or p.step % self.config.save_every == 0:
@@ -121,21 +121,22 @@ class Learner:
                 rows = np.unique(np.concatenate([t.train for t in tasks]))
                 steps = s.passes * sum(-(-len(t.train) // s.batch) for t in tasks)
                 passes = -(-steps * (s.batch + s.replay) // len(rows))
-                order = np.concatenate([self._order(rows, task, n) for n in range(passes)])
+                order = np.concatenate([self._shuffled(rows, task, n) for n in range(passes)])
                 self._plan = [order[i * (s.batch + s.replay) :][: s.batch + s.replay] for i in range(steps)]
             else:
-                orders = [self._order(tasks[task].train, task, n) for n in range(s.passes)]
+                orders = [self._shuffled(tasks[task].train, task, n) for n in range(s.passes)]
                 self._plan = [o[i : i + s.batch] for o in orders for i in range(0, len(o), s.batch)]
             self._planned = task
         return self._plan
 
-    def _order(self, rows: np.ndarray, task: int, number: int) -> np.ndarray:
+    def _shuffled(self, rows: np.ndarray, task: int, number: int) -> np.ndarray:
+        """Rows in the random order of a pass over a task."""
         return np.random.default_rng([self.config.seed, task, number]).permutation(rows)
 
-    def _step(self, rows: np.ndarray, say: Callable[[str], None]) -> None:
+    def _train_step(self, rows: np.ndarray, say: Callable[[str], None]) -> None:
         """One step on new rows and replayed ones; in the first pass the new rows are offered to the memory."""
-        p, task = self.progress, self.progress.epoch
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, p.step]).generate_state(1)[0]))
+        progress, task = self.progress, self.progress.epoch
+        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, progress.step]).generate_state(1)[0]))
         tasks = np.full(len(rows), task)
         replayed = np.zeros(0, np.int64), np.zeros(0, np.int64)
         if self.memory is not None:
@@ -148,13 +149,13 @@ class Learner:
             loss = loss + self._former_answers(batch)
         self.optimizer.zero_grad()
         loss.backward()
-        kept, _ = self.guard.step(p.step + 1, {"loss": loss}, [batch.index.numpy()])
+        is_finite, _ = self.guard.step(progress.step + 1, {"loss": loss}, [batch.index.numpy()])
         for skipped in self.guard.skipped():
-            p.skipped += 1
+            progress.skipped += 1
             say(f"warning: {skipped}; the step is skipped")
-        if kept:
+        if is_finite:
             self.optimizer.step()
-        first_pass = p.step_in_epoch < len(self._plan) // self.settings.passes
+        first_pass = progress.step_in_epoch < len(self._plan) // self.settings.passes
         if self.memory is not None and first_pass:
             marks = self.stream.train.positive[rows] & self.stream.annotated(task)
             self.memory.offer(rows.astype(np.int64), marks, task)
@@ -173,21 +174,23 @@ class Learner:
         (batch,) = self.train.batches([(0, rows)])
         if self.stream.grows and not self.strategy.joint:
             annotated = torch.from_numpy(np.stack([self.stream.annotated(t) for t in tasks.tolist()]))
-            kept = batch.targets.known & annotated
-            batch.targets = Targets(batch.targets.values.masked_fill(~kept, 0), kept)
-        labels = self._labels(self.progress.epoch)
+            known = batch.targets.known & annotated
+            batch.targets = Targets(batch.targets.values.masked_fill(~known, 0), known)
+        labels = self._num_labels(self.progress.epoch)
         batch.targets = Targets(batch.targets.values[:, :labels], batch.targets.known[:, :labels])
         return batch
 
-    def _labels(self, task: int) -> int:
+    def _num_labels(self, task: int) -> int:
+        """Number of labels of the model in a task."""
         return len(self.stream.train.labels) if self.strategy.joint else self.stream.known_labels(task)
 
     def _finish_task(self) -> None:
+        """Evaluate the model after the current task and prepare it for the next one."""
         task = self.progress.epoch
-        after = len(self.stream.tasks) - 1 if self.strategy.joint else task
+        last_task = len(self.stream.tasks) - 1 if self.strategy.joint else task
         self.method.eval()
         self.history.append(
-            evaluate_tasks(self.stream, after, self.method.model, self.test, self._remembered())
+            evaluate_tasks(self.stream, last_task, self.method.model, self.test, self._remembered())
         )
         if task + 1 < self.tasks:
             if self.weights is not None:
@@ -201,10 +204,11 @@ class Learner:
         self.progress.epoch, self.progress.step_in_epoch = task + 1, 0
 
     def _remembered(self) -> tuple[np.ndarray, ...] | None:
+        """Probabilities, positives and known cells of the rows in memory; `None` without a memory."""
         if self.memory is None:
             return None
-        places = np.flatnonzero(self.memory.rows >= 0)
-        rows, tasks = self.memory.rows[places], self.memory.tasks[places]
+        slots = np.flatnonzero(self.memory.rows >= 0)
+        rows, tasks = self.memory.rows[slots], self.memory.tasks[slots]
         known = self.stream.train.known[rows] & np.stack([self.stream.annotated(t) for t in tasks.tolist()])
         p = scores_of(self.method.model, self.train, rows)
         labels = p.shape[1]
@@ -212,32 +216,32 @@ class Learner:
 
     def _build(self, task: int) -> None:
         """Build the method for a task; it grows if the task adds labels, and is kept otherwise."""
-        labels = self._labels(task)
-        if task and labels == self._labels(task - 1):
+        labels = self._num_labels(task)
+        if task and labels == self._num_labels(task - 1):
             return
-        c, names = self.config, self.stream.train.labels.names[:labels]
+        config, names = self.config, self.stream.train.labels.names[:labels]
         priors = self._priors(task, labels)
-        torch.manual_seed(c.seed + task)
+        torch.manual_seed(config.seed + task)
         method = create_method(
-            c.method,
+            config.method,
             LabelSet(names),
             self.backbone,
-            extractor=c.extractor,
-            relation=c.relation,
-            classifier=c.classifier,
-            loss=c.loss,
-            terms=c.terms(),
+            extractor=config.extractor,
+            relation=config.relation,
+            classifier=config.classifier,
+            loss=config.loss,
+            terms=config.terms(),
             priors=priors,
-            vector_dim=c.vectors.dim,
+            vector_dim=config.vectors.dim,
         )
         if task:
-            grow(self.method.model, method, c.method, priors)
-        optimizer = build_optimizer(method, self.backbone, c.optim, 0.0)
+            grow(self.method.model, method, config.method, priors)
+        optimizer = build_optimizer(method, self.backbone, config.optim, 0.0)
         if task:
-            before, now = (dict(m.named_parameters()) for m in (self.method, method))
-            carry_moments(self.optimizer, optimizer, before, now)
+            old_parameters, new_parameters = (dict(m.named_parameters()) for m in (self.method, method))
+            carry_moments(self.optimizer, optimizer, old_parameters, new_parameters)
         self.method: Method = method
-        self.guard = Guard(method, self.stream.train, c.optim.clip_norm)
+        self.guard = Guard(method, self.stream.train, config.optim.clip_norm)
         self.optimizer: torch.optim.Optimizer = optimizer
 
     def _priors(self, task: int, labels: int) -> LabelPriors:

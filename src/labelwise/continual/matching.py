@@ -47,88 +47,89 @@ class DistributionMatching(Memory):
 
     def _clear_sets(self) -> None:
         """Reset the sets of labels in memory: their columns and sizes, their slots by falling key, their least keys."""
-        places = len(self.rows)
-        self.columns: list[list[int]] = [[] for _ in range(places)]
-        self.members: list[list[tuple[float, int]]] = [[] for _ in range(places)]
-        self.set_marks = np.zeros((self.num_labels, places))
-        self.sizes, self.least = np.zeros(places), np.full(places, np.inf)
+        slots = len(self.rows)
+        self.columns: list[list[int]] = [[] for _ in range(slots)]
+        self.members: list[list[tuple[float, int]]] = [[] for _ in range(slots)]
+        self.set_marks = np.zeros((self.num_labels, slots))
+        self.sizes, self.least = np.zeros(slots), np.full(slots, np.inf)
         self.number_of: dict[bytes, int] = {}
-        self.free, self.top = list(range(places)), 0  # all numbers from `top` on are unused
+        self.free, self.top = list(range(slots)), 0  # all numbers from `top` on are unused
 
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
         """Offer the next rows of the stream."""
         for start in range(0, len(rows), self.spare):
-            self._few(rows[start : start + self.spare], marks[start : start + self.spare], task)
+            self._offer_few(rows[start : start + self.spare], marks[start : start + self.spare], task)
 
     def load(self, state: dict[str, Any]) -> None:
         """Load the result of `state`."""
         super().load(state)
         self._clear_sets()
-        for place in np.flatnonzero(self.rows >= 0).tolist():
-            self._join(place, self.marks[:, place] > 0)
+        for slot in np.flatnonzero(self.rows >= 0).tolist():
+            self._add_to_set(slot, self.marks[:, slot] > 0)
 
-    def _few(self, rows: Rows, marks: Marks, task: int) -> None:
+    def _offer_few(self, rows: Rows, marks: Marks, task: int) -> None:
+        """Add at most `spare` rows, then remove as many as are over the size."""
         free = np.flatnonzero(self.rows < 0)
         surplus = len(rows) - (len(free) - self.spare)
         free = free[: len(rows)]
         self.rows[free], self.tasks[free] = rows, task
         self.keys[free] = self.rng.random(len(rows)) * 1e-9  # small, so that it only decides ties
-        for place, mark in zip(free.tolist(), marks, strict=True):
-            self._join(place, mark)
-        here = marks.sum(0)
-        self.seen += here
-        self.held += here
+        for slot, mark in zip(free.tolist(), marks, strict=True):
+            self._add_to_set(slot, mark)
+        new_counts = marks.sum(0)
+        self.seen += new_counts
+        self.held += new_counts
         self.offered += len(rows)
         if surplus > 0:
-            self._leave_out(surplus)
+            self._remove_surplus(surplus)
 
-    def _join(self, place: int, mark: np.ndarray) -> None:
+    def _add_to_set(self, slot: int, mark: np.ndarray) -> None:
         """Add a slot to the set of its labels."""
-        name = mark.tobytes()
-        number = self.number_of.get(name)
+        label_set = mark.tobytes()
+        number = self.number_of.get(label_set)
         if number is None:
-            number = self.number_of[name] = heapq.heappop(self.free)
+            number = self.number_of[label_set] = heapq.heappop(self.free)
             self.top = max(self.top, number + 1)
             self.columns[number] = mark.nonzero()[0].tolist()
             self.set_marks[:, number], self.sizes[number] = mark, len(self.columns[number])
-        insort(self.members[number], (-float(self.keys[place]), place))
+        insort(self.members[number], (-float(self.keys[slot]), slot))
         self.least[number] = -self.members[number][-1][0]
         for j in self.columns[number]:
-            self.marks[j, place] = 1
+            self.marks[j, slot] = 1
 
-    def _leave(self, number: int) -> None:
+    def _remove_from_set(self, number: int) -> None:
         """Empty the slot with the smallest key in a set; delete a set without slots."""
         members = self.members[number]
-        place = members.pop()[1]
-        self.rows[place] = -1
+        slot = members.pop()[1]
+        self.rows[slot] = -1
         for j in self.columns[number]:
-            self.marks[j, place] = 0
+            self.marks[j, slot] = 0
         self.least[number] = -members[-1][0] if members else np.inf
         if not members:
             del self.number_of[(self.set_marks[:, number] > 0).tobytes()]
             heapq.heappush(self.free, number)
 
-    def _leave_out(self, surplus: int) -> None:
+    def _remove_surplus(self, surplus: int) -> None:
         """Remove `surplus` rows, each time the one without which the divergence from the target is least."""
         log_v = np.log(np.maximum(power_shares(self.seen, self.power), 1e-300))
-        parts, below = _parts(self.held, log_v), _parts(self.held - 1, log_v)
-        whole, total = float(parts.sum()), int(self.held.sum())
-        saves, logs, held = (parts - below).tolist(), log_v.tolist(), self.held.tolist()
+        parts, parts_below = _parts(self.held, log_v), _parts(self.held - 1, log_v)
+        whole, total = float(parts.sum()), int(self.held.sum())  # `G` and `S`; `differences` are `d`
+        differences, logs, held = (parts - parts_below).tolist(), log_v.tolist(), self.held.tolist()
         sets = slice(0, self.top)
         marks, sizes, least = self.set_marks[:, sets], self.sizes[sets], self.least[sets]
-        score = np.asarray(saves) @ marks
+        score = np.asarray(differences) @ marks
         for _ in range(surplus):
-            rest = np.maximum(total - sizes, 0.5)  # at 0.5 the only row with labels is never removed
-            divergence = (whole - score) / rest - np.log(rest) + least
+            remaining = np.maximum(total - sizes, 0.5)  # at 0.5 the only row with labels is never removed
+            divergence = (whole - score) / remaining - np.log(remaining) + least
             number = int(divergence.argmin())
             for j in self.columns[number]:
-                whole -= saves[j]
+                whole -= differences[j]
                 held[j] -= 1
                 total -= 1
-                now = _part(held[j], logs[j]) - _part(held[j] - 1, logs[j])
-                score += (now - saves[j]) * marks[j]
-                saves[j] = now
-            self._leave(number)
+                difference = _part(held[j], logs[j]) - _part(held[j] - 1, logs[j])
+                score += (difference - differences[j]) * marks[j]
+                differences[j] = difference
+            self._remove_from_set(number)
         self.held[:] = held
 
     def target(self) -> Float[np.ndarray, " L"]:

@@ -23,9 +23,9 @@ class Reservoir(Memory):
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
         """Offer the next rows of the stream."""
         order = np.arange(self.offered, self.offered + len(rows))
-        place = np.where(order < self.size, order, self.rng.integers(0, order + 1))
-        for i in np.flatnonzero(place < self.size):
-            self.put(int(place[i]), int(rows[i]), np.flatnonzero(marks[i]), task)
+        slots = np.where(order < self.size, order, self.rng.integers(0, order + 1))
+        for i in np.flatnonzero(slots < self.size):
+            self.put(int(slots[i]), int(rows[i]), np.flatnonzero(marks[i]), task)
         self.seen += marks.sum(0)
         self.offered += len(rows)
 
@@ -58,14 +58,14 @@ class ClassBalanced(Memory):
         labels = np.flatnonzero(mark)
         if self.offered < self.size:
             return self.put(self.offered, row, labels, task)
-        most = int(self.held.argmax())
-        chance = self.held[most] / (self.seen[most] + 1) if mark[most] else 1.0
-        place = None
+        label = int(self.held.argmax())  # the most frequent one
+        chance = self.held[label] / (self.seen[label] + 1) if mark[label] else 1.0
+        slot = None
         if not len(labels):
-            chance, place = self.size / (self.offered + 1), self.place_without_labels()
+            chance, slot = self.size / (self.offered + 1), self.place_without_labels()
         if self.rng.random() < chance:
-            places = np.flatnonzero(self.marks[most]) if self.held[most] else np.arange(self.size)
-            self.put(int(self.rng.choice(places)) if place is None else place, row, labels, task)
+            slots = np.flatnonzero(self.marks[label]) if self.held[label] else np.arange(self.size)
+            self.put(int(self.rng.choice(slots)) if slot is None else slot, row, labels, task)
 
     def target(self) -> Float[np.ndarray, " L"]:
         """Equal shares of the labels seen so far."""
@@ -106,8 +106,9 @@ class PartitioningReservoir(Memory):
             if self.offered < self.size:
                 self.put(self.offered, row, labels, task)
             elif chances[i] < self._admission(labels, raised, total):
-                place = None if len(labels) else self.place_without_labels()
-                slot = self._slot_to_clear(raised / max(total, 1e-300)) if place is None else place
+                slot = None if len(labels) else self.place_without_labels()
+                if slot is None:
+                    slot = self._slot_to_clear(raised / max(total, 1e-300))
                 self.put(slot, row, labels, task)
             self.offered += 1
             for j in labels.tolist():
@@ -132,19 +133,19 @@ class PartitioningReservoir(Memory):
     def _slot_to_clear(self, shares: np.ndarray) -> int:
         """The slot of the row to remove, by the rule `out`; `shares [L]` is `pi`."""
         excess = self.held - shares * self.held.sum()
-        held = self.held > 0
-        if not held.any():
+        is_held = self.held > 0
+        if not is_held.any():
             return int(self.rng.integers(self.size))
-        chance = np.where(held, np.exp(np.where(held, excess - excess[held].max(), 0)), 0).cumsum()
+        chance = np.where(is_held, np.exp(np.where(is_held, excess - excess[is_held].max(), 0)), 0).cumsum()
         label = int(np.searchsorted(chance, self.rng.random() * chance[-1], side="right"))
-        places = np.flatnonzero(self.marks[min(label, self.num_labels - 1)])
-        marks = self.marks[:, places]
-        scarce = (excess <= 0).astype(np.float64) @ marks
-        fewest = scarce == scarce.min()
-        places, marks = places[fewest], marks[:, fewest]
-        left = self.held[:, None] - marks
-        loss = np.abs(left - shares[:, None] * left.sum(0)).sum(0)
-        return int(places[loss.argmin()])
+        slots = np.flatnonzero(self.marks[min(label, self.num_labels - 1)])
+        marks = self.marks[:, slots]
+        scarce_labels = (excess <= 0).astype(np.float64) @ marks
+        fewest = scarce_labels == scarce_labels.min()
+        slots, marks = slots[fewest], marks[:, fewest]
+        counts = self.held[:, None] - marks
+        loss = np.abs(counts - shares[:, None] * counts.sum(0)).sum(0)
+        return int(slots[loss.argmin()])
 
     def target(self) -> Float[np.ndarray, " L"]:
         """The shares `pi` of the labels."""

@@ -57,31 +57,31 @@ class Memory(ABC):
 
     def draw(self, number: int) -> tuple[Rows, Rows]:
         """A uniform sample of `number` rows without replacement, and the task of each; fewer if fewer are held."""
-        places = np.flatnonzero(self.rows >= 0)
-        picked = self.rng.choice(places, min(number, len(places)), replace=False)
-        return self.rows[picked], self.tasks[picked]
+        slots = np.flatnonzero(self.rows >= 0)
+        sample = self.rng.choice(slots, min(number, len(slots)), replace=False)
+        return self.rows[sample], self.tasks[sample]
 
-    def put(self, place: int, row: int, labels: np.ndarray, task: int) -> None:
+    def put(self, slot: int, row: int, labels: np.ndarray, task: int) -> None:
         """Store a row in a slot, replacing the row there.
 
         Args:
             labels: columns of its positive labels.
         """
-        if self.rows[place] >= 0:
-            self.clear(place)
-        self.rows[place], self.tasks[place] = row, task
-        self.marks[labels, place] = 1
+        if self.rows[slot] >= 0:
+            self.clear(slot)
+        self.rows[slot], self.tasks[slot] = row, task
+        self.marks[labels, slot] = 1
         self.held[labels] += 1
 
     def place_without_labels(self) -> int | None:
         """A random slot that holds a row without a positive label; `None` if there is none."""
-        places = np.flatnonzero((self.rows >= 0) & ~self.marks.any(0))
-        return int(self.rng.choice(places)) if len(places) else None
+        slots = np.flatnonzero((self.rows >= 0) & ~self.marks.any(0))
+        return int(self.rng.choice(slots)) if len(slots) else None
 
-    def clear(self, place: int) -> None:
+    def clear(self, slot: int) -> None:
         """Empty a slot."""
-        self.held -= self.marks[:, place].astype(np.int64)
-        self.marks[:, place], self.rows[place] = 0, -1
+        self.held -= self.marks[:, slot].astype(np.int64)
+        self.marks[:, slot], self.rows[slot] = 0, -1
 
     def state(self) -> dict[str, Any]:
         """Tensors and text from which `load` restores the memory exactly."""

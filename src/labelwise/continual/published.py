@@ -60,15 +60,15 @@ def published_stream(name: str, folder: Path) -> Stream:
 
     Source: Kim, Jeong and Kim, "Imbalanced Continual Learning with Partitioning Reservoir Sampling" (2020).
     """
-    known = STREAMS[name]
+    published = STREAMS[name]
     columns = _json(folder / "multihot_map.json")
     labels = LabelSet(tuple(sorted(columns, key=lambda label: int(columns[label]))))
     read = _coco if name == "cocoseq" else _nuswide
     notes: list[str] = []
     splits, rows = {}, {}
     for split in ("train", "test"):
-        lists = [_json(folder / f"ids/{split}_task{t}_id_{known.suffix}.json") for t in known.order]
-        expected = [getattr(known, split)[t] for t in known.order]
+        lists = [_json(folder / f"ids/{split}_task{t}_id_{published.suffix}.json") for t in published.order]
+        expected = [getattr(published, split)[t] for t in published.order]
         if [len(ids) for ids in lists] != expected:
             notes.append(
                 f"{split} lists hold {[len(ids) for ids in lists]} images, the published {expected}."
@@ -78,7 +78,7 @@ def published_stream(name: str, folder: Path) -> Stream:
             f"{count} images of {split} task {t} are missing." for t, count in enumerate(missing) if count
         ]
     tasks = tuple(
-        Task(_own(splits["train"], train), train, test)
+        Task(_task_labels(splits["train"], train), train, test)
         for train, test in zip(rows["train"], rows["test"], strict=True)
     )
     title = f"{name}.v1" if not notes else f"{name}, not the published one"
@@ -96,7 +96,7 @@ def _table(
     marks: list[list[int]] = []
     rows, missing = [], []
     for ids in lists:
-        here = []
+        task_rows = []
         for i in ids:
             if i not in described:
                 raise LabelwiseError(
@@ -106,11 +106,11 @@ def _table(
                 )
             path, columns = described[i]
             if (folder / path).is_file():
-                here.append(len(paths))
+                task_rows.append(len(paths))
                 paths.append(path)
                 marks.append(columns)
-        rows.append(np.array(here, np.int64))
-        missing.append(len(ids) - len(here))
+        rows.append(np.array(task_rows, np.int64))
+        missing.append(len(ids) - len(task_rows))
     values = np.zeros((len(paths), len(labels)), np.uint8)
     for row, columns in enumerate(marks):
         values[row, columns] = 1
@@ -122,7 +122,8 @@ def _table(
     return table, rows, missing
 
 
-def _own(train: Dataset, rows: np.ndarray) -> tuple[int, ...]:
+def _task_labels(train: Dataset, rows: np.ndarray) -> tuple[int, ...]:
+    """Columns of the labels with a positive in a task's training rows."""
     return tuple(np.flatnonzero(train.values[rows].any(0)).tolist())
 
 
@@ -130,11 +131,11 @@ def _coco(folder: Path, split: str, labels: LabelSet) -> Described:
     """COCO image id -> path and columns; the lists hold images of both train2014 and val2014."""
     described: Described = {}
     column = {label: j for j, label in enumerate(labels.names)}
-    for half in ("train2014", "val2014"):
-        data = _json(folder / f"annotations/instances_{half}.json")
+    for part in ("train2014", "val2014"):
+        data = _json(folder / f"annotations/instances_{part}.json")
         names = {c["id"]: c["name"] for c in data["categories"]}
         for image in data["images"]:
-            described[image["id"]] = (f"{half}/{image['file_name']}", [])
+            described[image["id"]] = (f"{part}/{image['file_name']}", [])
         for box in data["annotations"]:
             name = names[box["category_id"]]
             if name in column:
@@ -144,11 +145,11 @@ def _coco(folder: Path, split: str, labels: LabelSet) -> Described:
 
 def _nuswide(folder: Path, split: str, labels: LabelSet) -> Described:
     """Line of the image list -> path and columns."""
-    half = split.capitalize()
-    images = _lines(folder / f"ImageList/{half}Imagelist.txt")
+    part = split.capitalize()
+    images = _lines(folder / f"ImageList/{part}Imagelist.txt")
     described: Described = {i: ("image/" + name.replace("\\", "/"), []) for i, name in enumerate(images)}
     for j, label in enumerate(labels.names):
-        path = folder / f"TrainTestLabels/Labels_{label}_{half}.txt"
+        path = folder / f"TrainTestLabels/Labels_{label}_{part}.txt"
         states = _lines(path)
         if len(states) != len(images):
             raise LabelwiseError(

@@ -47,6 +47,7 @@ class ElasticWeights:
         self.anchor = {n: p.detach().clone() for n, p in model.named_parameters() if n in fisher}
 
     def _gradients(self, model: LabelModel, batch: Batch) -> Named:
+        """Gradients of the negative log-likelihood of a batch, by parameter."""
         z = model(batch.images, is_map=batch.is_map).logits
         t = batch.targets
         cells = F.binary_cross_entropy_with_logits(z, t.values, reduction="none")
@@ -60,7 +61,7 @@ class ElasticWeights:
         parameters = {n: p for n, p in model.named_parameters() if n in self.fisher}
         if not parameters:
             return torch.zeros(())
-        fisher, anchor = (_padded(kept, parameters) for kept in (self.fisher, self.anchor))
+        fisher, anchor = (_padded(tensors, parameters) for tensors in (self.fisher, self.anchor))
         terms = [(fisher[n] * (p - anchor[n]).square()).sum() for n, p in parameters.items()]
         return self.weight / 2 * torch.stack(terms).sum()
 
@@ -73,13 +74,13 @@ class ElasticWeights:
         self.fisher, self.anchor = dict(state["fisher"]), dict(state["anchor"])
 
 
-def _padded(kept: Named, like: Mapping[str, Tensor]) -> Named:
+def _padded(tensors: Named, like: Mapping[str, Tensor]) -> Named:
     """Tensors padded with zeros to the shapes in `like`, which may have grown."""
     padded = {}
-    for name, wanted in like.items():
-        padded[name] = torch.zeros_like(wanted)
-        if name in kept:
-            padded[name][tuple(slice(n) for n in kept[name].shape)] = kept[name]
+    for name, target in like.items():
+        padded[name] = torch.zeros_like(target)
+        if name in tensors:
+            padded[name][tuple(slice(n) for n in tensors[name].shape)] = tensors[name]
     return padded
 
 
@@ -99,9 +100,9 @@ def former_answers(
     >>> round(former_answers(z, z[:, :1]).item(), 6)
     0.693147
     """
-    wanted = torch.sigmoid(old.detach() / temperature)
-    kept = new[:, : old.shape[1]] / temperature
-    return temperature**2 * F.binary_cross_entropy_with_logits(kept, wanted)
+    targets = torch.sigmoid(old.detach() / temperature)
+    logits = new[:, : old.shape[1]] / temperature
+    return temperature**2 * F.binary_cross_entropy_with_logits(logits, targets)
 
 
 def head_state(model: nn.Module) -> Named:

@@ -42,20 +42,20 @@ def open_stream(source: str, config: Config, data: Dataset | None = None) -> Str
         LabelwiseError: an unreadable source, or settings that do not fit it.
     """
     name, _, folder = source.partition(":")
-    s = config.continual
+    settings = config.continual
     if name not in STREAMS:
         rows = data if data is not None else read(source)
-        return make_stream(ensure_splits(rows, seed=config.seed), s.setting, s.tasks)
-    if s.setting != "online" or s.tasks:
+        return make_stream(ensure_splits(rows, seed=config.seed), settings.setting, settings.tasks)
+    if settings.setting != "online" or settings.tasks:
         raise LabelwiseError(
             f"{name} with other tasks or another setting", "the published tasks", "leave them out"
         )
     return published_stream(name, Path(folder))
 
 
-def _refuse_draws(config: Config) -> None:
+def _refuse_sampling(config: Config) -> None:
     """Refuse settings of subsets, known labels and sampling, since the stream defines them."""
-    plain = DataSettings(source="")
+    defaults = DataSettings(source="")
     if config.sampling != "shuffle":
         raise LabelwiseError(
             f"sampling={config.sampling} with a stream", "images in the stream's order", "leave it out"
@@ -72,7 +72,7 @@ def _refuse_draws(config: Config) -> None:
         )
     for name in ("train_images", "long_tail", "known_proportion", "known", "mask_file"):
         value = getattr(config.data, name)
-        if value != getattr(plain, name):
+        if value != getattr(defaults, name):
             raise LabelwiseError(
                 f"data.{name}={value} with a stream", "all images and labels of the tasks", "leave it out"
             )
@@ -103,31 +103,31 @@ def learn_stream(
         LabelwiseError: wrong settings or data, or a folder that holds another run.
         Stopped: after a request to stop, with the state saved.
     """
-    _refuse_draws(config)
+    _refuse_sampling(config)
     method = "dlfl" if config.method == "auto" else config.method
     frozen = config.backbone.model_copy(update={"freeze": True})
     config = config.model_copy(update={"method": method, "backbone": frozen})
     watch, started = ProgressBar(quiet), time.perf_counter()
     config = fitted(config, watch.say)
     stream = open_stream(config.data.source, config, data)
-    run, begun = Run(out, config, stream.train.labels), record_of(config, stream.train)
+    run, record = Run(out, config, stream.train.labels), record_of(config, stream.train)
     if resume:
         settle_state(out, watch.say)
-    claim(run, resume, begun)
+    claim(run, resume, record)
     finished = _finished(run) if resume else None
     if finished is not None:
         return finished
     run.save()
-    learner = _learner(run, stream, watch, stop, begun)
+    learner = _learner(run, stream, watch, stop, record)
     for note in learner.stream.notes:
         watch.say(f"note: {note}")
     if resume:
         learner.resume()
-    before = learner.progress.seconds
-    watch.say(_opening(learner))
+    earlier_seconds = learner.progress.seconds
+    watch.say(_start_message(learner))
     history = learner.learn(watch.say)
     run.save_weights(learner.method.model)
-    seconds = round(before + time.perf_counter() - started, 1)
+    seconds = round(earlier_seconds + time.perf_counter() - started, 1)
     result = _result(learner, history, seconds)
     write_json(out / RESULT, result)
     return result
@@ -144,53 +144,54 @@ def _finished(run: Run) -> dict[str, Any] | None:
 
 
 def _learner(
-    run: Run, stream: Stream, watch: ProgressBar, stop: StopRequest | None, begun: dict[str, Any]
+    run: Run, stream: Stream, watch: ProgressBar, stop: StopRequest | None, record: dict[str, Any]
 ) -> Learner:
     """The learner on stored maps; unreadable images are left out of every task."""
     device = torch.device("cpu")
     torch.manual_seed(run.config.seed)
     backbone: Any = run.build().model.backbone
     use_engine(backbone, run.config, len(stream.train) + len(stream.test), device, watch.say)
-    sources, lost = [], []
+    sources, unread = [], []
     for rows in (stream.train, stream.test):
-        maps, bad = stored_maps(rows, backbone, run.config, device, 0, watch.say)
+        maps, unreadable = stored_maps(rows, backbone, run.config, device, 0, watch.say)
         sources.append(MapSource(maps, rows))
-        lost.append(np.array([row for row, _ in bad], np.int64))
-    if len(lost[0]) or len(lost[1]):
+        unread.append(np.array([row for row, _ in unreadable], np.int64))
+    if len(unread[0]) or len(unread[1]):
         tasks = tuple(
-            replace(t, train=np.setdiff1d(t.train, lost[0]), test=np.setdiff1d(t.test, lost[1]))
+            replace(t, train=np.setdiff1d(t.train, unread[0]), test=np.setdiff1d(t.test, unread[1]))
             for t in stream.tasks
         )
-        note = f"{len(lost[0])} training and {len(lost[1])} test images cannot be read and are left out."
+        note = f"{len(unread[0])} training and {len(unread[1])} test images cannot be read and are left out."
         stream = replace(stream, tasks=tasks, notes=(*stream.notes, note))
-    return Learner(stream, run.config, backbone, sources[0], sources[1], run.path, stop, begun)
+    return Learner(stream, run.config, backbone, sources[0], sources[1], run.path, stop, record)
 
 
-def _opening(learner: Learner) -> str:
-    s, c = learner.settings, learner.config
+def _start_message(learner: Learner) -> str:
+    """The line printed before the first step: strategy, stream and tasks."""
+    settings, config = learner.settings, learner.config
     sizes = ", ".join(f"{len(t.labels)} labels {len(t.train):,} images" for t in learner.stream.tasks)
-    return f"{s.strategy} with {c.method} on {learner.stream.name}, {s.setting}; tasks: {sizes}"
+    return f"{settings.strategy} with {config.method} on {learner.stream.name}, {settings.setting}; tasks: {sizes}"
 
 
 def _result(learner: Learner, history: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     """The record of the stream: settings, conditions, memory, figures and their history."""
-    stream, c = learner.stream, learner.config
+    stream, config = learner.stream, learner.config
     names = stream.train.labels.names
     return {
         "format": 1,
         "stream": stream.name,
         "notes": list(stream.notes),
-        "strategy": c.continual.strategy,
-        "method": c.method,
-        "seed": c.seed,
-        "settings": c.continual.model_dump(),
+        "strategy": config.continual.strategy,
+        "method": config.method,
+        "seed": config.seed,
+        "settings": config.continual.model_dump(),
         "conditions": {
-            "backbone": c.backbone.name,
-            "weights": c.backbone.weights,
+            "backbone": config.backbone.name,
+            "weights": config.backbone.weights,
             "frozen": True,
-            "image_size": c.image_size,
-            "optimizer": c.optim.model_dump(include={"name", "lr", "weight_decay", "clip_norm"}),
-            "loss": c.loss,
+            "image_size": config.image_size,
+            "optimizer": config.optim.model_dump(include={"name", "lr", "weight_decay", "clip_norm"}),
+            "loss": config.loss,
             "steps": learner.progress.step,
             "seconds": seconds,
             "threshold": "p > 0.5; `fitted`: one threshold for all labels, best for F1 on the images in memory",
@@ -217,10 +218,10 @@ def _result(learner: Learner, history: list[dict[str, Any]], seconds: float) -> 
 def spread(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
     """Mean and sample standard deviation over seeds of the pooled figures and of forgetting; NaN for one seed."""
     spreads: dict[str, dict[str, tuple[float, float]]] = {}
-    for part in ("pooled", "task_mean", "fitted", "forgetting"):
-        parts = [r["result"][part] for r in results]
-        if all(parts):
-            spreads[part] = {name: _mean_sd([p[name] for p in parts]) for name in FIGURES}
+    for group in ("pooled", "task_mean", "fitted", "forgetting"):
+        figures = [r["result"][group] for r in results]
+        if all(figures):
+            spreads[group] = {name: _mean_sd([values[name] for values in figures]) for name in FIGURES}
     return spreads
 
 

@@ -107,10 +107,10 @@ def make_stream(data: Dataset, setting: Setting, sizes: Sequence[int] = ()) -> S
     blocks = label_blocks(len(data.labels), sizes)
     owner = np.concatenate([np.full(len(block), t) for t, block in enumerate(blocks)])
     count = train.positive.sum(0)
-    rows = [_rows(split, setting, blocks, owner, count) for split in (train, test)]
-    every = np.arange(len(test))
+    rows = [_rows_of_tasks(split, setting, blocks, owner, count) for split in (train, test)]
+    all_test = np.arange(len(test))
     tasks = tuple(
-        Task(block, rows[0][t], every if setting == "class-incremental" else rows[1][t])
+        Task(block, rows[0][t], all_test if setting == "class-incremental" else rows[1][t])
         for t, block in enumerate(blocks)
     )
     for task in tasks:
@@ -119,14 +119,15 @@ def make_stream(data: Dataset, setting: Setting, sizes: Sequence[int] = ()) -> S
             raise LabelwiseError(
                 f"no training image for the task of {names}", "an image for each task", "choose other --tasks"
             )
-    left = int((~train.positive.any(1)).sum())
-    notes = (f"{left:,} training images without a positive are in no task.",) if left else ()
+    left_out = int((~train.positive.any(1)).sum())
+    notes = (f"{left_out:,} training images without a positive are in no task.",) if left_out else ()
     return Stream(data.source, setting, train, test, tasks, notes)
 
 
-def _rows(
+def _rows_of_tasks(
     split: Dataset, setting: Setting, blocks: Sequence[tuple[int, ...]], owner: np.ndarray, count: np.ndarray
 ) -> list[np.ndarray]:
+    """The rows of each task in a split."""
     positive = split.positive
     if setting == "class-incremental":
         return [np.flatnonzero(positive[:, list(block)].any(1)) for block in blocks]

@@ -72,30 +72,31 @@ def label_errors(
     allowed = np.ones(p.shape, bool) if judged is None else judged
     findings = []
     for label in range(p.shape[1]):
-        given, is_known, column = positive[:, label], known[:, label], p[:, label]
-        doubted = is_known & allowed[:, label] & (w[:, label] >= LIKELY)
+        annotated, is_known, column = positive[:, label], known[:, label], p[:, label]
+        suspicious = is_known & allowed[:, label] & (w[:, label] >= LIKELY)
         findings += [
-            _known_error(int(row), label, bool(given[row]), float(column[row]), float(w[row, label]))
-            for row in np.flatnonzero(doubted)
+            _known_error(int(row), label, bool(annotated[row]), float(column[row]), float(w[row, label]))
+            for row in np.flatnonzero(suspicious)
         ]
-        usual = column[is_known & given].mean() if (is_known & given).any() else 0.5
-        least = max(LIKELY, float(usual))
+        mean_positive = column[is_known & annotated].mean() if (is_known & annotated).any() else 0.5
+        lowest = max(LIKELY, float(mean_positive))
         findings += [
-            _unknown(int(row), label, float(column[row]), least)
-            for row in np.flatnonzero(~is_known & allowed[:, label] & (column >= least))
+            _unknown_finding(int(row), label, float(column[row]), lowest)
+            for row in np.flatnonzero(~is_known & allowed[:, label] & (column >= lowest))
         ]
     return findings
 
 
-def _known_error(row: int, label: int, given: bool, p: float, wrong: float) -> Finding:
-    state = "present" if given else "absent"
-    reason = f"given as {state}; a model that did not see it says {_shown(p)}"
+def _known_error(row: int, label: int, annotated: bool, p: float, wrong: float) -> Finding:
+    """The finding of a known cell whose annotation is likely wrong."""
+    state = "present" if annotated else "absent"
+    reason = f"given as {state}; a model that did not see it says {_as_text(p)}"
     return Finding(
         row,
         label,
-        int(given),
-        int(not given),
-        "wrong" if given else "missing",
+        int(annotated),
+        int(not annotated),
+        "wrong" if annotated else "missing",
         wrong,
         p,
         reason,
@@ -103,15 +104,16 @@ def _known_error(row: int, label: int, given: bool, p: float, wrong: float) -> F
     )
 
 
-def _unknown(row: int, label: int, p: float, usual: float) -> Finding:
-    reason = f"unknown; a model that did not see it says {_shown(p)}, of known positives {_shown(usual)} on average"
+def _unknown_finding(row: int, label: int, p: float, usual: float) -> Finding:
+    """The finding of an unknown cell that is likely present."""
+    reason = f"unknown; a model that did not see it says {_as_text(p)}, of known positives {_as_text(usual)} on average"
     return Finding(row, label, None, 1, "missing", p, p, reason)
 
 
-def _shown(p: float) -> str:
+def _as_text(p: float) -> str:
     """A probability as text, never rounded to 0 or 1.
 
-    >>> _shown(0.001), _shown(0.5), _shown(0.9999)
+    >>> _as_text(0.001), _as_text(0.5), _as_text(0.9999)
     ('under 0.01', '0.50', 'over 0.99')
     """
     return "under 0.01" if p < 0.01 else "over 0.99" if p > 0.99 else f"{p:.2f}"
@@ -124,10 +126,10 @@ def rank_findings(findings: Iterable[Finding]) -> list[Finding]:
     """
     by_cell: dict[tuple[int, int], Finding] = {}
     for finding in findings:
-        held = by_cell.setdefault((finding.row, finding.label), finding)
-        if held is finding:
+        earlier = by_cell.setdefault((finding.row, finding.label), finding)
+        if earlier is finding:
             continue
-        first, second = sorted((held, finding), key=lambda f: -f.score)
+        first, second = sorted((earlier, finding), key=lambda f: -f.score)
         reasons = first.reason if second.reason in first.reason else f"{first.reason}; {second.reason}"
         by_cell[finding.row, finding.label] = replace(first, reason=reasons)
     return sorted(by_cell.values(), key=lambda f: (-f.score, f.row, f.label))

@@ -13,7 +13,7 @@ from labelwise.metrics.arrays import Array, Cells, one_of
 
 KINDS = ("platt", "temperature")
 STEEPEST, FLATTEST = 20.0, 0.05
-_STEPS, _CLOSE = 50, 1e-10
+_MOST_STEPS, _TOLERANCE = 50, 1e-10
 
 
 @dataclass(frozen=True)
@@ -97,26 +97,26 @@ def ridge(u: np.ndarray, positive: np.ndarray, shrink: float, with_bias: bool) -
         return float((np.logaddexp(0, z) - y * z).sum() + shrink / 2 * ((w - start) ** 2).sum())
 
     w, value = start, cost(start)
-    for _ in range(_STEPS):
+    for _ in range(_MOST_STEPS):
         p = sigmoid(w @ x)
         gradient = x @ (p - y) + shrink * (w - start)
         hessian = (x * (p * (1 - p))) @ x.T + shrink * np.eye(2)
         at_edge = (w[0] <= FLATTEST and gradient[0] > 0) or (w[0] >= STEEPEST and gradient[0] < 0)
         step = np.array([0.0, gradient[1] / hessian[1, 1]]) if at_edge else np.linalg.solve(hessian, gradient)
-        w, before, value = _backtrack(cost, w, step, value)
-        if before - value <= _CLOSE * (1 + abs(value)):
+        w, old_value, value = _backtrack(cost, w, step, value)
+        if old_value - value <= _TOLERANCE * (1 + abs(value)):
             break
     return float(w[0]), float(w[1])
 
 
 def _backtrack(
-    cost: Callable[[np.ndarray], float], w: np.ndarray, step: np.ndarray, before: float
+    cost: Callable[[np.ndarray], float], w: np.ndarray, step: np.ndarray, old_value: float
 ) -> tuple[np.ndarray, float, float]:
     """Halves the step until it lowers the cost; returns the new point, the cost before and the cost there."""
     for _ in range(30):
         new = w - step
         new[0] = np.clip(new[0], FLATTEST, STEEPEST)
-        if (value := cost(new)) < before:
-            return new, before, value
+        if (value := cost(new)) < old_value:
+            return new, old_value, value
         step = step / 2
-    return w, before, before
+    return w, old_value, old_value

@@ -13,7 +13,7 @@ from labelwise.decisions.thresholds import HIGHEST, LOWEST
 
 FEW = 10
 """The first candidate is chosen as for at least this many labels; with fewer cells it could not afford a miss."""
-_MOST, _POINTS = 100_000, 80
+_LARGEST_SIZE, _SIZES = 100_000, 80
 
 
 @dataclass(frozen=True)
@@ -134,18 +134,18 @@ def certify_precision(
     Rate-Adjusted Multiple Confidence Intervals for Selected Parameters" (level of selected labels).
     Differs: candidates are ranks instead of thresholds, so that they do not depend on the scale of the scores.
     """
-    wrong = 1 - confidence
-    first = fewest(floor, wrong / max(FEW, int(usable.sum())))
+    error_rate = 1 - confidence
+    first_size = fewest(floor, error_rate / max(FEW, int(usable.sum())))
     tests: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for label in np.flatnonzero(usable & (known.sum(1) >= first)).tolist():
+    for label in np.flatnonzero(usable & (known.sum(1) >= first_size)).tolist():
         scores, hits, trials = _by_rank(p[label][known[label]], positive[label][known[label]])
-        picks = np.searchsorted(trials, candidates(int(trials[-1]), first))
-        tests[label] = scores[picks], tail(hits[picks], trials[picks], floor)
+        tested = np.searchsorted(trials, candidates(int(trials[-1]), first_size))
+        tests[label] = scores[tested], tail(hits[tested], trials[tested], floor)
     count = max(1, len(tests))
-    passing = step_up(np.array([values[0] for _, values in tests.values()]), wrong)
-    thresholds, level = np.full(len(p), np.nan), wrong * max(1, passing) / count
-    for label, (scores, values) in tests.items() if passing else ():
-        if passed := int(np.argmin(np.append(values <= level, False))):
+    passing = step_up(np.array([p_values[0] for _, p_values in tests.values()]), error_rate)
+    thresholds, level = np.full(len(p), np.nan), error_rate * max(1, passing) / count
+    for label, (scores, p_values) in tests.items() if passing else ():
+        if passed := int(np.argmin(np.append(p_values <= level, False))):
             thresholds[label] = _below(scores[passed - 1], _in_range(p[label][known[label]]))
     return Certified(thresholds, level)
 
@@ -163,16 +163,16 @@ def more_positives(kind: str, p: np.ndarray, positives: int, floor: float, level
         floor: in (0, 1).
         level: highest p-value that passes.
     """
-    least = fewest(floor, level)
+    needed = fewest(floor, level)
     if kind == "recall":
-        return max(1, least - positives)
+        return max(1, needed - positives)
     ranked = np.sort(p)[::-1]
     trials = candidates(len(p), 1) if len(p) else np.zeros(0, np.int64)
     rate = np.cumsum(ranked)[trials - 1] / trials
     rate, trials = rate[rate > floor], trials[rate > floor]
-    many = np.unique(np.geomspace(least, _MOST, _POINTS).astype(np.int64))
-    enough = tail(np.floor(rate[:, None] * many), many, floor) <= level
-    cells = many[enough.argmax(1)][enough.any(1)] / trials[enough.any(1)]
+    sizes = np.unique(np.geomspace(needed, _LARGEST_SIZE, _SIZES).astype(np.int64))
+    passes = tail(np.floor(rate[:, None] * sizes), sizes, floor) <= level
+    cells = sizes[passes.argmax(1)][passes.any(1)] / trials[passes.any(1)]
     return max(1, math.ceil(ranked.sum() * cells.min()) - positives) if len(cells) else -1
 
 

@@ -37,7 +37,9 @@ def conflicting_duplicates(
         for label in np.flatnonzero(present.any(0) & absent.any(0)).tolist():
             mean = float(probabilities[rows, label].mean())
             truth = mean >= 0.5
-            agree, differ = (rows[present[:, label]], rows[absent[:, label]])[:: 1 if truth else -1]
+            agree, differ = rows[present[:, label]], rows[absent[:, label]]
+            if not truth:
+                agree, differ = differ, agree
             reason = (
                 f"looks like {names[int(agree[0])]}, which is given as {'present' if truth else 'absent'}"
             )
@@ -72,16 +74,16 @@ def exclusive_conflicts(
     findings = []
     for group in exclusive:
         columns = np.asarray(group, np.int64)
-        given = (positive & known)[:, columns]
-        for row in np.flatnonzero(given.sum(1) > 1).tolist():
-            together = columns[given[row]]
-            p = probabilities[row, together]
-            kept = int(together[p.argmax()])
-            for label, own in zip(together.tolist(), p.tolist(), strict=True):
+        present = (positive & known)[:, columns]
+        for row in np.flatnonzero(present.sum(1) > 1).tolist():
+            conflicting = columns[present[row]]
+            p = probabilities[row, conflicting]
+            kept = int(conflicting[p.argmax()])
+            for label, probability in zip(conflicting.tolist(), p.tolist(), strict=True):
                 if label != kept:
-                    score = float(p.max() / max(p.max() + own, 1e-300))
+                    score = float(p.max() / max(p.max() + probability, 1e-300))
                     reason = f"given together with {names[kept]}, which rules it out"
-                    findings.append(Finding(row, label, 1, 0, "contradiction", score, own, reason))
+                    findings.append(Finding(row, label, 1, 0, "contradiction", score, probability, reason))
     return findings
 
 
@@ -173,8 +175,8 @@ def implied_missing(
     for rule in rules:
         a, b = rule.label, rule.implied
         share = f"in {rule.together} of {rule.together + rule.without} images"
-        broken = known[:, a] & positive[:, a] & known[:, b] & ~positive[:, b]
-        for row in np.flatnonzero(broken).tolist():
+        exceptions = known[:, a] & positive[:, a] & known[:, b] & ~positive[:, b]
+        for row in np.flatnonzero(exceptions).tolist():
             p_a, p_b = float(probabilities[row, a]), float(probabilities[row, b])
             if p_b >= 1 - p_a:
                 reason = f"{names[a]} comes with it {share}"

@@ -69,19 +69,19 @@ class Decisions:
                 "three arrays of one number per label",
                 "fit the decisions again",
             )
-        for name, good, expected in (
+        for name, valid, expected in (
             ("thresholds", (self.thresholds >= 0) & (self.thresholds <= 1), "numbers in [0, 1]"),
             ("scale", (self.scale > 0) & np.isfinite(self.scale), "positive numbers"),
             ("bias", np.isfinite(self.bias), "finite numbers"),
         ):
-            if not good.all():
-                value = getattr(self, name)[~good][0]
+            if not valid.all():
+                value = getattr(self, name)[~valid][0]
                 raise LabelwiseError(f"{name} with {value}", expected, "fit the decisions again")
-        ties = (*self.exclusive, *self.implies, *self.exactly_one)
-        columns = [column for group in (*ties, self.never) for column in group]
+        rules = (*self.exclusive, *self.implies, *self.exactly_one)
+        columns = [column for group in (*rules, self.never) for column in group]
         if self.top_k < 0 or any(not 0 <= column < len(self) for column in columns):
             raise LabelwiseError(
-                f"top_k {self.top_k}, groups and rules {ties}, never {self.never}",
+                f"top_k {self.top_k}, groups and rules {rules}, never {self.never}",
                 f"0 or more, and columns below {len(self)}",
                 "correct the rules",
             )
@@ -147,7 +147,7 @@ class Decisions:
         def by_name(values: np.ndarray) -> dict[str, float]:
             return dict(zip(names, map(float, values), strict=True))
 
-        ties = {"implies": self.implies, "exactly_one": self.exactly_one}
+        by_kind = {"implies": self.implies, "exactly_one": self.exactly_one}
         return {
             "thresholds": by_name(self.thresholds),
             "thresholds_from": self.source,
@@ -159,7 +159,7 @@ class Decisions:
                 **({"never": [names[column] for column in self.never]} if self.never else {}),
                 **{
                     kind: [[names[j] for j in rule] for rule in rules]
-                    for kind, rules in ties.items()
+                    for kind, rules in by_kind.items()
                     if rules
                 },
             },
@@ -172,19 +172,19 @@ class Decisions:
         Raises:
             LabelwiseError: entries that are not numbers, or a rule on an unknown label.
         """
-        plain = cls.plain(labels)
+        defaults = cls.plain(labels)
         try:
             calibration, rules = stored.get("calibration") or {}, stored.get("rules") or {}
-            thresholds = _column(stored.get("thresholds") or {}, labels, UNDECIDED)
-            scale = _column(calibration.get("scale") or {}, labels, 1.0)
-            bias = _column(calibration.get("bias") or {}, labels, 0.0)
+            thresholds = _by_column(stored.get("thresholds") or {}, labels, UNDECIDED)
+            scale = _by_column(calibration.get("scale") or {}, labels, 1.0)
+            bias = _by_column(calibration.get("bias") or {}, labels, 0.0)
             exclusive, exactly_one = (
                 tuple(tuple(labels.index(name) for name in group) for group in rules[kind])
                 if kind in rules
-                else getattr(plain, kind)
+                else getattr(defaults, kind)
                 for kind in ("exclusive", "exactly_one")
             )
-            implies = plain.implies
+            implies = defaults.implies
             if "implies" in rules:
                 implies = tuple(
                     (labels.index(child), labels.index(parent)) for child, parent in rules["implies"]
@@ -198,7 +198,7 @@ class Decisions:
             raise LabelwiseError(
                 f"decisions in labels.json ({error})", "numbers by label name", "run `labelwise tune` again"
             ) from None
-        source = str(stored.get("thresholds_from", plain.source))
+        source = str(stored.get("thresholds_from", defaults.source))
         return cls(thresholds, scale, bias, exclusive, top_k, source, never, implies, exactly_one, floors)
 
 
@@ -208,8 +208,8 @@ def never_selected_note(names: Sequence[str]) -> str:
     >>> never_selected_note(["gold", "silver"])
     'Never selected, no positive in train: gold, silver.'
     """
-    few = ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
-    return f"Never selected, no positive in train: {few}." if names else ""
+    listed = ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
+    return f"Never selected, no positive in train: {listed}." if names else ""
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
@@ -236,12 +236,13 @@ def _most_probable(chosen: np.ndarray, p: np.ndarray, rules: IndexedRules, top_k
         # The least probable label is removed first (of ties the last), a parent only after its children.
         removable = [int(j) for j in np.argsort(-p[row], kind="stable")[::-1] if kept[j] and j not in needed]
         while count > top_k:
-            free = (j for j in removable if kept[j] and not any(kept[k] for k in children.get(j, ())))
-            if (least := next(free, None)) is None:
+            candidates = (j for j in removable if kept[j] and not any(kept[k] for k in children.get(j, ())))
+            if (removed := next(candidates, None)) is None:
                 break
-            kept[least], count = False, count - 1
+            kept[removed], count = False, count - 1
     return chosen
 
 
-def _column(by_name: Mapping[str, Any], labels: LabelSet, missing: float) -> np.ndarray:
+def _by_column(by_name: Mapping[str, Any], labels: LabelSet, missing: float) -> np.ndarray:
+    """The numbers of a mapping in the order of the labels; `missing` for a label that it lacks."""
     return np.array([float(by_name.get(name, missing)) for name in labels.names])

@@ -44,24 +44,26 @@ def not_judged(
     reasons = {}
     for label in range(logits.shape[1]):
         rows = known[:, label]
-        reason = _lacks(positive[rows, label], None if learned is None else learned[:, label])
-        reason = reason or _unlearned(logits[rows, label], positive[rows, label], counts[rows])
+        reason = _too_few_reason(positive[rows, label], None if learned is None else learned[:, label])
+        reason = reason or _unlearned_reason(logits[rows, label], positive[rows, label], counts[rows])
         if reason:
             reasons[label] = reason
     return reasons
 
 
-def _lacks(positive: np.ndarray, learned: np.ndarray | None) -> str:
-    for place, state in enumerate(("positive", "negative")):
+def _too_few_reason(positive: np.ndarray, learned: np.ndarray | None) -> str:
+    """The reason not to judge a label with too few known cells; empty if there are enough."""
+    for row, state in enumerate(("positive", "negative")):
         number = int((positive if state == "positive" else ~positive).sum())
         if number < FEWEST:
             return f"{number} known {state}s, fewer than {FEWEST}"
-        if learned is not None and learned[place] < FEWEST_LEARNED:
-            return f"a model learned from {learned[place]} known {state}s, fewer than {FEWEST_LEARNED}"
+        if learned is not None and learned[row] < FEWEST_LEARNED:
+            return f"a model learned from {learned[row]} known {state}s, fewer than {FEWEST_LEARNED}"
     return ""
 
 
-def _unlearned(logits: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> str:
+def _unlearned_reason(logits: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> str:
+    """The reason not to judge a label whose scores may be a random order; empty if they are not."""
     rate = float(positive.mean())
     low = interval(bootstrap_average_precision(logits.astype(np.float64), positive, counts))["low"]
     if low > rate:

@@ -16,7 +16,7 @@ SHRINK = 3.0
 PLANTED = 0.03
 """Share of annotations that the check flips."""
 _LOWEST, _HIGHEST = 1e-6, 0.49
-_FIRST = 0.01  # rates where the fit starts
+_START_RATE = 0.01  # rates where the fit starts
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,22 @@ def fit_noise(
     """
     z, y = np.asarray(logits, np.float64), np.asarray(positive, bool)
     cells = [(z[known[:, j], j], y[known[:, j], j]) for j in range(z.shape[1])]
-    pooled = _fit(z[known], y[known], np.array([0.0, 0.0, logit(_FIRST), logit(_FIRST)]), 0.0, 0.0)
-    first = np.array([_fit(*of_label, pooled, SHRINK, 0.0) for of_label in cells])
-    centre = np.array([*pooled[:2], *_rates_together(cells, first)])
-    fitted = np.array([_fit(*of_label, centre, SHRINK, SPREAD**-2) for of_label in cells])
+    pooled = _fit(z[known], y[known], np.array([0.0, 0.0, logit(_START_RATE), logit(_START_RATE)]), 0.0, 0.0)
+    first_fit = np.array([_fit(*label_cells, pooled, SHRINK, 0.0) for label_cells in cells])
+    centre = np.array([*pooled[:2], *_rates_together(cells, first_fit)])
+    fitted = np.array([_fit(*label_cells, centre, SHRINK, SPREAD**-2) for label_cells in cells])
     return Noise(np.exp(fitted[:, 0]), fitted[:, 1], expit(fitted[:, 2]), expit(fitted[:, 3]))
 
 
 def _rates_together(cells: list[tuple[np.ndarray, np.ndarray]], fitted: np.ndarray) -> np.ndarray:
     """Log-odds of the rates over all cells: expected wrong ones of both kinds over the cells without and with."""
-    wrong, of = np.zeros(2), np.zeros(2)
+    wrong_counts, counts = np.zeros(2), np.zeros(2)
     for (z, _), (scale, bias, *rates) in zip(cells, fitted, strict=True):
         q = expit(np.exp(scale) * z + bias).sum()
         states = np.array([len(z) - q, q])
-        wrong += expit(np.array(rates)) * states
-        of += states
-    return np.asarray(logit(np.clip(wrong / np.maximum(of, 1e-9), _LOWEST, _HIGHEST)))
+        wrong_counts += expit(np.array(rates)) * states
+        counts += states
+    return np.asarray(logit(np.clip(wrong_counts / np.maximum(counts, 1e-9), _LOWEST, _HIGHEST)))
 
 
 def _fit(z: np.ndarray, y: np.ndarray, centre: np.ndarray, shrink: float, pull: float) -> np.ndarray:
@@ -106,14 +106,14 @@ def _fit(z: np.ndarray, y: np.ndarray, centre: np.ndarray, shrink: float, pull: 
         u = scale * z + w[1]
         q, absent = expit(u), expit(-u)
         p = rates[0] * absent + (1 - rates[1]) * q
-        other = (1 - rates[0]) * absent + rates[1] * q
-        slope = np.where(y, -1 / p, 1 / other)
+        not_p = (1 - rates[0]) * absent + rates[1] * q
+        slope = np.where(y, -1 / p, 1 / not_p)
         by_u = slope * (1 - rates.sum()) * q * absent
         gradient = np.array([scale * (by_u @ z), by_u.sum(), slope @ absent, -(slope @ q)])
         gradient[2:] *= rates * (1 - rates)
-        away = w - centre
-        value = -np.log(np.where(y, p, other)).sum() + 0.5 * float(weight @ away**2)
-        return value, gradient + weight * away
+        offset = w - centre
+        value = -np.log(np.where(y, p, not_p)).sum() + 0.5 * float(weight @ offset**2)
+        return value, gradient + weight * offset
 
     low, high = logit(_LOWEST), logit(_HIGHEST)
     bounds = [(np.log(0.05), np.log(20.0)), (None, None), (low, high), (low, high)]
@@ -148,8 +148,9 @@ def check_noise(
     """
     flipped = np.asarray(positive, bool).copy()
     cells = np.argwhere(known)
-    some = cells[np.random.default_rng(seed).choice(len(cells), round(PLANTED * len(cells)), replace=False)]
-    flipped[tuple(some.T)] ^= True
+    chosen = np.random.default_rng(seed).choice(len(cells), round(PLANTED * len(cells)), replace=False)
+    flipped_cells = cells[chosen]
+    flipped[tuple(flipped_cells.T)] ^= True
     before = noise.wrong(logits, positive)[known].sum()
     after = fit_noise(logits, flipped, known).wrong(logits, flipped)[known].sum()
-    return Check(len(some), float(after - before))
+    return Check(len(flipped_cells), float(after - before))

@@ -50,14 +50,14 @@ class Objective:
             numbers = tuple(float(n) for n in values.split(":")) if values else ()
         except ValueError:
             numbers = ()
-        bad = kind not in lengths or len(numbers) != lengths[kind] or not np.isfinite(numbers).all()
-        if kind == "top" and not bad:
-            bad = numbers[0] < 1 or numbers[0] % 1 != 0
-        if kind in FLOORS and not bad and not 0 < numbers[0] < 1:
+        invalid = kind not in lengths or len(numbers) != lengths[kind] or not np.isfinite(numbers).all()
+        if kind == "top" and not invalid:
+            invalid = numbers[0] < 1 or numbers[0] % 1 != 0
+        if kind in FLOORS and not invalid and not 0 < numbers[0] < 1:
             raise LabelwiseError(f"objective {text!r}", FORMS, f"give a {kind} over 0 and under 1")
-        if kind == "cost" and not bad:
-            bad = min(numbers) <= 0
-        if bad or (kind == "f1" and "=" in text):
+        if kind == "cost" and not invalid:
+            invalid = min(numbers) <= 0
+        if invalid or (kind == "f1" and "=" in text):
             raise LabelwiseError(f"objective {text!r}", FORMS, "write one of these forms")
         return cls(kind, numbers, text.strip())
 
@@ -78,6 +78,6 @@ class Objective:
         if self.kind == "recall":
             return recall_thresholds(p, targets, known, recall=self.floor)
         if self.kind == "cost":
-            wrong, missed = self.numbers
-            return cost_thresholds(p, targets, known, false_positive=wrong, false_negative=missed)
+            false_positive, false_negative = self.numbers
+            return cost_thresholds(p, targets, known, false_positive, false_negative)
         return f1_thresholds(p, targets, known)

@@ -54,7 +54,7 @@ class Projection:
 
     def __init__(self, rules: IndexedRules) -> None:
         self.rules = rules
-        self.parts = tuple(_part(part) for part in rules.components)
+        self.parts = tuple(_component(component) for component in rules.components)
 
     def __call__(self, gain: Float[np.ndarray, "N L"]) -> Bool[np.ndarray, "N L"]:
         """The chosen set of each image.
@@ -77,7 +77,8 @@ def projection(rules: IndexedRules) -> Projection:
     return Projection(rules)
 
 
-def _part(rules: IndexedRules) -> RuleComponent:
+def _component(rules: IndexedRules) -> RuleComponent:
+    """The way to choose among the labels of one connected component of rules."""
     if not rules.implies and len(rules.groups) == 1:
         return OneGroup(*rules.groups[0])
     parent = _forest(rules)
@@ -120,13 +121,13 @@ class OneGroup:
         self.columns, self.needed = columns, needed
 
     def choose(self, gain: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
-        """See `Part`."""
+        """See `RuleComponent`."""
         best = np.zeros(gain.shape, bool)
         best[np.arange(len(gain)), gain.argmax(1)] = True
         return best if self.needed else best & (gain >= 0)
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """See `Part`."""
+        """See `RuleComponent`."""
         return {"group": [names[j] for j in self.columns], "needed": self.needed}
 
 
@@ -138,7 +139,7 @@ class Forest:
 
     def __init__(self, columns: tuple[int, ...], parent: dict[int, int]) -> None:
         self.columns = columns
-        place = {j: i for i, j in enumerate(columns)}
+        index = {j: i for i, j in enumerate(columns)}
         depth: dict[int, int] = {}
         for j in columns:
             path = [j]
@@ -146,27 +147,27 @@ class Forest:
                 path.append(parent[path[-1]])
             start = depth.get(path[-1], 0)
             depth |= {k: start + i for i, k in enumerate(reversed(path))}
-        down = sorted(columns, key=lambda j: depth[j])
-        self._parent = {place[child]: place[upper] for child, upper in parent.items()}
-        self._down = [place[j] for j in down]
+        top_down = sorted(columns, key=lambda j: depth[j])
+        self._parent = {index[child]: index[upper] for child, upper in parent.items()}
+        self._top_down = [index[j] for j in top_down]
 
     def choose(self, gain: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
-        """See `Part`."""
+        """See `RuleComponent`."""
         value = gain.copy()
-        for i in reversed(self._down):
+        for i in reversed(self._top_down):
             if i in self._parent:
                 value[:, self._parent[i]] += np.maximum(value[:, i], 0)
         chosen = value >= 0
-        for i in self._down:
+        for i in self._top_down:
             if i in self._parent:
                 chosen[:, i] &= chosen[:, self._parent[i]]
         return chosen
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """See `Part`."""
+        """See `RuleComponent`."""
         name = [names[j] for j in self.columns]
-        down = [[name[i], name[self._parent[i]] if i in self._parent else None] for i in self._down]
-        return {"forest": down}
+        top_down = [[name[i], name[self._parent[i]] if i in self._parent else None] for i in self._top_down]
+        return {"forest": top_down}
 
 
 class AllSets:
@@ -177,37 +178,37 @@ class AllSets:
         self.columns, self._sets = columns, sets[order]
 
     def choose(self, gain: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
-        """See `Part`."""
+        """See `RuleComponent`."""
         weights = self._sets.T.astype(np.float64)
         step = max(1, _CELLS // len(self._sets))
         best = [(gain[i : i + step] @ weights).argmax(1) for i in range(0, len(gain), step)]
         return self._sets[np.concatenate(best)]
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """See `Part`."""
+        """See `RuleComponent`."""
         return {
             "labels": [names[j] for j in self.columns],
-            "sets": [np.flatnonzero(one).tolist() for one in self._sets],
+            "sets": [np.flatnonzero(members).tolist() for members in self._sets],
         }
 
 
 class Repair:
     """Rules with too many sets to compare: a set is built label by label, those of the largest |gain| first."""
 
-    def __init__(self, rules: IndexedRules, some: Bool[np.ndarray, " C"]) -> None:
-        self.columns, self._some = rules.columns, some
+    def __init__(self, rules: IndexedRules, fallback: Bool[np.ndarray, " C"]) -> None:
+        self.columns, self._fallback = rules.columns, fallback
         self._search = Search(rules)
 
     def choose(self, gain: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
-        """See `Part`; if the search runs out of steps, the same valid set for every image."""
+        """See `RuleComponent`; if the search runs out of steps, the same valid set for every image."""
         chosen = np.empty(gain.shape, bool)
-        for row, one in enumerate(gain):
-            order = np.argsort(-np.abs(one), kind="stable")
-            preferred = [bool(one[i] >= 0) for i in order]
+        for row, gains in enumerate(gain):
+            order = np.argsort(-np.abs(gains), kind="stable")
+            preferred = [bool(gains[i] >= 0) for i in order]
             state = next(self._search.solutions([self.columns[i] for i in order], preferred, STEPS), None)
-            chosen[row] = self._some if state is None else [state[j] for j in self.columns]
+            chosen[row] = self._fallback if state is None else [state[j] for j in self.columns]
         return chosen
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """See `Part`; another program does not change the decisions of these labels."""
+        """See `RuleComponent`; another program does not change the decisions of these labels."""
         return {"kept": [names[j] for j in self.columns]}

@@ -69,7 +69,7 @@ def f1_thresholds(
     def utility(hits: np.ndarray, predicted: np.ndarray, positives: float) -> np.ndarray:
         return 2 * hits / (predicted + positives)
 
-    return _fit(scores, targets, known, shrink, utility)
+    return _shrunk_thresholds(scores, targets, known, shrink, utility)
 
 
 def precision_thresholds(
@@ -86,7 +86,7 @@ def precision_thresholds(
         reached = ratio(hits, predicted)
         return np.where((reached >= precision) & (hits > 0), 1 + hits / positives, reached)
 
-    return _fit(scores, targets, known, shrink, utility)
+    return _shrunk_thresholds(scores, targets, known, shrink, utility)
 
 
 def recall_thresholds(
@@ -103,7 +103,7 @@ def recall_thresholds(
         reached = hits / positives
         return np.where(reached >= recall - 1e-12, 1 + ratio(hits, predicted), reached)
 
-    return _fit(scores, targets, known, shrink, utility)
+    return _shrunk_thresholds(scores, targets, known, shrink, utility)
 
 
 def cost_thresholds(
@@ -128,7 +128,7 @@ def cost_thresholds(
     def utility(hits: np.ndarray, predicted: np.ndarray, positives: float) -> np.ndarray:
         return -false_positive * (predicted - hits) - false_negative * (positives - hits)
 
-    return _fit(scores, targets, known, shrink, utility)
+    return _shrunk_thresholds(scores, targets, known, shrink, utility)
 
 
 def _check_floor(name: str, value: float) -> None:
@@ -136,7 +136,7 @@ def _check_floor(name: str, value: float) -> None:
         raise LabelwiseError(f"{name}={value}", "a number in (0, 1]", "give a fraction, such as 0.9")
 
 
-def _fit(
+def _shrunk_thresholds(
     scores: Array, targets: Array, known: Array | None, shrink: float, utility: Utility
 ) -> tuple[Array, ThresholdInfo]:
     """Thresholds per label; with few positives they are drawn towards those of the calibrated probabilities."""
@@ -154,8 +154,8 @@ def _fit(
     for label in range(len(columns)) if positive.any() else ():
         rows = is_known[label] if known_cells[label] else np.isfinite(columns[label])
         p = columns[label][rows]
-        expected[label] = _best(p, p.astype(np.float64), utility)
-        own[label] = _best(p, positive[label][rows], utility) if usable[label] else expected[label]
+        expected[label] = _best_threshold(p, p.astype(np.float64), utility)
+        own[label] = _best_threshold(p, positive[label][rows], utility) if usable[label] else expected[label]
     weight = np.where(usable, ratio(positives, positives + shrink), 0.0)
     mixed = 1 / (1 + np.exp(-(weight * _logit(own) + (1 - weight) * _logit(expected))))
     thresholds = np.where(weight == 1, own, np.where(weight == 0, expected, mixed)).clip(LOWEST, HIGHEST)
@@ -167,7 +167,7 @@ def _fit(
     return cells.back(thresholds), ThresholdInfo(reasons, own, expected, weight, positives)
 
 
-def _best(scores: np.ndarray, positive: np.ndarray, utility: Utility) -> float:
+def _best_threshold(scores: np.ndarray, positive: np.ndarray, utility: Utility) -> float:
     """Midpoint of the best cut, in (0, 1); `positive` holds each cell's weight. The fallback if all are 0."""
     if not positive.any():
         return FALLBACK
@@ -176,9 +176,9 @@ def _best(scores: np.ndarray, positive: np.ndarray, utility: Utility) -> float:
     ends = np.flatnonzero(np.diff(ranked, append=-1.0))
     upper, lower = ranked[ends], np.append(ranked[ends[1:]], scores.dtype.type(0))
     value = utility(hits[ends], ends + 1, float(hits[-1]))
-    nothing = utility(np.zeros(1, np.int64), np.zeros(1, np.int64), float(hits[-1]))
+    none_selected = utility(np.zeros(1, np.int64), np.zeros(1, np.int64), float(hits[-1]))
     upper, lower = np.append(upper, scores.dtype.type(1)), np.append(lower, ranked[0])
-    value = np.append(value, nothing)
+    value = np.append(value, none_selected)
     middle = (upper + lower) / 2
     middle = np.where(middle > lower, middle, upper)  # neighbours in floating point have no midpoint
     value = np.where((middle < LOWEST) | (middle > HIGHEST), -np.inf, value)
@@ -191,9 +191,10 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 def _reason(positives: int, known: int, weight: float) -> str:
+    """Where a label's threshold comes from, as text."""
     if positives < 2:
-        few = f"{positives} known positive{'' if positives == 1 else 's'}"
-        return f"{few}: what the probabilities expect"
+        counted = f"{positives} known positive{'' if positives == 1 else 's'}"
+        return f"{counted}: what the probabilities expect"
     if positives == known:
         return "no known negatives: what the probabilities expect"
     return f"{positives} known positives: own threshold at weight {weight:.2f}"

@@ -23,7 +23,7 @@ NEVER = "no positive in train: never selected"
 KEPT = "kept from the run that training started from"
 STORED = ("platt", "temperature", "none")
 CONFIDENCE = 0.9
-_SAME = 1e-3  # scores of another engine or batch size differ in the last digits
+_TOLERANCE = 1e-3  # scores of another engine or batch size differ in the last digits
 
 
 @dataclass(frozen=True)
@@ -131,26 +131,25 @@ def tune(
         kept=kept,
         confidence=confidence,
     )
-    whole = fit(z, targets, known)
-    decisions, reasons, own = whole.decisions, whole.reasons, whole.own
-    if whole.certified is not None:
-        floors = _floors(whole, z, targets, known, aim, confidence)
+    full_fit = fit(z, targets, known)
+    decisions, reasons, has_own = full_fit.decisions, full_fit.reasons, full_fit.own
+    if full_fit.certified is not None:
+        floors = _floor_record(full_fit, z, targets, known, aim, confidence)
         decisions = replace(decisions, floors=floors)
         for j in set(range(len(labels))) - {*never, *(kept.columns if kept else ())}:
             reasons[j] = floors.reason(j) if floors.promised[j] else f"{floors.reason(j)}; {reasons[j]}"
-    p, selected, without = np.zeros(z.shape), np.zeros(z.shape, bool), np.zeros(z.shape, bool)
+    p, selected, by_thresholds = np.zeros(z.shape), np.zeros(z.shape, bool), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
     for number in range(min(FOLDS, len(z))):
-        rest, held_out = fold != number, fold == number
-        fitted = fit(z[rest], targets[rest], known[rest]).decisions
+        training, held_out = fold != number, fold == number
+        fitted = fit(z[training], targets[training], known[training]).decisions
         p[held_out] = fitted.probabilities(z[held_out])
         selected[held_out] = fitted.select(p[held_out])
-        without[held_out] = fitted.select(p[held_out], with_rules=False)
-    own[[*never, *(kept.columns if kept else ())]] = (
-        True  # never selected or not fitted: no warning is needed
-    )
-    shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
-    return Tuning(decisions, p, selected, without, reasons, shared)
+        by_thresholds[held_out] = fitted.select(p[held_out], with_rules=False)
+    # Never selected or not fitted: no warning is needed.
+    has_own[[*never, *(kept.columns if kept else ())]] = True
+    shared = tuple(name for name, enough in zip(labels.names, has_own, strict=True) if not enough)
+    return Tuning(decisions, p, selected, by_thresholds, reasons, shared)
 
 
 def tune_again(
@@ -176,20 +175,20 @@ def tune_again(
     Returns:
         `None` if the same fit on these images gives other thresholds, so that they were fitted on others.
     """
-    objective, _, rest = decisions.source.partition(" on ")
-    calibration = rest.removesuffix(" calibration").rpartition(" ")[2]
-    if not rest.startswith(f"{split} of ") or calibration not in STORED:
+    objective, _, description = decisions.source.partition(" on ")
+    calibration = description.removesuffix(" calibration").rpartition(" ")[2]
+    if not description.startswith(f"{split} of ") or calibration not in STORED:
         return None
-    aim, source = Objective.parse(objective), rest.rpartition(f", {len(logits)} images, ")[0]
+    aim, source = Objective.parse(objective), description.rpartition(f", {len(logits)} images, ")[0]
     if not source:
         return None
     confidence = CONFIDENCE if decisions.floors is None else decisions.floors.confidence
-    for same in (None, kept) if kept is not None else (None,):
-        again = tune(
-            logits, targets, known, labels, aim.text, calibration, source, decisions.never, same, confidence
+    for fixed in (None, kept) if kept is not None else (None,):
+        refit = tune(
+            logits, targets, known, labels, aim.text, calibration, source, decisions.never, fixed, confidence
         )
-        if np.allclose(again.decisions.thresholds, decisions.thresholds, rtol=0, atol=_SAME):
-            return again
+        if np.allclose(refit.decisions.thresholds, decisions.thresholds, rtol=0, atol=_TOLERANCE):
+            return refit
     return None
 
 
@@ -224,14 +223,14 @@ def _fit(
     thresholds = np.asarray(fitted_thresholds)
     certified = None
     if aim.floor:
-        fitted_here = np.ones(len(labels), bool)
-        fitted_here[[*never, *(kept.columns if kept else ())]] = False
-        certified = certify(aim.kind, calibrated, targets, known, fitted_here, aim.floor, confidence)
+        is_fitted = np.ones(len(labels), bool)
+        is_fitted[[*never, *(kept.columns if kept else ())]] = False
+        certified = certify(aim.kind, calibrated, targets, known, is_fitted, aim.floor, confidence)
         thresholds = np.where(np.isnan(certified.thresholds), thresholds, certified.thresholds)
     scale, bias = fit.scale, fit.bias
     if calibration == "none":
-        cut = np.log(thresholds) - np.log1p(-thresholds)
-        thresholds = sigmoid((cut - bias) / scale).clip(LOWEST, 1 - LOWEST)
+        logits = np.log(thresholds) - np.log1p(-thresholds)
+        thresholds = sigmoid((logits - bias) / scale).clip(LOWEST, 1 - LOWEST)
         scale, bias = np.ones(len(labels)), np.zeros(len(labels))
     decisions = replace(
         Decisions.plain(labels),
@@ -250,19 +249,19 @@ def _fit(
     return _Fitted(decisions, reasons, fit.own.copy(), calibrated, certified)
 
 
-def _floors(
-    whole: _Fitted, z: np.ndarray, targets: np.ndarray, known: np.ndarray, aim: Objective, confidence: float
+def _floor_record(
+    fit: _Fitted, z: np.ndarray, targets: np.ndarray, known: np.ndarray, aim: Objective, confidence: float
 ) -> Floors:
     """The record of the test, counted by the stored thresholds."""
-    assert whole.certified is not None
-    d, level = whole.decisions, whole.certified.level
-    p, positive = d.probabilities(z), known & (np.asarray(targets) == 1)
-    called = known & (p >= d.thresholds)
-    hits, trials = (positive & called).sum(0), (called if aim.kind == "precision" else positive).sum(0)
-    promised = np.isfinite(whole.certified.thresholds) & (tail(hits, trials, aim.floor) <= level)
-    short = np.zeros(len(d), np.int64)
+    assert fit.certified is not None
+    decisions, level = fit.decisions, fit.certified.level
+    p, positive = decisions.probabilities(z), known & (np.asarray(targets) == 1)
+    selected = known & (p >= decisions.thresholds)
+    hits, trials = (positive & selected).sum(0), (selected if aim.kind == "precision" else positive).sum(0)
+    promised = np.isfinite(fit.certified.thresholds) & (tail(hits, trials, aim.floor) <= level)
+    short = np.zeros(len(decisions), np.int64)
     for j in np.flatnonzero(~promised):
-        cells = whole.calibrated[known[:, j], j]
+        cells = fit.calibrated[known[:, j], j]
         short[j] = more_positives(aim.kind, cells, int(positive[:, j].sum()), aim.floor, level)
     return Floors(aim.kind, aim.floor, confidence, level, promised, hits, trials, short)
 
@@ -270,6 +269,7 @@ def _floors(
 def _refuse_untestable(
     aim: Objective, confidence: float, source: str, targets: np.ndarray, known: np.ndarray
 ) -> None:
+    """Raise `LabelwiseError` for a confidence out of range, or a floor without a known positive to test it on."""
     if not 0 < confidence < 1:
         raise LabelwiseError(
             f"confidence={confidence}", "a number over 0 and under 1", "give, for example, 0.9"

@@ -39,8 +39,8 @@ def companions(values: np.ndarray, known: np.ndarray) -> list[Companion]:
     [(0, 1, 1.0), (1, 0, 0.67)]
     """
     present = ((values >= 0.5) & known).astype(np.float64)
-    together, known_counts = present.T @ present, present.T @ known.astype(np.float64)
-    share = np.divide(together, known_counts, out=np.zeros_like(together), where=known_counts > 0)
+    joint_counts, known_counts = present.T @ present, present.T @ known.astype(np.float64)
+    share = np.divide(joint_counts, known_counts, out=np.zeros_like(joint_counts), where=known_counts > 0)
     np.fill_diagonal(share, 0)
     best = share.argmax(1)
     return [Companion(j, int(c), float(share[j, c])) for j, c in enumerate(best) if share[j, c] >= SHARE]
@@ -119,6 +119,7 @@ def cooccurrence_shift(
 
 
 def _part_ap(scores: np.ndarray, part: np.ndarray, absent: np.ndarray, positives: int) -> float:
+    """AP of a part of the positives, weighted to the number of all positives, among the images without the label."""
     rows = part | absent
     weights = np.where(part, positives / part.sum(), 1.0)[rows]
     return weighted_ap(scores[rows].astype(np.float64), weights, part[rows])

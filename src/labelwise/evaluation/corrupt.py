@@ -77,19 +77,19 @@ class Corruption:
         self.transform, self.kind, self.strength, self.seed = transform, kind, strength, seed
 
     def __call__(self, image: UInt8[Tensor, "3 H W"]) -> Picture:
-        shown = self.transform(image)
+        picture = self.transform(image)
         if not self.kind:
-            return shown
+            return picture
         sizes = self.transform.config.sizes
         if len(sizes) > 1:
-            return laid([self._corrupted(view) for view in parts(shown, sizes)])
-        return self._corrupted(shown)
+            return laid([self._corrupted(view) for view in parts(picture, sizes)])
+        return self._corrupted(picture)
 
-    def _corrupted(self, shown: Picture) -> Picture:
+    def _corrupted(self, picture: Picture) -> Picture:
         key = f"{self.seed} {self.kind} {self.strength}".encode()
-        digest = hashlib.blake2b(shown.contiguous().numpy().tobytes(), digest_size=7, key=key).digest()
+        digest = hashlib.blake2b(picture.contiguous().numpy().tobytes(), digest_size=7, key=key).digest()
         draws = Generator().manual_seed(int.from_bytes(digest, "little"))
-        return corrupt(shown, self.kind, self.strength, draws)
+        return corrupt(picture, self.kind, self.strength, draws)
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,9 @@ def corruption_table(
             raise LabelwiseError(f"corruption {kind!r}", f"one of {', '.join(LEVELS)}", "correct the name")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = run.model().to(device)
-    plain = build_transform(run.config.transform(), train=False)
+    clean_transform = build_transform(run.config.transform(), train=False)
 
-    def judge(transform: Corruption) -> tuple[Scores, dict[str, float]]:
+    def scores_under(transform: Corruption) -> tuple[Scores, dict[str, float]]:
         loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers)
         try:
             scores = collect(model, loader, rows, device)
@@ -181,7 +181,7 @@ def corruption_table(
             loader.close()
         return scores, _figures(scores)
 
-    scores, clean = judge(Corruption(plain))
+    scores, clean = scores_under(Corruption(clean_transform))
     without = F.without_average_precision(scores.hard, scores.known)
     if len(without) == len(rows.labels):
         raise LabelwiseError(
@@ -191,19 +191,20 @@ def corruption_table(
         )
     progress(f"clean: mAP {clean['mAP']:.4f}")
     results = []
-    for kind, strength in _pairs(kinds):
-        _, figures = judge(Corruption(plain, kind, strength, seed))
+    for kind, strength in _kinds_and_strengths(kinds):
+        _, figures = scores_under(Corruption(clean_transform, kind, strength, seed))
         results.append(CorruptionRow(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
         progress(f"{kind} {strength}: mAP {figures['mAP']:.4f}")
     names = {rows.labels.names[j]: why for j, why in without.items()}
     return Robustness(clean, names, tuple(results), scores, len(scores.rows))
 
 
-def _pairs(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _kinds_and_strengths(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
     return ((kind, strength) for kind in kinds for strength in STRENGTHS)
 
 
 def _figures(scores: Scores) -> dict[str, float]:
+    """mAP, and CF1 and OF1 at logit 0."""
     z, y, k = scores.logits, scores.hard, scores.known
     metrics = F.threshold_metrics(z, y, k, threshold=0.0)
     return {"mAP": float(F.mean_average_precision(z, y, k)), "CF1": metrics["CF1"], "OF1": metrics["OF1"]}

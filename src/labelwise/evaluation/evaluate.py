@@ -117,15 +117,15 @@ def evaluate(
         LabelwiseError: no such split, other labels, no readable image, or another convention than the protocol's.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    named = protocol_named(protocol) if protocol else None
-    data = under_rules(same_labels(data, run.labels.names, whole=named is not None), run.labels)
-    rows = named.rows(run.config.data.source, data, split) if named else data.split(split)
+    named_protocol = protocol_named(protocol) if protocol else None
+    data = under_rules(same_labels(data, run.labels.names, whole=named_protocol is not None), run.labels)
+    rows = named_protocol.rows(run.config.data.source, data, split) if named_protocol else data.split(split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rank, world = _rank()
+    rank, world = _rank_and_world_size()
     model = run.model().to(device)
     use_engine(model.backbone, run.config, len(rows), device, say or (lambda line: None), views=True)
     transform = build_transform(run.config.transform(), train=False)
-    seen = frequencies_of(run.path, run.labels.names, run.config.frequency_bounds)
+    frequencies = frequencies_of(run.path, run.labels.names, run.config.frequency_bounds)
     loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)
     try:
         result = evaluate_model(
@@ -137,7 +137,7 @@ def evaluate(
             split,
             angles=angles,
             pointing=pointing,
-            frequencies=seen,
+            frequencies=frequencies,
             taken_over=labels_taken_over(run.path),
             engine=engine_name(model.backbone),
         )
@@ -150,27 +150,28 @@ def evaluate(
         result = result.again(run, fit)
         in_sample = {name for name in result.metrics if name.startswith("pointing_found")}  # not cross-fitted
         result = replace(result, metrics={n: v for n, v in result.metrics.items() if n not in in_sample})
-    result = replace(result, conditions={**result.conditions, **_seen(run, data, rows, split)})
-    return result if named is None else _under(named, result, run, data, rows)
+    result = replace(result, conditions={**result.conditions, **_training_overlap(run, data, rows, split)})
+    return result if named_protocol is None else _under_protocol(named_protocol, result, run, data, rows)
 
 
-def _seen(run: Run, data: Dataset, rows: Dataset, split: str) -> dict[str, Any]:
+def _training_overlap(run: Run, data: Dataset, rows: Dataset, split: str) -> dict[str, Any]:
     """How many images the run was trained on, with a note if there are any; `None` if it cannot be determined."""
     source = run.config.data.source
     try:
-        whole = data if data.source == source and "train" in data.splits() else read(source)
-        train = ensure_splits(whole, seed=run.config.seed).split("train")
+        run_data = data if data.source == source and "train" in data.splits() else read(source)
+        train = ensure_splits(run_data, seed=run.config.seed).split("train")
     except (LabelwiseError, OSError):
         return {"seen_in_training": None}
     return seen_in_training(train, rows, split)
 
 
-def _under(named: Protocol, result: Result, run: Run, data: Dataset, rows: Dataset) -> Result:
-    conditions = named.conditions(run.config.data.source, data, rows)
+def _under_protocol(protocol: Protocol, result: Result, run: Run, data: Dataset, rows: Dataset) -> Result:
+    """The result with the conditions and metrics of a named protocol."""
+    conditions = protocol.conditions(run.config.data.source, data, rows)
     return replace(
         result,
         protocol={**result.protocol, **conditions},
-        metrics={**result.metrics, **replace_nan(named.figures(result.scores))},
+        metrics={**result.metrics, **replace_nan(protocol.figures(result.scores))},
     )
 
 
@@ -210,9 +211,10 @@ def evaluate_model(
         if evidence is not None:
             evidence.update(batch, output)
         if report is not None and isinstance(classifier, PerLabelClassifier):
-            own = slice(len(classifier.rows()[1]))  # taught labels have no classifier of a label feature
-            values, known = batch.targets.values[:, own], batch.targets.known[:, own]
-            report.update(output.features[:, own], *classifier.rows(), values, known)
+            # Taught labels have no classifier of a label feature.
+            classified = slice(len(classifier.rows()[1]))
+            values, known = batch.targets.values[:, classified], batch.targets.known[:, classified]
+            report.update(output.features[:, classified], *classifier.rows(), values, known)
 
     scores = collect(model, loader, rows, device, watch if evidence or report else None)
     metrics, per_label = figures(scores, run.labels.names, decisions)
@@ -234,7 +236,7 @@ def evaluate_model(
 
 def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str) -> dict[str, Any]:
     """Everything that the figures depend on, for the record."""
-    c: Config = run.config
+    config: Config = run.config
     ids = "\n".join(rows.image_id(i) for i in range(len(rows)))
     return {
         "data": rows.source,
@@ -245,16 +247,16 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str
         "image_ids_sha256": hashlib.sha256(ids.encode("utf-8", "surrogateescape")).hexdigest()[:16],
         "labels": len(rows.labels),
         "data_notes": list(rows.notes),
-        "method": c.method,
-        "backbone": c.backbone.name,
-        "backbone_weights": c.backbone.weights,
-        "frozen_backbone": c.backbone.freeze,
-        "image_size": list(c.transform().size) if c.image_width else c.image_size,
-        "resize": f"{c.augment.resize}, bicubic, antialiased",
-        "loss": c.loss,
-        "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if c.ema else 'raw'}",
-        "test_time_augmentation": c.test_time,
-        "seed": c.seed,
+        "method": config.method,
+        "backbone": config.backbone.name,
+        "backbone_weights": config.backbone.weights,
+        "frozen_backbone": config.backbone.freeze,
+        "image_size": list(config.transform().size) if config.image_width else config.image_size,
+        "resize": f"{config.augment.resize}, bicubic, antialiased",
+        "loss": config.loss,
+        "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if config.ema else 'raw'}",
+        "test_time_augmentation": config.test_time,
+        "seed": config.seed,
         **decision_conditions(run.decisions(), False),
         "precision": "fp32",
         "engine": engine,
@@ -264,7 +266,7 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str
     }
 
 
-def _rank() -> tuple[int, int]:
+def _rank_and_world_size() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1

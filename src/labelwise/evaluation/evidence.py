@@ -59,16 +59,18 @@ class Evidence:
         self._report.update(maps, (targets.values >= 0.5) & targets.known)
         if self._game is not None:
             index = [int(i) for i in batch.index]
-            boxes, covers = [self._rows.boxes_of(i) for i in index], self._covers(index)
-            self._game.update(maps, boxes, covers=covers, called=self._called(output))
+            boxes, covered_parts = [self._rows.boxes_of(i) for i in index], self._covered_parts(index)
+            self._game.update(maps, boxes, covers=covered_parts, called=self._selected(output))
 
-    def _called(self, output: Output) -> np.ndarray | None:
+    def _selected(self, output: Output) -> np.ndarray | None:
+        """Labels selected by the run's decisions; `None` if nothing was fitted."""
         if self._decisions is None:
             return None
         logits = output.logits.detach().float().cpu().numpy()
         return self._decisions.select(self._decisions.probabilities(logits))
 
-    def _covers(self, index: list[int]) -> list[tuple[float, float, float, float]] | None:
+    def _covered_parts(self, index: list[int]) -> list[tuple[float, float, float, float]] | None:
+        """The part of each image that its map covers; `None` if all of them are whole."""
         if self._transform.resize == "squash":
             return None
         sizes = (image_size(self._rows.encoded(i)) for i in index)

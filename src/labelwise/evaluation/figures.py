@@ -44,9 +44,9 @@ def figures(
     y = (scores.values >= PLAIN).astype(np.uint8)
     if tuning is None:
         p = decisions.probabilities(z)
-        selected, loose = decisions.select(p), decisions.select(p, with_rules=False)
+        selected, by_thresholds = decisions.select(p), decisions.select(p, with_rules=False)
     else:
-        p, selected, loose = tuning.probabilities, tuning.selected, tuning.without_rules
+        p, selected, by_thresholds = tuning.probabilities, tuning.selected, tuning.without_rules
     sigmoid = Decisions(decisions.thresholds, np.ones(len(names)), np.zeros(len(names)))
     uncalibrated = sigmoid.probabilities(z)
     metrics = {
@@ -55,7 +55,7 @@ def figures(
         **F.threshold_metrics(z, y, k, threshold=0.0),
         "top3": F.threshold_metrics(z, y, k, threshold=0.0, top_k=min(3, z.shape[1])),
         "tuned": F.threshold_metrics(selected.astype(np.float32), y, k, threshold=PLAIN),
-        **_without_rules(selected, loose, y, k, decisions),
+        **_without_rules(selected, by_thresholds, y, k, decisions),
         "calibration": {
             "before": F.calibration_metrics(uncalibrated, y, k),
             "after": F.calibration_metrics(p, y, k),
@@ -68,19 +68,19 @@ def figures(
         "ECE": as_numpy(F.calibration_error(p, y, k)),
         "ECE_before": as_numpy(F.calibration_error(uncalibrated, y, k)),
     }
-    counted = [_counts(k[:, j], y[:, j] == 1, selected[:, j]) for j in range(len(names))]
-    tested = decisions.floors.to_json(names)["labels"] if decisions.floors is not None else {}
+    counts = [_label_figures(k[:, j], y[:, j] == 1, selected[:, j]) for j in range(len(names))]
+    floor_tests = decisions.floors.to_json(names)["labels"] if decisions.floors is not None else {}
     per_label = {
         name: {
             **{key: None if np.isnan(column[j]) else float(column[j]) for key, column in columns.items()},
-            **counted[j],
+            **counts[j],
             "threshold": float(decisions.thresholds[j]),
-            **({FLOOR: tested[name]} if name in tested else {}),
+            **({FLOOR: floor_tests[name]} if name in floor_tests else {}),
         }
         for j, name in enumerate(names)
     }
-    without = {"labels_without_AP": {names[j]: why for j, why in lacking.items()}}
-    return {**replace_nan(metrics), **without, **without_rare(per_label)}, per_label
+    labels_without = {"labels_without_AP": {names[j]: why for j, why in lacking.items()}}
+    return {**replace_nan(metrics), **labels_without, **without_rare(per_label)}, per_label
 
 
 def without_rare(per_label: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -119,8 +119,8 @@ def rare_left_out(metrics: Mapping[str, Any]) -> str:
 
 def replaced(before: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics of a label, or conditions, with the entries that changed under new decisions."""
-    kept = {name: value for name, value in before.items() if name not in (FLOOR, CROSS_FITTED)}
-    return {**kept, **changed}
+    unchanged = {name: value for name, value in before.items() if name not in (FLOOR, CROSS_FITTED)}
+    return {**unchanged, **changed}
 
 
 def decision_conditions(decisions: Decisions, cross_fitted: bool) -> dict[str, Any]:
@@ -134,28 +134,29 @@ def decision_conditions(decisions: Decisions, cross_fitted: bool) -> dict[str, A
 
 def main_figures(metrics: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[str]:
     """CF1 and OF1 at one half and by the run's decisions, as texts that name the rule."""
-    own = "by the run's decisions" + (", cross-fitted" if conditions.get(CROSS_FITTED) else "")
+    own_rule = "by the run's decisions" + (", cross-fitted" if conditions.get(CROSS_FITTED) else "")
     return [
         f"{rule}: CF1 {decimals(figures['CF1'])}, OF1 {decimals(figures['OF1'])}"
-        for rule, figures in (("at 0.5", metrics), (own, metrics["tuned"]))
+        for rule, figures in (("at 0.5", metrics), (own_rule, metrics["tuned"]))
     ]
 
 
 def _without_rules(
-    selected: np.ndarray, loose: np.ndarray, y: np.ndarray, k: np.ndarray, decisions: Decisions
+    selected: np.ndarray, by_thresholds: np.ndarray, y: np.ndarray, k: np.ndarray, decisions: Decisions
 ) -> dict[str, Any]:
     """Metrics of the thresholds alone, and how often they break a rule; empty without rules."""
     if not decisions.rules:
         return {}
-    metrics = F.threshold_metrics(loose.astype(np.float32), y, k, threshold=PLAIN)
-    broken = 1 - float(decisions.rules.kept(loose).mean()) if len(loose) else math.nan
-    moved = float((selected != loose).any(1).mean()) if len(loose) else math.nan
-    return {"tuned_without_rules": {**metrics, "images_against_a_rule": broken, "images_changed": moved}}
+    metrics = F.threshold_metrics(by_thresholds.astype(np.float32), y, k, threshold=PLAIN)
+    violating = 1 - float(decisions.rules.kept(by_thresholds).mean()) if len(by_thresholds) else math.nan
+    changed = float((selected != by_thresholds).any(1).mean()) if len(by_thresholds) else math.nan
+    return {"tuned_without_rules": {**metrics, "images_against_a_rule": violating, "images_changed": changed}}
 
 
 def _intervals(
     z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray, group: np.ndarray | None
 ) -> dict[str, Any]:
+    """95 % bootstrap intervals of the means over labels."""
     counts = bootstrap_counts(len(z), group=group)
     return {
         "mAP": interval(bootstrap_map(z, y, k, counts)),
@@ -164,17 +165,18 @@ def _intervals(
     }
 
 
-def _counts(known: np.ndarray, positive: np.ndarray, called: np.ndarray) -> dict[str, Any]:
-    hit = int((known & positive & called).sum())
+def _label_figures(known: np.ndarray, positive: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
+    """Counts of a label's cells, with precision, recall and F1; `None` where they are not defined."""
+    true_positives = int((known & positive & selected).sum())
     positives, negatives = int((known & positive).sum()), int((known & ~positive).sum())
-    predicted = int((known & called).sum())
+    predicted = int((known & selected).sum())
     return {
         "positives": positives,
         "negatives": negatives,
         "unknown": int((~known).sum()),
-        "precision": hit / predicted if predicted and negatives else None,
-        "recall": hit / positives if positives else None,
-        "F1": 2 * hit / (positives + predicted) if positives and negatives else None,
+        "precision": true_positives / predicted if predicted and negatives else None,
+        "recall": true_positives / positives if positives else None,
+        "F1": 2 * true_positives / (positives + predicted) if positives and negatives else None,
     }
 
 

@@ -54,8 +54,8 @@ class Frequencies:
         Datasets" (2020): over 100, 20 to 100 and under 20 images.
         Differs: their code counts a label of exactly 100 images as head.
         """
-        groups = dict(zip(per_label, self.groups(), strict=True))
-        members = {group: [name for name, own in groups.items() if own == group] for group in GROUPS}
+        group_of = dict(zip(per_label, self.groups(), strict=True))
+        members = {group: [name for name in group_of if group_of[name] == group] for group in GROUPS}
         return mean_of_groups(members, per_label, without)
 
 

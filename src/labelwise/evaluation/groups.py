@@ -33,12 +33,13 @@ def group_figures(scores: Scores | StoredScores, labels: LabelSet) -> dict[str, 
             "mAP": float(F.mean_average_precision(z, t, k)),
             "mA": mean_accuracy,
             "CF1_macro": F.threshold_metrics(z, t, k, threshold=0.0)["CF1_macro"],
-            **({"one": _one(z, t, k)} if group.exclusive else {}),
+            **({"one": _exclusive_accuracy(z, t, k)} if group.exclusive else {}),
         }
     return figures
 
 
-def _one(logits: np.ndarray, targets: np.ndarray, known: np.ndarray) -> float:
+def _exclusive_accuracy(logits: np.ndarray, targets: np.ndarray, known: np.ndarray) -> float:
+    """Share of images with a known true label of the group in which that label has the highest logit."""
     rows = known.all(1) & (targets.sum(1) == 1)
     if not rows.any():
         return float("nan")

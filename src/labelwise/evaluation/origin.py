@@ -37,4 +37,5 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _is_ours(project: Path) -> bool:
+    """Whether a pyproject.toml is that of Labelwise."""
     return re.search(r'^name = "labelwise"$', project.read_text(encoding="utf-8"), re.MULTILINE) is not None

@@ -78,16 +78,18 @@ def heights_of(rows: Dataset) -> Int64[np.ndarray, " N"]:
 
 
 def _folders(ids: Sequence[str]) -> Masks:
+    """Masks by folder, named by their paths below the common one."""
     parents = [str(PurePosixPath(name.replace("\\", "/")).parent) for name in ids]
     names = sorted(set(parents))
     common = (
         os.path.commonpath(names) if len(names) > 1 and len({n.startswith("/") for n in names}) == 1 else ""
     )
-    own = np.array(parents, dtype=object)
-    return {os.path.relpath(name, common) if common else name: own == name for name in names}
+    folder = np.array(parents, dtype=object)
+    return {os.path.relpath(name, common) if common else name: folder == name for name in names}
 
 
 def _quarters(heights: np.ndarray) -> Masks:
+    """Masks of up to four parts of about equal size, named by their range of heights."""
     edges = np.unique(np.quantile(heights, QUARTERS, method="lower"))
     quarter = np.searchsorted(edges, heights, side="left")
     parts = {}
@@ -135,32 +137,33 @@ def part_figures(
     """
     y = (scores.values >= 0.5).astype(np.uint8)
     counts = bootstrap_counts(len(y), group=scores.group)
-    kept = np.array([name not in without for name in labels.names])
+    used = np.array([name not in without for name in labels.names])
     inside = np.any(list(parts.values()), axis=0)
-    whole = {ALL: np.ones(len(y), bool), **parts}
-    rests = {name: None if name == ALL else inside & ~mask for name, mask in whole.items()}
+    all_parts = {ALL: np.ones(len(y), bool), **parts}
+    rests = {name: None if name == ALL else inside & ~mask for name, mask in all_parts.items()}
     positive = scores.known & (y == 1)
     return {
         name: {
             **_figures(scores, y, counts, mask),
             **_against_rest(
-                probabilities, selected, positive, scores.known, counts, mask, rests[name], kept, labels.names
+                probabilities, selected, positive, scores.known, counts, mask, rests[name], used, labels.names
             ),
         }
-        for name, mask in whole.items()
+        for name, mask in all_parts.items()
     }
 
 
 def _figures(
     scores: Scores | StoredScores, y: np.ndarray, counts: Int32[np.ndarray, "N R"], mask: np.ndarray
 ) -> dict[str, Any]:
+    """Figures of the images of a mask by the plain sigmoid, with intervals."""
     z, t, k = scores.logits[mask], y[mask], scores.known[mask]
     p = 1 / (1 + np.exp(-z.astype(np.float64)))
     (mean, _), (instance, _) = ATTRIBUTE_CONVENTIONS["par-mean.v1"], ATTRIBUTE_CONVENTIONS["par-inst.v1"]
     figures = []
-    for n in (np.ones((len(t), 1), np.int32), counts[mask]):
-        values = bootstrap_attributes(p > mean, t, k, n)
-        values["F1_instance"] = bootstrap_attributes(p > instance, t, k, n)["F1_instance"]
+    for weights in (np.ones((len(t), 1), np.int32), counts[mask]):
+        values = bootstrap_attributes(p > mean, t, k, weights)
+        values["F1_instance"] = bootstrap_attributes(p > instance, t, k, weights)["F1_instance"]
         figures.append(values)
     intervals = {name: interval(values) for name, values in figures[1].items()}
     row = {name: float(values[0]) for name, values in figures[0].items()}
@@ -178,16 +181,16 @@ def _against_rest(
     counts: Int32[np.ndarray, "N R"],
     mask: np.ndarray,
     rest: np.ndarray | None,
-    kept: np.ndarray,
+    used: np.ndarray,
     names: Sequence[str],
 ) -> dict[str, Any]:
     """Recall by label in a part and in the rest, its mean gap with an interval, and the calibration error."""
     sides = [mask] if rest is None else [mask, rest]
-    enough = np.all([positive[side].sum(0) >= FEWEST for side in sides], axis=0) & kept
+    enough = np.all([positive[side].sum(0) >= FEWEST for side in sides], axis=0) & used
     columns = np.flatnonzero(enough)
     if not len(columns):
         return {"judged": 0.0, "label_recall": None, "ECE": None, "gap": None, "widest": None}
-    once = [
+    recalls = [
         _recall(positive, selected, np.ones((len(mask), 1), np.int32), side)[:, columns] for side in sides
     ]
     resampled = [_recall(positive, selected, counts, side)[:, columns] for side in sides]
@@ -195,21 +198,21 @@ def _against_rest(
     ece = F.calibration_metrics(p[cells], positive[cells].astype(np.uint8), known[cells])["ECE"]
     row: dict[str, Any] = {
         "judged": float(len(columns)),
-        "label_recall": float(once[0].mean()),
+        "label_recall": float(recalls[0].mean()),
         "ECE": float(ece),
         "gap": None,
         "widest": None,
     }
     intervals = {"label_recall": interval(np.nanmean(resampled[0], 1))}
     if rest is not None:
-        gaps, differences = (once[0] - once[1])[0], resampled[0] - resampled[1]
+        gaps, differences = (recalls[0] - recalls[1])[0], resampled[0] - resampled[1]
         j = int(np.abs(gaps).argmax())
         row["gap"] = float(gaps.mean())
         intervals["gap"] = interval(np.nanmean(differences, 1))
         row["widest"] = {
             "label": names[columns[j]],
-            "recall": float(once[0][0, j]),
-            "rest": float(once[1][0, j]),
+            "recall": float(recalls[0][0, j]),
+            "rest": float(recalls[1][0, j]),
             **interval(differences[:, j]),
         }
     return {**row, "recall_intervals": intervals}
@@ -218,6 +221,7 @@ def _against_rest(
 def _recall(
     positive: np.ndarray, selected: np.ndarray, counts: Int32[np.ndarray, "N R"], mask: np.ndarray
 ) -> Float[np.ndarray, "R L"]:
+    """Recall of each label among the images of a mask, for each resample; NaN without a positive."""
     weights = counts[mask].T.astype(np.float64)
     positives = weights @ positive[mask].astype(np.float64)
     with np.errstate(invalid="ignore"):

@@ -81,9 +81,9 @@ class Protocol:
                 f"split {split!r} under {self.name}", "its split test", "leave --split or --protocol out"
             )
         self._check(parse(data.source), "data")
-        own = _own(run_source)
-        if own is not None:
-            self._check(own, "a run trained on")
+        source = _training_source(run_source)
+        if source is not None:
+            self._check(source, "a run trained on")
         if len(data.labels) != self.labels:
             raise LabelwiseError(
                 f"{len(data.labels)} labels under {self.name}", f"its {self.labels}", "name another protocol"
@@ -92,15 +92,16 @@ class Protocol:
         return rows.take(np.asarray(rows.positive.any(1))) if self.labelled_only else rows
 
     def _check(self, source: Source, what: str) -> None:
+        """Raise `LabelwiseError` if the data, or an option of theirs, follow another convention."""
         if source.kind != self.kind:
             raise LabelwiseError(
                 f"{what} {source.kind}: under {self.name}", f"{self.kind}:", "name the protocol of the data"
             )
         for option, value in self.options.items():
-            given = source.options.get(option, self.defaults.get(option, ""))
-            if given != value:
+            actual = source.options.get(option, self.defaults.get(option, ""))
+            if actual != value:
                 raise LabelwiseError(
-                    f"{what} {source.kind}: with {option}={given or 'its default'} under {self.name}",
+                    f"{what} {source.kind}: with {option}={actual or 'its default'} under {self.name}",
                     f"{option}={value}, for conventions are not mixed",
                     f"write ?{option}={value}, or name another protocol",
                 )
@@ -108,8 +109,8 @@ class Protocol:
     def conditions(self, run_source: str, data: Dataset, rows: Dataset) -> dict[str, Any]:
         """The protocol's entries in a result: its name, its rules, and differences from the published files."""
         skipped = any("image file is missing were left out" in note for note in data.notes)
-        own, name = _own(run_source), self.name
-        if self.attributes and own is not None and own.options.get("val_as") == "train":
+        source, name = _training_source(run_source), self.name
+        if self.attributes and source is not None and source.options.get("val_as") == "train":
             stem, _, version = name.rpartition(".")
             name = f"{stem}-trainval.{version}"
         return {
@@ -134,10 +135,10 @@ class Protocol:
         if not self.attributes:
             return {}
         headline = attribute_figures(scores, "par-mean.v1")
-        both = {name: attribute_figures(scores, name) for name in ATTRIBUTE_CONVENTIONS}
+        by_convention = {name: attribute_figures(scores, name) for name in ATTRIBUTE_CONVENTIONS}
         y = (scores.values >= 0.5).astype(np.uint8)
-        without, all_ = F.one_sided(y, scores.known)
-        return {**headline, **both, "labels_one_sided": float(len(without) + len(all_))}
+        never, always = F.one_sided(y, scores.known)
+        return {**headline, **by_convention, "labels_one_sided": float(len(never) + len(always))}
 
 
 def attribute_figures(scores: Scores | StoredScores, convention: str) -> dict[str, float]:
@@ -165,13 +166,13 @@ def protocol(name: str) -> Protocol:
     return match
 
 
-def _own(run_source: str) -> Source | None:
+def _training_source(run_source: str) -> Source | None:
     """The SOURCE that a run was trained on; `None` if its kind cannot be determined on this machine."""
-    own = parse(run_source)
-    if own.kind:
-        return own
+    source = parse(run_source)
+    if source.kind:
+        return source
     try:
-        return resolve(own)
+        return resolve(source)
     except LabelwiseError:
         return None
 

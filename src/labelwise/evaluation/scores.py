@@ -64,8 +64,8 @@ class Scores:
         if self.group is not None:
             arrays["group"] = self.group
 
-        def write(part: Path) -> None:
-            with open(part, "wb") as file:
+        def write(temporary: Path) -> None:
+            with open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)
 
         write_atomic(path, write)
@@ -152,19 +152,20 @@ def collect(
 def _join(
     rows: np.ndarray, logits: np.ndarray, unreadable: list[tuple[int, str]], dataset: Dataset
 ) -> Scores:
+    """The scores of all processes, in the order of the rows."""
     parts = gather((rows, logits, unreadable))
     rows = np.concatenate([p[0] for p in parts])
     logits = np.concatenate([p[1] for p in parts])
     order = np.argsort(rows, kind="stable")
     rows, logits = rows[order], logits[order]
-    twice = rows[1:][rows[1:] == rows[:-1]]
-    if len(twice):
+    repeated = rows[1:][rows[1:] == rows[:-1]]
+    if len(repeated):
         raise LabelwiseError(
-            f"{dataset.image_id(int(twice[0]))} scored twice", "each image once", "report this as a fault"
+            f"{dataset.image_id(int(repeated[0]))} scored twice", "each image once", "report this as a fault"
         )
     if not len(rows):
         raise LabelwiseError("no readable image in this split", "at least one", "see labelwise data check")
-    unreadable = [bad for part in parts for bad in part[2]]
+    unreadable = [entry for part in parts for entry in part[2]]
     group = None if dataset.group is None else dataset.group[rows]
     return Scores(rows, logits, dataset.values[rows], dataset.known[rows], unreadable, group)
 

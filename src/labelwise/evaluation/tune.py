@@ -58,49 +58,49 @@ def tune_run(
     """
     path = run.path if isinstance(run, Run) else Path(run)
     run = Run.open(path, test_time) if test_time is not None or not isinstance(run, Run) else run
-    for part in split.split("+"):
-        if part in NOT_FOR_TUNING:
+    for split_name in split.split("+"):
+        if split_name in NOT_FOR_TUNING:
             raise LabelwiseError(
-                f"--split {split}: {NOT_FOR_TUNING[part]}",
+                f"--split {split}: {NOT_FOR_TUNING[split_name]}",
                 "a split that neither trains nor judges",
                 "take --split val; `labelwise data split` makes one",
             )
-    other = _of_other_views(run)
-    for name in other:
+    other_splits = _splits_of_other_views(run)
+    for name in other_splits:
         _refuse_other_rows(run, data, name)
     result = evaluate(
         run, data, split, pointing=False, cross_fit=False, batch_size=batch_size, workers=workers
     )
-    s, rows = result.scores, data.split(split)
-    never, of = run.decisions().never, f"{split} of {data.source}"
-    tuning = tune(
-        s.logits, s.hard, s.known, run.labels, objective, calibration, of, never, confidence=confidence
-    )
+    scores, rows = result.scores, data.split(split)
+    never, fitted_on = run.decisions().never, f"{split} of {data.source}"
+    z, y, k = scores.logits, scores.hard, scores.known
+    tuning = tune(z, y, k, run.labels, objective, calibration, fitted_on, never, confidence=confidence)
     run.save_decisions(tuning.decisions)
     if test_time is not None:
         run.save_settings()
-    tuned_on = [rows.image_id(int(i)) for i in s.rows]
-    for name in other:
-        _judge_again(run, data, name, tuned_on, tuning, batch_size, workers)
-    _refresh(run, tuned_on, tuning)
+    tuned_on = [rows.image_id(int(i)) for i in scores.rows]
+    for name in other_splits:
+        _evaluate_again(run, data, name, tuned_on, tuning, batch_size, workers)
+    _update_metrics(run, tuned_on, tuning)
     return tuning, result.again(run, tuning)
 
 
-def _of_other_views(run: Run) -> list[str]:
+def _splits_of_other_views(run: Run) -> list[str]:
     """Splits whose metrics were computed under another `test_time`."""
     if not (run.path / "results.json").is_file():
         return []
     splits = read_json(run.path / "results.json")["splits"]
-    now, key = run.config.test_time, "test_time_augmentation"
-    return [name for name, split in splits.items() if split["conditions"].get(key, NONE) != now]
+    test_time, key = run.config.test_time, "test_time_augmentation"
+    return [name for name, split in splits.items() if split["conditions"].get(key, NONE) != test_time]
 
 
 def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
-    file, here = run.path / "scores" / f"{split}.npz", set[str]()
+    """Raise `LabelwiseError` if the data lack images of a split that is evaluated again."""
+    file, ids = run.path / "scores" / f"{split}.npz", set[str]()
     if data.splits().get(split):
         rows = data.split(split)
-        here = {rows.image_id(i) for i in range(len(rows))}
-    if not here or (file.is_file() and not here >= set(StoredScores.read(file).ids.tolist())):
+        ids = {rows.image_id(i) for i in range(len(rows))}
+    if not ids or (file.is_file() and not ids >= set(StoredScores.read(file).ids.tolist())):
         raise LabelwiseError(
             f"another test_time on data without the {split} images that the run was evaluated on",
             "the run's own data, since its metrics are computed again",
@@ -108,7 +108,7 @@ def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
         )
 
 
-def _judge_again(
+def _evaluate_again(
     run: Run, data: Dataset, split: str, tuned_on: list[str], tuning: Tuning, batch_size: int, workers: int
 ) -> None:
     """Replaces the scores and metrics of a split that were computed under another `test_time`."""
@@ -117,16 +117,16 @@ def _judge_again(
     if [rows.image_id(int(i)) for i in result.scores.rows] == tuned_on:
         result = result.again(run, tuning)
     record = read_json(run.path / "results.json")
-    before, entry = record["splits"][split], result.to_json()
+    old_entry, entry = record["splits"][split], result.to_json()
     # On the split that decisions are fitted on, map metrics by decisions would be too optimistic.
-    entry["metrics"] = {name: value for name, value in result.metrics.items() if name in before["metrics"]}
-    entry["conditions"] = replaced(before["conditions"], entry["conditions"])
+    entry["metrics"] = {name: value for name, value in result.metrics.items() if name in old_entry["metrics"]}
+    entry["conditions"] = replaced(old_entry["conditions"], entry["conditions"])
     record["splits"][split] = entry
     result.scores.save(run.path / "scores" / f"{split}.npz", rows)
     write_json(run.path / "results.json", record)
 
 
-def _refresh(run: Run, tuned_on: list[str], tuning: Tuning) -> None:
+def _update_metrics(run: Run, tuned_on: list[str], tuning: Tuning) -> None:
     """Recomputes the metrics of each split's stored scores under the new decisions."""
     if not (run.path / "results.json").is_file():
         return

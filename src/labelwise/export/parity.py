@@ -57,10 +57,10 @@ class Parity:
         }
 
     def __str__(self) -> str:
-        on = f" but for {self.on_the_line} within 1e-5 of a threshold" if self.on_the_line else ""
+        close = f" but for {self.on_the_line} within 1e-5 of a threshold" if self.on_the_line else ""
         maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
         features = "" if self.features is None else f", features apart by at most {self.features:.1e}"
-        text = f"largest difference of a probability {self.probability:.1e}, decisions identical{on}{maps}{features}"
+        text = f"largest difference of a probability {self.probability:.1e}, decisions identical{close}{maps}{features}"
         agreeing = [name for name, difference in self.runtimes.items() if not isinstance(difference, str)]
         sizes = ", ".join(map(str, BATCHES))
         batches = f"; batches of {sizes} in {' and '.join(agreeing)}" if agreeing else ""
@@ -86,20 +86,22 @@ def compare(
     Raises:
         LabelwiseError: probabilities that differ by more than 1e-4, a different decision, different maps or features.
     """
-    images, probability, line, maps, features = 0, 0.0, 0, [], []
+    images, probability, on_the_line, maps, features = 0, 0.0, 0, [], []
     for ids, batch in batches:
         ours, our_maps = reference(batch, candidate.has_maps)
         theirs, their_maps = candidate(batch, candidate.has_maps)
         if theirs.shape != ours.shape:
-            raise _refused(candidate, f"returns logits of shape {list(theirs.shape)} for {list(ours.shape)}")
+            raise _parity_error(
+                candidate, f"returns logits of shape {list(theirs.shape)} for {list(ours.shape)}"
+            )
         p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
         difference = np.where(np.isfinite(q), np.abs(p - q), np.inf)
         _refuse_where(difference > PROBABILITY, difference, candidate, ids, names, p, q, decisions)
         differing = decisions.select(p) != decisions.select(q)
-        close = np.abs(p - decisions.thresholds) < ON_THE_LINE
-        _refuse_where(differing & ~close, difference, candidate, ids, names, p, q, decisions)
+        is_close = np.abs(p - decisions.thresholds) < ON_THE_LINE
+        _refuse_where(differing & ~is_close, difference, candidate, ids, names, p, q, decisions)
         images, probability = images + len(p), max(probability, float(difference.max()))
-        line += int(differing.sum())
+        on_the_line += int(differing.sum())
         if candidate.has_maps and our_maps is not None and their_maps is not None:
             maps.append(np.abs(our_maps - their_maps).sum((2, 3)).mean(1) / 2)
         if isinstance(candidate, Deciding) and candidate.has_decisions:
@@ -107,13 +109,13 @@ def compare(
         if isinstance(reference, Describing) and isinstance(candidate, Describing) and candidate.has_features:
             pairs = zip(reference.describe(batch)[2:], candidate.describe(batch)[2:], strict=True)
             features += [float(np.linalg.norm(a - b, axis=-1).max()) for a, b in pairs]
-    distance = float(np.concatenate(maps).mean()) if maps else None
-    if distance is not None and not distance <= MAPS:
-        raise _refused(candidate, f"returns evidence maps at a mean distance of {distance:.3g}")
-    apart = float(np.max(features)) if features else None
-    if apart is not None and not apart <= FEATURES:
-        raise _refused(candidate, f"returns features at a distance of up to {apart:.3g}")
-    return Parity(images, probability, line, distance, apart)
+    map_distance = float(np.concatenate(maps).mean()) if maps else None
+    if map_distance is not None and not map_distance <= MAPS:
+        raise _parity_error(candidate, f"returns evidence maps at a mean distance of {map_distance:.3g}")
+    feature_distance = float(np.max(features)) if features else None
+    if feature_distance is not None and not feature_distance <= FEATURES:
+        raise _parity_error(candidate, f"returns features at a distance of up to {feature_distance:.3g}")
+    return Parity(images, probability, on_the_line, map_distance, feature_distance)
 
 
 def compare_batches(
@@ -139,9 +141,9 @@ def compare_batches(
         LabelwiseError: different outputs in one of them.
     """
     differences: dict[str, float | str] = {}
-    for package, opened in runtimes:
+    for package, open_engine in runtimes:
         try:
-            engine = opened()
+            engine = open_engine()
         except Exception as error:  # runtimes raise many kinds of errors on unsupported graphs
             differences[package] = f"cannot open it ({first_line(error)})"
             continue
@@ -162,15 +164,15 @@ def batches_of(
 ) -> Iterable[tuple[list[str], Tensor]]:
     """Named images of one size in batches, the last one shorter."""
     ids: list[str] = []
-    held: list[Tensor] = []
+    images: list[Tensor] = []
     for name, image in named:
         ids.append(name)
-        held.append(image)
-        if len(held) == batch_size:
-            yield ids, torch.stack(held)
-            ids, held = [], []
-    if held:
-        yield ids, torch.stack(held)
+        images.append(image)
+        if len(images) == batch_size:
+            yield ids, torch.stack(images)
+            ids, images = [], []
+    if images:
+        yield ids, torch.stack(images)
 
 
 def _refuse_where(
@@ -183,10 +185,11 @@ def _refuse_where(
     q: np.ndarray,
     decisions: Decisions,
 ) -> None:
+    """Raise the error of the largest difference among the cells that are wrong, if there are any."""
     if not wrong.any():
         return
     i, j = divmod(int(np.where(wrong, difference, -1.0).argmax()), difference.shape[1])
-    raise _refused(
+    raise _parity_error(
         candidate,
         f"returns {names[j]} = {q[i, j]:.8f} for {ids[i]}, where the run returns {p[i, j]:.8f} at a threshold of "
         f"{decisions.thresholds[j]:.8f}",
@@ -197,19 +200,22 @@ def _check_decided(
     candidate: Any, ids: Sequence[str], batch: Tensor, decisions: Decisions, names: Sequence[str]
 ) -> None:
     """Refuses a graph whose own probabilities or selected labels are not those of its logits."""
-    logits, given, selected = candidate.decide(batch)
+    logits, own_probabilities, selected = candidate.decide(batch)
     p = decisions.probabilities(logits)
-    difference = np.where(np.isfinite(given), np.abs(p - given), np.inf)
-    _refuse_where(difference > PROBABILITY, difference, candidate, ids, names, p, given, decisions)
-    other = selected != decisions.select(p)
-    if other.any():
-        i, j = np.argwhere(other)[0]
-        word = "selects" if selected[i, j] else "does not select"
-        reason = f"{word} {names[j]} of probability {p[i, j]:.8f} for {ids[i]}, other than the decisions on its logits"
-        raise _refused(candidate, reason)
+    difference = np.where(np.isfinite(own_probabilities), np.abs(p - own_probabilities), np.inf)
+    _refuse_where(
+        difference > PROBABILITY, difference, candidate, ids, names, p, own_probabilities, decisions
+    )
+    differs = selected != decisions.select(p)
+    if differs.any():
+        i, j = np.argwhere(differs)[0]
+        verb = "selects" if selected[i, j] else "does not select"
+        reason = f"{verb} {names[j]} of probability {p[i, j]:.8f} for {ids[i]}, other than the decisions on its logits"
+        raise _parity_error(candidate, reason)
 
 
-def _refused(candidate: Engine, reason: str) -> LabelwiseError:
+def _parity_error(candidate: Engine, reason: str) -> LabelwiseError:
+    """The error for an export whose outputs are not those of the run."""
     return LabelwiseError(
         f"{candidate.name} {reason}",
         f"probabilities within {PROBABILITY:g} and the same decisions",

@@ -104,43 +104,46 @@ class Predictor:
             raise LabelwiseError(
                 "an export without evidence maps", "an export with maps", "export again with --maps"
             )
-        several = as_images(images)
-        self.prepare(len(several))
-        return self._predict(several, maps, batch_size, workers)
+        sequence = as_images(images)
+        self.prepare(len(sequence))
+        return self._predict(sequence, maps, batch_size, workers)
 
     def _predict(
         self, images: Sequence[Image], maps: bool, batch_size: int, workers: int
     ) -> Iterator[Prediction]:
         """Predictions in order; threads decode the next batches meanwhile."""
         starts = range(0, len(images), batch_size)
-        parts = ([images[i] for i in range(start, min(start + batch_size, len(images)))] for start in starts)
+        batches = (
+            [images[i] for i in range(start, min(start + batch_size, len(images)))] for start in starts
+        )
         if not workers or len(images) == 1:
-            for part in parts:
-                yield from self._answer([self._opened(image) for image in part], maps)
+            for batch in batches:
+                yield from self._predictions_of([self._decoded_image(image) for image in batch], maps)
             return
         # Needless for one image, and slow to import.
         from concurrent.futures import Future, ThreadPoolExecutor
 
         with ThreadPoolExecutor(workers, "decode") as pool:
-            coming = deque[list[Future[_Decoded]]]()
+            pending = deque[list[Future[_Decoded]]]()
             try:
-                for part in parts:
-                    coming.append([pool.submit(self._opened, image) for image in part])
-                    if len(coming) * batch_size > batch_size + workers:
-                        yield from self._answer([image.result() for image in coming.popleft()], maps)
-                while coming:
-                    yield from self._answer([image.result() for image in coming.popleft()], maps)
+                for batch in batches:
+                    pending.append([pool.submit(self._decoded_image, image) for image in batch])
+                    if len(pending) * batch_size > batch_size + workers:
+                        yield from self._predictions_of([image.result() for image in pending.popleft()], maps)
+                while pending:
+                    yield from self._predictions_of([image.result() for image in pending.popleft()], maps)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _opened(self, image: Image) -> _Decoded:
+    def _decoded_image(self, image: Image) -> _Decoded:
+        """An image as the engine takes it, or the reason why it cannot be read."""
         name, notes = name_of_image(image), list[str]()
         try:
-            whole = decode_upright(image, self.transform, notes)
+            photograph = decode_upright(image, self.transform, notes)
         except UnreadableImage as error:
             return _Decoded(name, None, str(error))
-        shown = shown_part(self.transform.config, int(whole.shape[1]), int(whole.shape[2]))
-        return _Decoded(name, self.transform(whole), None, shown, next(iter(notes), ""))
+        visible = shown_part(self.transform.config, int(photograph.shape[1]), int(photograph.shape[2]))
+        return _Decoded(name, self.transform(photograph), None, visible, next(iter(notes), ""))
 
     def of_prepared(self, images: Sequence[Any], maps: bool = False) -> list[Prediction]:
         """Predictions for outputs of `transform`, as one batch; they have no names.
@@ -149,7 +152,7 @@ class Predictor:
             images: inputs of the engine, uint8 `[3, h, w]`, arrays or tensors.
             maps: also return evidence.
         """
-        return self._answer([_Decoded("", image) for image in images], maps)
+        return self._predictions_of([_Decoded("", image) for image in images], maps)
 
     def with_bits(self, bits: int) -> Predictor:
         """The same model for images whose 16-bit grey uses `bits` bits, 8 to 16."""
@@ -164,10 +167,10 @@ class Predictor:
             for p, j in zip(predictions, labels, strict=True)
         ]
 
-    def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
+    def _predictions_of(self, batch: list[_Decoded], maps: bool) -> list[Prediction]:
         """Predictions of one decoded batch, unreadable images included."""
-        readable = [d.image for d in part if d.image is not None]
-        names, out = self.labels.names, []
+        readable = [decoded.image for decoded in batch if decoded.image is not None]
+        names, predictions = self.labels.names, []
         logits, evidence_maps = np.zeros((0, 0)), None
         if readable:
             with self.familiarity or nullcontext():
@@ -176,35 +179,37 @@ class Predictor:
         chosen = self.decisions.select(p) if readable else p
         familiar = self.familiarity.of_batch(chosen, names) if self.familiarity and readable else []
         row = 0
-        for d in part:
-            if d.image is None:
-                out.append(Prediction(d.name, {}, self.thresholds, d.error, None, names))
+        for decoded in batch:
+            if decoded.image is None:
+                predictions.append(Prediction(decoded.name, {}, self.thresholds, decoded.error, None, names))
                 continue
             ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
-            picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
+            selected = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
             evidence = None if evidence_maps is None else evidence_maps[row]
-            known = familiar[row] if familiar else (None, {})
-            out.append(
+            familiarity = familiar[row] if familiar else (None, {})
+            predictions.append(
                 Prediction(
-                    d.name,
+                    decoded.name,
                     ranked,
                     self.thresholds,
                     None,
                     evidence,
                     names,
-                    picked,
-                    d.shown,
-                    d.note,
-                    familiar=known[0],
-                    familiar_labels=known[1],
+                    selected,
+                    decoded.shown,
+                    decoded.note,
+                    familiar=familiarity[0],
+                    familiar_labels=familiarity[1],
                     groups=self.labels.groups,
                 )
             )
             row += 1
-        return out
+        return predictions
 
 
 class _Decoded(NamedTuple):
+    """An image as the engine takes it; `None` with an `error` if it cannot be read."""
+
     name: str
     image: Any
     error: str | None = None
@@ -226,8 +231,8 @@ def batch_of_inputs(images: Sequence[Any]) -> np.ndarray:
             "a batch that fits into memory",
             "give a smaller --batch-size",
         ) from None
-    for place, image in zip(batch, images, strict=True):
-        np.copyto(place, np.asarray(image))
+    for slot, image in zip(batch, images, strict=True):
+        np.copyto(slot, np.asarray(image))
     return batch
 
 

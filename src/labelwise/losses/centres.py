@@ -50,16 +50,16 @@ class CentreLoss(nn.Module):
     def forward(self, features: Features, targets: Targets) -> Halves:
         """`intra` pulls features to their centre; `inter` pushes features from other centres, and centres apart."""
         with torch.autocast(features.device.type, enabled=False):
-            u, c, held = unit(features), unit(self.centres), present(targets)
-            away = (1 - (u * c).sum(-1)).masked_fill(~held, 0)
-            number = joined_sum(held.sum().to(u.dtype))
-            intra = joined_sum(away.sum()) / number.clamp(min=1)
-            cells = PresentCells.of(u, held, self.cells)
-            others = _other_labels(cells, len(c))
-            over = (cells.vectors @ c.T - self.centre_margin).clamp(min=0) * others
-            between = (c @ c.T - self.margin).clamp(min=0).fill_diagonal_(0).sum()
-            between = between / max(1, len(c) * (len(c) - 1)) * (number > 0)
-            return intra, over.sum() / others.sum().clamp(min=1) + between
+            u, c, positives = unit(features), unit(self.centres), present(targets)
+            distance = (1 - (u * c).sum(-1)).masked_fill(~positives, 0)
+            number = joined_sum(positives.sum().to(u.dtype))
+            intra = joined_sum(distance.sum()) / number.clamp(min=1)
+            cells = PresentCells.of(u, positives, self.cells)
+            is_other = _other_labels(cells, len(c))
+            excess = (cells.vectors @ c.T - self.centre_margin).clamp(min=0) * is_other
+            centre_excess = (c @ c.T - self.margin).clamp(min=0).fill_diagonal_(0).sum()
+            centre_excess = centre_excess / max(1, len(c) * (len(c) - 1)) * (number > 0)
+            return intra, excess.sum() / is_other.sum().clamp(min=1) + centre_excess
 
 
 class PrototypeConformity(nn.Module):
@@ -92,18 +92,18 @@ class PrototypeConformity(nn.Module):
     def forward(self, features: Features, targets: Targets) -> Halves:
         """`intra` pulls features to their centre; `inter` pushes them from the centres of other labels."""
         with torch.autocast(features.device.type, enabled=False):
-            f, held = at_least_float32(features), present(targets)
+            f, positives = at_least_float32(features), present(targets)
             intra = inter = f.new_zeros(())
             if self.near is not None:
-                distance = _clamped((f - self.near).square().sum(-1)).masked_fill(~held, 0)
-                number = joined_sum(held.sum().to(f.dtype))
+                distance = _clamped_distance((f - self.near).square().sum(-1)).masked_fill(~positives, 0)
+                number = joined_sum(positives.sum().to(f.dtype))
                 intra = joined_sum(distance.sum()) / number.clamp(min=1)
             if self.far is not None:
-                cells = PresentCells.of(f, held, self.cells)
-                others = _other_labels(cells, len(self.far))
-                lengths = cells.vectors.square().sum(1, keepdim=True) + self.far.square().sum(1)
-                distance = _clamped(lengths - 2 * cells.vectors @ self.far.T)
-                inter = -(distance * others).sum() / others.sum().clamp(min=1)
+                cells = PresentCells.of(f, positives, self.cells)
+                is_other = _other_labels(cells, len(self.far))
+                squared_lengths = cells.vectors.square().sum(1, keepdim=True) + self.far.square().sum(1)
+                distance = _clamped_distance(squared_lengths - 2 * cells.vectors @ self.far.T)
+                inter = -(distance * is_other).sum() / is_other.sum().clamp(min=1)
             return intra, inter
 
 
@@ -112,5 +112,5 @@ def _other_labels(cells: PresentCells, labels: int) -> Float[Tensor, "K L"]:
     return cells.weight[:, None] * (cells.label[:, None] != torch.arange(labels, device=cells.label.device))
 
 
-def _clamped(distance: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+def _clamped_distance(distance: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
     return distance.clamp(1e-12, 1e12)

@@ -80,11 +80,11 @@ class WeightedBinaryCrossEntropy(CellLoss):
     """
 
     def __init__(self, positive_rate: Float[Tensor, " L"], reduction: Reduction = "label_sum") -> None:
-        super().__init__(self._weighted, reduction)
+        super().__init__(self._weighted_cells, reduction)
         self.positive_rate: Tensor
         self.register_buffer("positive_rate", positive_rate.float())
 
-    def _weighted(self, logits: Tensor, values: Tensor) -> Tensor:
+    def _weighted_cells(self, logits: Tensor, values: Tensor) -> Tensor:
         return L.weighted_binary_cross_entropy(logits, values, self.positive_rate)
 
 
@@ -156,6 +156,6 @@ def build_loss(
             "known": priors.known,
             "priors": priors,
         }
-    part = LOSSES[name]
-    given = {key: value for key, value in taken_arguments(part, counts).items() if value is not None}
-    return build_part(part, "loss", options, given, name)
+    loss_class = LOSSES[name]
+    arguments = {k: v for k, v in taken_arguments(loss_class, counts).items() if v is not None}
+    return build_part(loss_class, "loss", options, arguments, name)

@@ -43,32 +43,33 @@ def pair_contrast(
     0.6667
     """
     with torch.autocast(features.device.type, enabled=False):
-        rows = bounded_unit(features).transpose(0, 1)
+        units = bounded_unit(features).transpose(0, 1)
         i, j = torch.triu_indices(len(features), len(features), 1, device=features.device)
-        cosine = (rows @ rows.transpose(1, 2))[:, i, j].flatten()
+        cosine = (units @ units.transpose(1, 2))[:, i, j].flatten()
         present = (targets.known & (targets.values >= 0.5)).T
         absent = targets.known.T & ~present
-        alike = (present[:, i] & present[:, j]).flatten()
-        differ = (present[:, i] & absent[:, j] | absent[:, i] & present[:, j]).flatten()
-        number = alike.sum()
-        apart = _cut(cosine.detach(), differ, number)
+        both_present = (present[:, i] & present[:, j]).flatten()
+        one_present = (present[:, i] & absent[:, j] | absent[:, i] & present[:, j]).flatten()
+        number = both_present.sum()
+        repelled = _counted_pairs(cosine.detach(), one_present, number)
         if negneg == "repel":
-            apart |= _cut(cosine.detach(), (absent[:, i] & absent[:, j]).flatten(), number)
-        total = torch.where(alike, 1 - cosine, 0).sum() + torch.where(apart, 1 + cosine, 0).sum()
-        return total / (number + apart.sum()).clamp(min=1)
+            repelled |= _counted_pairs(cosine.detach(), (absent[:, i] & absent[:, j]).flatten(), number)
+        total = torch.where(both_present, 1 - cosine, 0).sum() + torch.where(repelled, 1 + cosine, 0).sum()
+        return total / (number + repelled.sum()).clamp(min=1)
 
 
-def _cut(
+def _counted_pairs(
     cosine: Float[Tensor, " N"], pairs: Bool[Tensor, " N"], number: Int[Tensor, ""]
 ) -> Bool[Tensor, " N"]:
-    hard = pairs & _first(cosine.masked_fill(~pairs, -torch.inf), number)
-    rest = pairs & ~hard
-    some = rest & _first(torch.rand_like(cosine).masked_fill(~rest, -1), 2 * number)
-    return torch.where(number > 0, hard | some, pairs)
+    """The pairs that count: the `number` hardest and `2 number` random others; all of them if `number` is 0."""
+    hardest = pairs & _largest(cosine.masked_fill(~pairs, -torch.inf), number)
+    others = pairs & ~hardest
+    random_pairs = others & _largest(torch.rand_like(cosine).masked_fill(~others, -1), 2 * number)
+    return torch.where(number > 0, hardest | random_pairs, pairs)
 
 
-def _first(key: Float[Tensor, " N"], number: Int[Tensor, ""]) -> Bool[Tensor, " N"]:
+def _largest(key: Float[Tensor, " N"], number: Int[Tensor, ""]) -> Bool[Tensor, " N"]:
     """Mask of the `number` largest; `number` is not copied to the host."""
     order = key.argsort(descending=True)
-    places = torch.arange(len(key), device=key.device)
-    return torch.empty_like(order).scatter_(0, order, places) < number
+    ranks = torch.arange(len(key), device=key.device)
+    return torch.empty_like(order).scatter_(0, order, ranks) < number

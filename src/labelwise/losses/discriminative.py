@@ -52,20 +52,20 @@ class PresentCells:
     weight: Float[Tensor, " K"]
 
     @classmethod
-    def of(cls, vectors: Features, held: Bool[Tensor, "B L"], most: int) -> PresentCells:
-        """The present cells; a random subset of `most` over all processes if there are more.
+    def of(cls, vectors: Features, positives: Bool[Tensor, "B L"], limit: int) -> PresentCells:
+        """The present cells; a random subset of `limit` over all processes if there are more.
 
         With a fixed number of rows the host need not wait for the number of positives. Each process has an equal share.
         """
-        flat, labels = held.flatten().to(vectors.dtype), held.shape[1]
-        share = max(1, most // processes())
-        if len(flat) > share:
-            rows = (flat * (1 + torch.rand_like(flat))).topk(share, sorted=False).indices
+        weights, labels = positives.flatten().to(vectors.dtype), positives.shape[1]
+        share = max(1, limit // processes())
+        if len(weights) > share:
+            rows = (weights * (1 + torch.rand_like(weights))).topk(share, sorted=False).indices
         else:
-            rows = torch.arange(len(flat), device=flat.device)
+            rows = torch.arange(len(weights), device=weights.device)
         image, label = rows // labels, rows % labels
-        mine = vectors[image, label], label, image + (rank() << 32), flat[rows]
-        return cls(*joined_rows(*mine))
+        own_cells = vectors[image, label], label, image + (rank() << 32), weights[rows]
+        return cls(*joined_rows(*own_cells))
 
     def differ(self, same_image: bool) -> Float[Tensor, "K K"]:
         """1 for pairs of present cells of different labels; pairs within an image count only if `same_image`."""
@@ -84,10 +84,10 @@ class _LabelSums:
     count: Float[Tensor, " L"]
 
     @classmethod
-    def of(cls, u: Features, held: Float[Tensor, "B L"]) -> _LabelSums:
-        squares = (held * u.square().sum(-1)).sum(0)
-        parts = [torch.einsum("bl,bld->ld", held, u), squares[:, None], held.sum(0)[:, None]]
-        sums = joined_sum(torch.cat(parts, 1))
+    def of(cls, u: Features, positives: Float[Tensor, "B L"]) -> _LabelSums:
+        squares = (positives * u.square().sum(-1)).sum(0)
+        columns = [torch.einsum("bl,bld->ld", positives, u), squares[:, None], positives.sum(0)[:, None]]
+        sums = joined_sum(torch.cat(columns, 1))
         return cls(sums[:, :-2], sums[:, -2], sums[:, -1])
 
     def pairs(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
@@ -128,27 +128,30 @@ class PairwiseLoss(nn.Module):
     def forward(self, features: Features, targets: Targets) -> Halves:
         """`intra` pulls features of one label together; `inter` pushes those of different labels apart."""
         with torch.autocast(features.device.type, enabled=False):
-            u, held = unit(features), present(targets)
-            sums = _LabelSums.of(u, held.to(u.dtype))
+            u, positives = unit(features), present(targets)
+            sums = _LabelSums.of(u, positives.to(u.dtype))
             cosines, pairs = sums.pairs()
             intra = (pairs - cosines) / pairs.clamp(min=1)
             if not self.hinge:
-                return intra, self._mean_cosine(sums, u, held.to(u.dtype))
-            cells = PresentCells.of(u, held, self.cells)
+                return intra, self._mean_cosine(sums, u, positives.to(u.dtype))
+            cells = PresentCells.of(u, positives, self.cells)
             differ = cells.differ(self.same_image)
-            over = (cells.vectors @ cells.vectors.T - self.margin).clamp(min=0)
-            return intra, (over * differ).sum() / differ.sum().clamp(min=1)
+            excess = (cells.vectors @ cells.vectors.T - self.margin).clamp(min=0)
+            return intra, (excess * differ).sum() / differ.sum().clamp(min=1)
 
-    def _mean_cosine(self, sums: _LabelSums, u: Features, held: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
+    def _mean_cosine(
+        self, sums: _LabelSums, u: Features, positives: Float[Tensor, "B L"]
+    ) -> Float[Tensor, ""]:
+        """Over pairs of cells of different labels: all pairs without those of one label, and maybe of one image."""
         squares, count = sums.squares.sum(), sums.count.sum()
-        within, number = sums.pairs()
-        cosines = _pair_cosines(sums.vectors.sum(0), squares, count) - within
-        pairs = _pair_number(count) - number
+        label_cosines, label_pairs = sums.pairs()
+        cosines = _pair_cosines(sums.vectors.sum(0), squares, count) - label_cosines
+        pairs = _pair_number(count) - label_pairs
         if not self.same_image:  # all pairs within an image are of different labels
-            vectors = torch.einsum("bl,bld->bd", held, u)
-            own = _pair_cosines(vectors, (held * u.square().sum(-1)).sum(1), held.sum(1))
-            cosines = cosines - joined_sum(own.sum())
-            pairs = pairs - joined_sum(_pair_number(held.sum(1)).sum())
+            vectors = torch.einsum("bl,bld->bd", positives, u)
+            image_cosines = _pair_cosines(vectors, (positives * u.square().sum(-1)).sum(1), positives.sum(1))
+            cosines = cosines - joined_sum(image_cosines.sum())
+            pairs = pairs - joined_sum(_pair_number(positives.sum(1)).sum())
         return torch.where(pairs > 0, cosines, 0) / pairs.clamp(min=1)
 
 
@@ -178,10 +181,10 @@ class OutputLoss(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             z = at_least_float32(logits)
             v = unit(z if self.space == "logits" else z.sigmoid())
-            v, held = joined_rows(v, present(targets).to(z.dtype))
+            v, positives = joined_rows(v, present(targets).to(z.dtype))
             cosines = v @ v.T
             others = 1 - torch.eye(len(v), dtype=v.dtype, device=v.device)
-            count, common = held.sum(1), held @ held.T
+            count, common = positives.sum(1), positives @ positives.T
             same, differ = common * others, (count[:, None] * count - common) * others
             intra = (same * (1 - cosines)).sum() / same.sum().clamp(min=1)
             return intra, (differ * (cosines - self.margin).clamp(min=0)).sum() / differ.sum().clamp(min=1)
@@ -195,4 +198,5 @@ def _pair_cosines(
 
 
 def _pair_number(count: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+    """Number of unordered pairs."""
     return count * (count - 1) / 2

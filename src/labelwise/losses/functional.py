@@ -38,8 +38,8 @@ def reduce(
         divisor: `common_divisor` of the batches of a step; `None` if the step has only this batch.
     """
     total = torch.where(known, cells, 0).sum()
-    by = common_divisor([known], reduction) if divisor is None else divisor
-    return total / by.to(total.dtype)
+    denominator = common_divisor([known], reduction) if divisor is None else divisor
+    return total / denominator.to(total.dtype)
 
 
 def common_divisor(

@@ -88,14 +88,14 @@ class LogitAdjustedLoss(CellLoss):
         tau: Weight = 1.0,
         reduction: Reduction = "mean_known",
     ) -> None:
-        super().__init__(self._adjusted, reduction)
+        super().__init__(self._adjusted_cells, reduction)
         self.tau = tau
         self.positives: Tensor
         self.known: Tensor
         self.register_buffer("positives", positives.float())
         self.register_buffer("known", known.float())
 
-    def _adjusted(self, logits: Tensor, values: Tensor) -> Tensor:
+    def _adjusted_cells(self, logits: Tensor, values: Tensor) -> Tensor:
         positives, known = (count.to(logits.dtype) for count in (self.positives, self.known))
         return L.binary_cross_entropy(logits + self.tau * prior_log_odds(positives, known), values)
 
@@ -145,7 +145,7 @@ class DistributionBalancedLoss(CellLoss):
         gamma: Weight = 2.0,
         reduction: Reduction = "mean_known",
     ) -> None:
-        super().__init__(self._balanced, reduction)
+        super().__init__(self._balanced_cells, reduction)
         self.alpha, self.beta, self.mu, self.kappa, self.gamma = alpha, beta, mu, kappa, gamma
         self.negative_scale = negative_scale
         self.positives: Tensor
@@ -153,14 +153,15 @@ class DistributionBalancedLoss(CellLoss):
         self.register_buffer("positives", positives.float())
         self.register_buffer("known", known.float())
 
-    def _balanced(self, logits: Tensor, values: Tensor) -> Tensor:
+    def _balanced_cells(self, logits: Tensor, values: Tensor) -> Tensor:
         logits, values = at_least_float32(logits), at_least_float32(values)
         positives, known = (count.to(logits.dtype) for count in (self.positives, self.known))
         u = logits + self.kappa * prior_log_odds(positives, known)
-        low = self.negative_scale
-        cells = values * self._focal(u) + (1 - values) * self._focal(-low * u) / low
+        scale = self.negative_scale
+        cells = values * self._focal(u) + (1 - values) * self._focal(-scale * u) / scale
         return rebalancing_weights(values, positives, self.alpha, self.beta, self.mu) * cells
 
     def _focal(self, v: Tensor) -> Tensor:
+        """`f(v)` of the equations."""
         cross_entropy = F.softplus(-v)
         return torch.sigmoid(-v) ** self.gamma * cross_entropy if self.gamma else cross_entropy

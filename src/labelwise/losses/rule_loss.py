@@ -43,16 +43,16 @@ def rule_loss(
     [[1.3333333730697632, 2.0]]
     """
     z = at_least_float32(logits)
-    yes, no = F.logsigmoid(z), F.logsigmoid(-z)
+    log_present, log_absent = F.logsigmoid(z), F.logsigmoid(-z)
     losses = []
     if implies:
         child, parent = torch.tensor([list(pair) for pair in implies], device=z.device).unbind(1)
-        losses.append(-torch.logaddexp(no[:, child], yes[:, child] + yes[:, parent]))
+        losses.append(-torch.logaddexp(log_absent[:, child], log_present[:, child] + log_present[:, parent]))
     for group in exactly_one:
         members = list(group)
-        losses.append(-(z[:, members].logsumexp(1) + no[:, members].sum(1))[:, None])
+        losses.append(-(z[:, members].logsumexp(1) + log_absent[:, members].sum(1))[:, None])
     for group in at_most_one:
         members = list(group)
-        odds = torch.cat([z[:, members], z.new_zeros(len(z), 1)], 1)
-        losses.append(-(odds.logsumexp(1) + no[:, members].sum(1))[:, None])
+        logits_and_zero = torch.cat([z[:, members], z.new_zeros(len(z), 1)], 1)
+        losses.append(-(logits_and_zero.logsumexp(1) + log_absent[:, members].sum(1))[:, None])
     return torch.cat(losses, 1).clamp(min=0) if losses else z.new_zeros(len(z), 0)

@@ -57,20 +57,21 @@ class JaccardContrast(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             states = torch.stack([present(targets), targets.known], 2).float()
             v, states = joined_rows(unit(at_least_float32(features).mean(1)), states)
-            together, comparable = self._pairs(states[..., 0], states[..., 1])
+            is_pair, comparable = self._pairs(states[..., 0], states[..., 1])
             s = v @ v.T / self.temperature
-            partners = together.sum(1)
+            partners = is_pair.sum(1)
             anchor = partners > 0
-            anchors = anchor.sum().clamp(min=1)
-            near = (s * together).sum(1) / partners.clamp(min=1)
+            number = anchor.sum().clamp(min=1)
+            attraction = (s * is_pair).sum(1) / partners.clamp(min=1)
             # Not -inf, since a row without comparable images would have a NaN gradient even if it is masked.
-            far = s.masked_fill(~comparable, -1e9).logsumexp(1)
-            return -(near * anchor).sum() / anchors, torch.where(anchor, far, 0).sum() / anchors
+            repulsion = s.masked_fill(~comparable, -1e9).logsumexp(1)
+            return -(attraction * anchor).sum() / number, torch.where(anchor, repulsion, 0).sum() / number
 
     def _pairs(
-        self, held: Float[Tensor, "N L"], known: Float[Tensor, "N L"]
+        self, positives: Float[Tensor, "N L"], known: Float[Tensor, "N L"]
     ) -> tuple[Bool[Tensor, "N N"], Bool[Tensor, "N N"]]:
-        both = held @ held.T
-        either = held @ known.T + known @ held.T - both
-        comparable = (either > 0) & ~torch.eye(len(held), dtype=torch.bool, device=held.device)
-        return comparable & (both >= self.jaccard * either - 1e-6), comparable
+        """Masks of the positive pairs of images, and of all pairs that are compared."""
+        common = positives @ positives.T
+        union = positives @ known.T + known @ positives.T - common
+        comparable = (union > 0) & ~torch.eye(len(positives), dtype=torch.bool, device=positives.device)
+        return comparable & (common >= self.jaccard * union - 1e-6), comparable

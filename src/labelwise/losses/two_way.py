@@ -61,8 +61,8 @@ class TwoWayLoss(nn.Module):
         self, z: Float[Tensor, "n m"], present: Bool[Tensor, "n m"], absent: Bool[Tensor, "n m"]
     ) -> Float[Tensor, ""]:
         """Mean loss over rows with a positive."""
-        low, high = self.positive_temperature, self.negative_temperature
-        least = low * (-z / low).masked_fill(~present, _ABSENT).logsumexp(1)
-        most = high * (z / high).masked_fill(~absent, _ABSENT).logsumexp(1)
-        counts = present.any(1)
-        return torch.where(counts, F.softplus(least + most), 0).sum() / counts.sum().clamp(min=1)
+        t_p, t_n = self.positive_temperature, self.negative_temperature
+        positive = t_p * (-z / t_p).masked_fill(~present, _ABSENT).logsumexp(1)
+        negative = t_n * (z / t_n).masked_fill(~absent, _ABSENT).logsumexp(1)
+        counted = present.any(1)
+        return torch.where(counted, F.softplus(positive + negative), 0).sum() / counted.sum().clamp(min=1)

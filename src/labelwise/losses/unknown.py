@@ -125,7 +125,7 @@ class Strategy(nn.Module):
 
     treatment: ClassVar[str]
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """Losses of the unknown cells."""
         raise NotImplementedError
 
@@ -199,19 +199,19 @@ class UnknownLoss(nn.Module):
             z = at_least_float32(logits)
             # An unknown cell may hold NaN, and the reduction would not mask its NaN gradient.
             y = targets.values.to(z.dtype).masked_fill(~targets.known, 0)
-            q = StrategyInputs(z, y, targets.known, hidden, self.loss, moment)
-            verdict = self.strategy(q)
-            plain = self.loss.cells(z, y)
+            inputs = StrategyInputs(z, y, targets.known, hidden, self.loss, moment)
+            verdict = self.strategy(inputs)
+            known_losses = self.loss.cells(z, y)
             if verdict.present is not None:
-                plain = torch.where(q.present, verdict.present, plain)
+                known_losses = torch.where(inputs.present, verdict.present, known_losses)
             if verdict.weight is not None:
-                plain = verdict.weight * plain
-            counts = (
+                known_losses = verdict.weight * known_losses
+            counted = (
                 self.strategy.counted(hidden, moment.index) if verdict.counted is None else verdict.counted
             )
-            assert counts is not None, "`Strategy.counted` or `Verdict.counted` must return a mask"
-            cells = torch.where(hidden, verdict.cells, plain)
-            total = L.reduce(cells, targets.known | hidden & counts, self.loss.reduction, divisor)
+            assert counted is not None, "`Strategy.counted` or `Verdict.counted` must return a mask"
+            cells = torch.where(hidden, verdict.cells, known_losses)
+            total = L.reduce(cells, targets.known | hidden & counted, self.loss.reduction, divisor)
             return total if verdict.whole is None else total + verdict.whole
 
     def counted(self, known: Mask, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask | None:
@@ -224,7 +224,7 @@ class UnknownLoss(nn.Module):
         self.strategy.start_epoch(epoch, epochs)
 
 
-def remember(table: Tensor, q: StrategyInputs, rows: Float[Tensor, "B L"] | Mask) -> None:
+def remember(table: Tensor, inputs: StrategyInputs, rows: Float[Tensor, "B L"] | Mask) -> None:
     """Write a batch's rows of all processes into a memory, which is equal in all processes."""
-    index, joined = joined_rows(q.moment.index.to(rows.device), rows.detach().to(torch.float32))
+    index, joined = joined_rows(inputs.moment.index.to(rows.device), rows.detach().to(torch.float32))
     table[index] = joined.to(table.dtype)

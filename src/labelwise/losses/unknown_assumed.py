@@ -31,9 +31,9 @@ class AssumeNegative(Strategy):
     def __init__(self, facts: Facts) -> None:
         super().__init__()
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss of absent labels."""
-        return Verdict(q.absent_cells())
+        return Verdict(inputs.absent_cells())
 
 
 @STRATEGIES.register("an-ls")
@@ -57,12 +57,13 @@ class SmoothedNegative(Strategy):
         self.target = smoothing / 2
         self.positives = positives
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss of smoothed absent labels, and of smoothed known positives with `positives`."""
-        cells = q.loss.cells(q.logits, torch.full_like(q.logits, self.target))
+        cells = inputs.loss.cells(inputs.logits, torch.full_like(inputs.logits, self.target))
         if not self.positives:
             return Verdict(cells)
-        return Verdict(cells, present=q.loss.cells(q.logits, torch.full_like(q.logits, 1 - self.target)))
+        smoothed = torch.full_like(inputs.logits, 1 - self.target)
+        return Verdict(cells, present=inputs.loss.cells(inputs.logits, smoothed))
 
 
 @STRATEGIES.register("wan")
@@ -82,9 +83,9 @@ class WeakNegative(Strategy):
         super().__init__()
         self.weight = weight or 1 / max(1, facts.labels - 1)
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The weighted loss of absent labels."""
-        return Verdict(self.weight * q.absent_cells())
+        return Verdict(self.weight * inputs.absent_cells())
 
 
 @STRATEGIES.register("durand")
@@ -123,13 +124,13 @@ class DurandWeighting(Strategy):
     def weight(self, share: Tensor) -> Tensor:
         """`g` of the known shares; 0 for a share of 0."""
         # A share of 0 is replaced by 1, since a negative exponent would give infinity.
-        some = share.masked_fill(share == 0, 1.0)
-        return torch.where(share > 0, self.slope * some**self.gamma + 1 - self.slope, 0.0)
+        nonzero_share = share.masked_fill(share == 0, 1.0)
+        return torch.where(share > 0, self.slope * nonzero_share**self.gamma + 1 - self.slope, 0.0)
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """Zeros that count in the mean, so that it is over all of an image's labels."""
-        share = q.known.to(q.logits.dtype).mean(1, keepdim=True)
-        return Verdict(torch.zeros_like(q.logits), weight=self.weight(share))
+        share = inputs.known.to(inputs.logits.dtype).mean(1, keepdim=True)
+        return Verdict(torch.zeros_like(inputs.logits), weight=self.weight(share))
 
 
 @STRATEGIES.register("external")
@@ -159,19 +160,19 @@ class ExternalScores(Strategy):
                 "an npz file with scores [N, L], images and labels",
                 "add --set unknown.file=FILE",
             )
-        given = facts.scores[~facts.scores.isnan()]
-        if len(given) and (given.min() < 0 or given.max() > 1):
+        valid_scores = facts.scores[~facts.scores.isnan()]
+        if len(valid_scores) and (valid_scores.min() < 0 or valid_scores.max() > 1):
             raise LabelwiseError(
-                f"external scores from {given.min():g} to {given.max():g}",
+                f"external scores from {valid_scores.min():g} to {valid_scores.max():g}",
                 "probabilities in [0, 1]",
                 "take the sigmoid of logits first",
             )
         self.register_buffer("scores", facts.scores.float(), persistent=False)
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss with the rows' scores as targets."""
-        scores = self.scores[q.moment.index.to(self.scores.device)].to(q.logits.dtype)
-        return Verdict(self.weight * q.loss.cells(q.logits, scores.nan_to_num(0.0)))
+        scores = self.scores[inputs.moment.index.to(self.scores.device)].to(inputs.logits.dtype)
+        return Verdict(self.weight * inputs.loss.cells(inputs.logits, scores.nan_to_num(0.0)))
 
     def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask:
         """Unknown cells with a score."""

@@ -42,9 +42,9 @@ class EntropyMaximisation(Strategy):
         super().__init__()
         self.alpha = alpha
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The negative entropy."""
-        return Verdict(-self.alpha * binary_entropy(q.logits))
+        return Verdict(-self.alpha * binary_entropy(inputs.logits))
 
 
 @STRATEGIES.register("em-apl")
@@ -80,23 +80,23 @@ class PseudoNegatives(Strategy):
         for name in ("scores", "pseudo"):
             self.register_buffer(name, torch.full((facts.rows, facts.labels), math.nan))
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss with pseudo-labels, or the negative entropy."""
-        pseudo = self.pseudo[q.moment.index.to(self.pseudo.device)].to(q.logits.dtype)
-        exists = ~pseudo.isnan()
-        soft = self.beta * binary_cross_entropy(q.logits, pseudo.masked_fill(~exists, 0))
-        if q.moment.stores_state:
-            remember(self.scores, q, torch.sigmoid(q.logits).masked_fill(~q.hidden, math.nan))
-        return Verdict(torch.where(exists, soft, -self.alpha * binary_entropy(q.logits)))
+        pseudo = self.pseudo[inputs.moment.index.to(self.pseudo.device)].to(inputs.logits.dtype)
+        has_pseudo = ~pseudo.isnan()
+        pseudo_loss = self.beta * binary_cross_entropy(inputs.logits, pseudo.masked_fill(~has_pseudo, 0))
+        if inputs.moment.stores_state:
+            remember(self.scores, inputs, torch.sigmoid(inputs.logits).masked_fill(~inputs.hidden, math.nan))
+        return Verdict(torch.where(has_pseudo, pseudo_loss, -self.alpha * binary_entropy(inputs.logits)))
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Add this epoch's pseudo-labels."""
         warmup = max(1, math.ceil(self.start * epochs))
         if epoch < warmup:
             return
-        seen = ~self.scores.isnan()
-        number = torch.round(self.share / (epochs - warmup) * seen.sum(0)).long()
-        candidates = torch.where(seen & self.pseudo.isnan(), self.scores, math.inf)
+        scored = ~self.scores.isnan()
+        number = torch.round(self.share / (epochs - warmup) * scored.sum(0)).long()
+        candidates = torch.where(scored & self.pseudo.isnan(), self.scores, math.inf)
         order = candidates.argsort(dim=0, stable=True).argsort(dim=0)
         chosen = (order < number) & candidates.isfinite()
         self.pseudo.copy_(torch.where(chosen, self.scores, self.pseudo))

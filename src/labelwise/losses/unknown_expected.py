@@ -20,15 +20,15 @@ from labelwise.registry import STRATEGIES
 UpToThousand = Annotated[float, Field(ge=0, le=1000)]
 
 
-def labels_per_image(q: StrategyInputs, p: Cells) -> Float[Tensor, ""]:
+def labels_per_image(inputs: StrategyInputs, p: Cells) -> Float[Tensor, ""]:
     """`mean over images of sum over labels of p`, in the batch of all processes."""
-    rows = q.counts.any(1, keepdim=True).to(p.dtype)
+    rows = inputs.counts.any(1, keepdim=True).to(p.dtype)
     return joined_sum((p * rows).sum()) / joined_sum(rows.sum()).clamp(min=1)
 
 
-def surplus(q: StrategyInputs, p: Cells, expected: float) -> Float[Tensor, ""]:
+def surplus(inputs: StrategyInputs, p: Cells, expected: float) -> Float[Tensor, ""]:
     """Difference of the predicted and the expected number of labels per image, divided by L."""
-    return (labels_per_image(q, p) - expected) / p.shape[1]
+    return (labels_per_image(inputs, p) - expected) / p.shape[1]
 
 
 @STRATEGIES.register("epr")
@@ -57,10 +57,10 @@ class ExpectedPositives(Strategy):
         self.expected = check_expected(expected, facts.labels)
         self.weight = weight
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """Zeros that count in the mean, and the regularisation of the batch."""
-        whole = self.weight * surplus(q, torch.sigmoid(q.logits), self.expected).square()
-        return Verdict(torch.zeros_like(q.logits), whole=whole)
+        whole = self.weight * surplus(inputs, torch.sigmoid(inputs.logits), self.expected).square()
+        return Verdict(torch.zeros_like(inputs.logits), whole=whole)
 
 
 @STRATEGIES.register("role")
@@ -103,19 +103,19 @@ class OnlineLabelEstimates(Strategy):
         share = min(0.95, self.expected / facts.labels)
         self.register_buffer("table", torch.full((facts.rows, facts.labels), math.log(share / (1 - share))))
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss with the estimates as targets; then the estimates are updated."""
-        p = torch.sigmoid(q.logits)
-        estimates = self.table[q.moment.index.to(self.table.device)].to(p.dtype)
-        t = torch.where(q.known, q.values, torch.sigmoid(estimates))
-        whole = self.weight / 2 * surplus(q, p, self.expected).square()
-        if q.moment.stores_state:
-            slope = (torch.sigmoid(estimates) - p.detach()) / 2
-            slope = slope + self.weight * surplus(q, t, self.expected) * t * (1 - t)
-            moved = estimates - self.rate * slope
-            moved = torch.where(q.hidden & moved.isfinite(), moved, estimates)
-            remember(self.table, q, moved)
-        return Verdict(binary_cross_entropy(q.logits, t) / 2, whole=whole)
+        p = torch.sigmoid(inputs.logits)
+        estimates = self.table[inputs.moment.index.to(self.table.device)].to(p.dtype)
+        t = torch.where(inputs.known, inputs.values, torch.sigmoid(estimates))
+        whole = self.weight / 2 * surplus(inputs, p, self.expected).square()
+        if inputs.moment.stores_state:
+            gradient = (torch.sigmoid(estimates) - p.detach()) / 2
+            gradient = gradient + self.weight * surplus(inputs, t, self.expected) * t * (1 - t)
+            updated = estimates - self.rate * gradient
+            updated = torch.where(inputs.hidden & updated.isfinite(), updated, estimates)
+            remember(self.table, inputs, updated)
+        return Verdict(binary_cross_entropy(inputs.logits, t) / 2, whole=whole)
 
 
 def check_expected(expected: float, labels: int) -> float:

@@ -51,10 +51,11 @@ class Hill(Strategy):
         super().__init__()
         self.crest, self.margin, self.gamma = crest, margin, gamma
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The hill loss of unknown cells, and the focal margin loss of known positives."""
-        p = torch.sigmoid(q.logits)
-        return Verdict((self.crest - p) * p.square(), present=focal_margin(q.logits, self.margin, self.gamma))
+        p = torch.sigmoid(inputs.logits)
+        cells = (self.crest - p) * p.square()
+        return Verdict(cells, present=focal_margin(inputs.logits, self.margin, self.gamma))
 
 
 @STRATEGIES.register("splc")
@@ -93,11 +94,11 @@ class SelfPacedCorrection(Strategy):
         self.margin_corrected = margin_corrected
         self.tau, self.after, self.margin, self.gamma = tau, after, margin, gamma
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """Focal losses with the assumed states."""
-        present = focal_margin(q.logits, self.margin, self.gamma)
-        cells = focal(q.logits, torch.zeros_like(q.logits), self.gamma, 1.0)
-        if q.moment.epoch >= self.after:
-            corrected = present if self.margin_corrected else focal_margin(q.logits, 0.0, self.gamma)
-            cells = torch.where(torch.sigmoid(q.logits.detach()) > self.tau, corrected, cells)
+        present = focal_margin(inputs.logits, self.margin, self.gamma)
+        cells = focal(inputs.logits, torch.zeros_like(inputs.logits), self.gamma, 1.0)
+        if inputs.moment.epoch >= self.after:
+            corrected = present if self.margin_corrected else focal_margin(inputs.logits, 0.0, self.gamma)
+            cells = torch.where(torch.sigmoid(inputs.logits.detach()) > self.tau, corrected, cells)
         return Verdict(cells, present=present)

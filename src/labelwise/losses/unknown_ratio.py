@@ -42,30 +42,32 @@ class VariationalPositives(Strategy):
         super().__init__()
         self.alpha, self.gamma = alpha, gamma
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """Zeros that do not count in the mean, and the loss of the batch."""
-        nothing = torch.zeros_like(q.logits)
-        z, here, present = joined_rows(q.logits, q.counts.byte(), q.present.byte())
-        whole = self._loss(z, here.bool(), present.bool())
-        return Verdict(nothing, present=nothing, whole=whole)
+        zeros = torch.zeros_like(inputs.logits)
+        z, counted, present = joined_rows(inputs.logits, inputs.counts.byte(), inputs.present.byte())
+        whole = self._loss(z, counted.bool(), present.bool())
+        return Verdict(zeros, present=zeros, whole=whole)
 
     def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask:
         """No cell counts in the mean."""
         return torch.zeros_like(hidden)
 
-    def _loss(self, z: Tensor, here: Tensor, present: Tensor) -> Tensor:
-        number = here.sum(0).clamp(min=1)
-        scaled = z / self._temperature(z.detach(), here, number)
+    def _loss(self, z: Tensor, counted: Tensor, present: Tensor) -> Tensor:
+        """`whole` of the equations; `counted` marks the cells of images, as opposed to filler rows."""
+        number = counted.sum(0).clamp(min=1)
+        scaled = z / self._temperature(z.detach(), counted, number)
         log_p = F.logsigmoid(scaled)
         # Not -inf, since a label without any cell would have a NaN gradient.
-        all_images = log_p.masked_fill(~here, -1e9).logsumexp(0) - number.to(z.dtype).log()
+        all_images = log_p.masked_fill(~counted, -1e9).logsumexp(0) - number.to(z.dtype).log()
         positives = present.sum(0)
         mean = torch.where(present, log_p, 0).sum(0) / positives.clamp(min=1)
-        weight = (torch.sigmoid(z.detach()) * here).sum(0) / number
+        weight = (torch.sigmoid(z.detach()) * counted).sum(0) / number
         cells = torch.where(positives > 0, weight**self.gamma * all_images - mean, 0)
         return cells.sum() / (positives > 0).sum().clamp(min=1)
 
-    def _temperature(self, z: Tensor, here: Tensor, number: Tensor) -> Tensor:
-        mean = (z * here).sum(0) / number
-        variance = ((z - mean).square() * here).sum(0) / number
+    def _temperature(self, z: Tensor, counted: Tensor, number: Tensor) -> Tensor:
+        """`t` of each label."""
+        mean = (z * counted).sum(0) / number
+        variance = ((z - mean).square() * counted).sum(0) / number
         return (self.alpha * variance.sqrt()).clamp(0.05, 1.0)

@@ -27,13 +27,13 @@ def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> M
     >>> largest(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[False, True, True]]), 0.3)
     tensor([[False,  True, False]])
     """
-    low = scores.detach().masked_fill(~among, -math.inf)
-    (joined,) = joined_rows(low)
+    candidates = scores.detach().masked_fill(~among, -math.inf)
+    (joined,) = joined_rows(candidates)
     number = min(share_of(joined.numel(), share), joined.numel())
     if number <= 0:
         return torch.zeros_like(among)
-    edge = joined.flatten().topk(number).values[-1]
-    return among & (low > edge if strict else low >= edge)
+    threshold = joined.flatten().topk(number).values[-1]
+    return among & (candidates > threshold if strict else candidates >= threshold)
 
 
 class _LargeLoss(Strategy):
@@ -60,10 +60,10 @@ class LargeLossRejection(_LargeLoss):
 
     treatment: ClassVar[str] = "taken as absent, without the largest losses"
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss of absent labels, or 0."""
-        cells = q.absent_cells()
-        return Verdict(cells.masked_fill(largest(cells, q.hidden, q.moment.epoch * self.delta), 0))
+        cells = inputs.absent_cells()
+        return Verdict(cells.masked_fill(largest(cells, inputs.hidden, inputs.moment.epoch * self.delta), 0))
 
 
 @STRATEGIES.register("ll-ct")
@@ -80,11 +80,11 @@ class LargeLossCorrection(_LargeLoss):
 
     treatment: ClassVar[str] = "taken as absent, and the largest losses as present"
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss of absent or of present labels."""
-        cells = q.absent_cells()
-        large = largest(cells, q.hidden, q.moment.epoch * self.delta)
-        return Verdict(torch.where(large, q.present_cells(), cells))
+        cells = inputs.absent_cells()
+        large = largest(cells, inputs.hidden, inputs.moment.epoch * self.delta)
+        return Verdict(torch.where(large, inputs.present_cells(), cells))
 
 
 @STRATEGIES.register("ll-cp")
@@ -108,17 +108,17 @@ class LargeLossFlip(_LargeLoss):
         self.strict = strict
         self.register_buffer("flipped", torch.zeros(facts.rows, facts.labels, dtype=torch.bool))
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss of absent labels, or of present labels for flipped cells."""
-        cells = q.absent_cells()
-        flipped = self.flipped[q.moment.index.to(self.flipped.device)]
-        if q.moment.stores_state and q.moment.epoch:
-            candidates = q.hidden & ~flipped
+        cells = inputs.absent_cells()
+        flipped = self.flipped[inputs.moment.index.to(self.flipped.device)]
+        if inputs.moment.stores_state and inputs.moment.epoch:
+            candidates = inputs.hidden & ~flipped
             large = largest(cells, candidates, self.delta)
-            kept = largest(cells, candidates, self.delta, True) if self.strict else large
-            remember(self.flipped, q, flipped | kept)
+            stored = largest(cells, candidates, self.delta, True) if self.strict else large
+            remember(self.flipped, inputs, flipped | stored)
             flipped = flipped | large
-        return Verdict(torch.where(flipped, q.present_cells(), cells))
+        return Verdict(torch.where(flipped, inputs.present_cells(), cells))
 
 
 @STRATEGIES.register("csl")
@@ -163,11 +163,12 @@ class ClassAwareSelection(Strategy):
         prior = torch.zeros(facts.labels) if facts.prior is None else facts.prior
         self.register_buffer("prior", prior.float(), persistent=False)
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The loss of absent labels; likely positives are left out."""
-        cells = self.alpha * asymmetric(q.logits, torch.zeros_like(q.logits), self.gamma, margin=self.margin)
-        out = largest(q.logits, q.hidden, self.share) | (self.prior > self.threshold)
-        return Verdict(cells, counted=q.hidden & ~out)
+        absent = torch.zeros_like(inputs.logits)
+        cells = self.alpha * asymmetric(inputs.logits, absent, self.gamma, margin=self.margin)
+        left_out = largest(inputs.logits, inputs.hidden, self.share) | (self.prior > self.threshold)
+        return Verdict(cells, counted=inputs.hidden & ~left_out)
 
     def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> None:
         """`None`, since it depends on the scores."""

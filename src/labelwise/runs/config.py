@@ -148,14 +148,14 @@ class Config(Section):
 
     @field_validator("frequency_bounds")
     @classmethod
-    def _rising(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+    def _check_bounds(cls, bounds: tuple[int, int]) -> tuple[int, int]:
         if bounds[0] > bounds[1]:
             raise PydanticCustomError("bounds", "two numbers of images, the first not over the second")
         return bounds
 
     @field_validator("mixup_per", "cutmix")
     @classmethod
-    def _one_way(cls, value: Any, info: Any) -> Any:
+    def _check_mixing(cls, value: Any, info: Any) -> Any:
         mixup = info.data.get("mixup", 0)
         if info.field_name == "cutmix" and value and mixup:
             raise PydanticCustomError("joined", "one way to combine images, so 0 beside mixup")
@@ -170,16 +170,16 @@ class Config(Section):
 
     @field_validator("loss")
     @classmethod
-    def _named(cls, loss: dict[str, Any]) -> dict[str, Any]:
+    def _name_loss(cls, loss: dict[str, Any]) -> dict[str, Any]:
         return {"name": "asl", **loss}
 
     @field_validator("unknown")
     @classmethod
-    def _ignored(cls, unknown: dict[str, Any]) -> dict[str, Any]:
+    def _name_unknown(cls, unknown: dict[str, Any]) -> dict[str, Any]:
         return {"name": "auto", **unknown}
 
     @model_validator(mode="after")
-    def _from_nothing(self) -> Config:
+    def _unfreeze_random_backbone(self) -> Config:
         """Without pretrained weights nothing is worth freezing: the whole backbone learns from the first step."""
         if self.backbone.weights == "none" and not self.backbone.freeze:
             self.backbone.warm_epochs, self.backbone.frozen_groups = 0, 0
@@ -188,10 +188,11 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _solvable(self) -> Config:
+    def _check_exact(self) -> Config:
+        """Refuse settings that no linear probe solves, and set those that it implies."""
         if self.optim.name != "exact":
             return self
-        lacking = {
+        conflicts = {
             f"method {self.method}": self.method not in LINEAR_METHODS,
             "a backbone that learns": not self.backbone.freeze,
             f"loss.name={self.loss['name']}": self.loss["name"] not in ("asl", "bce"),
@@ -202,9 +203,9 @@ class Config(Section):
             f"sharding={self.sharding}": self.sharding != "none",
             "--teacher": bool(self.teacher.run),
         }
-        for given in (given for given, wrong in lacking.items() if wrong):
+        for setting in (setting for setting, is_wrong in conflicts.items() if is_wrong):
             raise LabelwiseError(
-                f"optim.name=exact with {given}",
+                f"optim.name=exact with {setting}",
                 f"{' or '.join(LINEAR_METHODS)} with --freeze-backbone and plain binary cross entropy",
                 "leave one of the two out",
             )
@@ -212,18 +213,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _features_of_photographs(self) -> Config:
-        for joined in ("mixup", "cutmix"):
-            if self.teacher.run and self.teacher.features and getattr(self, joined):
+    def _check_teacher(self) -> Config:
+        for mixing in ("mixup", "cutmix"):
+            if self.teacher.run and self.teacher.features and getattr(self, mixing):
                 raise LabelwiseError(
-                    f"teacher.features = {self.teacher.features:g} with {joined}={getattr(self, joined):g}",
+                    f"teacher.features = {self.teacher.features:g} with {mixing}={getattr(self, mixing):g}",
                     "images that are not combined, since the teacher has no label features of two images combined",
-                    f"set teacher.features=0, or {joined}=0",
+                    f"set teacher.features=0, or {mixing}=0",
                 )
         return self
 
     @model_validator(mode="after")
-    def _some_milestone(self) -> Config:
+    def _check_milestones(self) -> Config:
         if self.optim.milestones and self.optim.milestones[0] >= self.epochs:
             raise LabelwiseError(
                 f"optim.milestones = {self.optim.milestones} in a run of {self.epochs} epochs",
@@ -233,20 +234,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _views(self) -> Config:
+    def _resolve_test_time(self) -> Config:
         self.test_time = resolved(self.test_time, self.image_size)
         return self
 
     def terms(self) -> dict[str, dict[str, Any]]:
         """Options of the additional terms of the loss, by name, for those that are set."""
-        given = self.__pydantic_extra__
-        return {name: given[name] for name in TERMS if name in given} if given else {}
+        extra = self.__pydantic_extra__
+        return {name: extra[name] for name in TERMS if name in extra} if extra else {}
 
     def transform(self) -> TransformConfig:
         """The image transform of evaluation and prediction; with two sizes if `test_time` is multi-scale."""
-        one = self.one_view()
-        larger = larger_of(self.test_time, one.size)
-        return one if larger is None else TwoSizes(**{**dict(one), "larger": larger})
+        single_view = self.one_view()
+        larger = larger_of(self.test_time, single_view.size)
+        return single_view if larger is None else TwoSizes(**{**dict(single_view), "larger": larger})
 
     def one_view(self) -> TransformConfig:
         """The image transform of a single view, used for validation during training and for stored maps."""
@@ -268,6 +269,7 @@ class Config(Section):
         return self._augmented(size, max(unit, width) if self.image_width else 0)
 
     def _augmented(self, height: int, width: int) -> TransformConfig:
+        """The image transform at a size; a width of 0 means square images."""
         size = (height, width) if width else height
         return self.augment.model_copy(update={"image_size": size})
 

@@ -28,9 +28,9 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with whole_file(path, keep) as part:
-            write(part)
-            os.chmod(part, 0o644)
+        with whole_file(path, keep) as temporary:
+            write(temporary)
+            os.chmod(temporary, 0o644)
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch raises an error about its archive; the error of the disk is its context.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
@@ -44,7 +44,7 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; surrogates, as in odd file names, become escapes that JSON and YAML read."""
-    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    write_atomic(path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -11,8 +11,8 @@ from labelwise.types import LabelSet
 
 def number_taken_over(init_from: str | Path, labels: LabelSet) -> int:
     """The number of labels that a run to start from has, if labels were added to them; else 0."""
-    before = len(Run.open(init_from).labels) if init_from else 0
-    return before if before < len(labels) else 0
+    earlier_number = len(Run.open(init_from).labels) if init_from else 0
+    return earlier_number if earlier_number < len(labels) else 0
 
 
 def kept_decisions(init_from: str | Path, labels: LabelSet) -> KeptDecisions | None:
@@ -24,9 +24,9 @@ def kept_decisions(init_from: str | Path, labels: LabelSet) -> KeptDecisions | N
     if not number_taken_over(init_from, labels):
         return None
     run = Run.open(init_from)
-    fitted = run.decisions()
-    rows = [j for j in range(len(run.labels)) if j not in fitted.never]
-    if not fitted.fitted or not rows:
+    earlier = run.decisions()
+    columns = [j for j in range(len(run.labels)) if j not in earlier.never]
+    if not earlier.fitted or not columns:
         return None
-    own = Decisions(fitted.thresholds[rows], fitted.scale[rows], fitted.bias[rows])
-    return KeptDecisions([labels.names.index(run.labels.names[j]) for j in rows], own)
+    kept = Decisions(earlier.thresholds[columns], earlier.scale[columns], earlier.bias[columns])
+    return KeptDecisions([labels.names.index(run.labels.names[j]) for j in columns], kept)

@@ -34,14 +34,14 @@ def shared_rows(one: Dataset, other: Dataset) -> Int64[np.ndarray, " K"]:
 
 def _overlap_warning(rows: Dataset, seen: Int64[np.ndarray, " K"], split: str) -> str:
     """The warning about images of a split that were trained on, for results and the log."""
-    few = ", ".join(rows.image_id(int(i)) for i in seen[:3]) + (", ..." if len(seen) > 3 else "")
+    examples = ", ".join(rows.image_id(int(i)) for i in seen[:3]) + (", ..." if len(seen) > 3 else "")
     if len(seen) == len(rows):
         return (
             f"All {len(rows):,} images of {split} were trained on: its figures show what the model remembers, "
             "not how well it recognises."
         )
     return (
-        f"{len(seen):,} of {len(rows):,} images of {split} are in train too, as the same file or a copy ({few}): "
+        f"{len(seen):,} of {len(rows):,} images of {split} are in train too, as the same file or a copy ({examples}): "
         "its figures are too high; see `labelwise data check`."
     )
 
@@ -64,26 +64,27 @@ def warn_of_mistakes(
     train, parts = dataset.split("train"), [n for n, c in dataset.splits().items() if c and n != "train"]
     overlaps = {split: seen_in_training(train, dataset.split(split), split) for split in parts}
     warnings = [seen["warning"] for seen in overlaps.values() if "warning" in seen]
-    if config.augment.bits == BITS and (dark := first_dark(_some(train))):
+    if config.augment.bits == BITS and (dark := first_dark(_sample_images(train))):
         warnings.append(dark[0].upper() + dark[1:])
     if config.init_from:
         from labelwise.runs.run import Run  # loads the networks' libraries
 
-        warnings += _other_images(Run.open(config.init_from).config, config)
+        warnings += _transform_warnings(Run.open(config.init_from).config, config)
     for warning in warnings:
         say(f"warning: {warning}")
     return overlaps
 
 
-def _some(rows: Dataset) -> Iterator[Path | bytes]:
+def _sample_images(rows: Dataset) -> Iterator[Path | bytes]:
     """Images of up to 200 evenly spaced rows; images missing from a store are left out."""
     for i in evenly(len(rows)):
         with suppress(UnreadableImage):
             yield rows.encoded(i)
 
 
-def _other_images(before: Config, now: Config) -> list[str]:
-    old, new = (c.transform().model_dump(mode="json") for c in (before, now))
+def _transform_warnings(earlier: Config, current: Config) -> list[str]:
+    """A warning, if any, that the image transform is not that of the run that training starts from."""
+    old, new = (c.transform().model_dump(mode="json") for c in (earlier, current))
     changed = [f"{name} {new[name]} after {old[name]}" for name in new if new[name] != old.get(name)]
-    start = f"The image transform differs from the one {now.init_from} was trained with:"
+    start = f"The image transform differs from the one {current.init_from} was trained with:"
     return [f"{start} {', '.join(changed)}."] if changed else []

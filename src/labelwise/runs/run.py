@@ -93,32 +93,33 @@ class Run:
             weights: replaces the settings' weights of the backbone.
             priors: label statistics of the training split; if absent, placeholders for those in the run's weights.
         """
-        c = self.config
-        names = self.labels.names[: len(self.labels) - len(c.taught.labels)]
+        config = self.config
+        names = self.labels.names[: len(self.labels) - len(config.taught.labels)]
         labels = LabelSet(names, self.labels.groups, self.labels.rules)
         if priors is None:
-            given = None if c.vectors.source == "learned" else torch.zeros(len(labels), c.vectors.dim)
-            priors = LabelPriors.nothing(len(labels), given, c.vectors.missing)
+            learned = config.vectors.source == "learned"
+            vectors = None if learned else torch.zeros(len(labels), config.vectors.dim)
+            priors = LabelPriors.nothing(len(labels), vectors, config.vectors.missing)
         return create_method(
-            c.method,
+            config.method,
             labels,
-            c.backbone.name,
-            weights=weights or c.backbone.weights,
-            image_size=c.image_size,
-            freeze=c.backbone.freeze,
-            drop_path=c.backbone.drop_path,
-            stage=c.backbone.stage,
-            fixed_statistics=c.backbone.statistics == "fixed",
-            frozen_groups=c.backbone.frozen_groups,
-            unfrozen_groups=c.backbone.unfrozen_groups,
-            gradient_checkpointing=c.backbone.gradient_checkpointing,
-            extractor=c.extractor,
-            relation=c.relation,
-            classifier=c.classifier,
-            loss=c.loss,
-            terms=c.terms(),
+            config.backbone.name,
+            weights=weights or config.backbone.weights,
+            image_size=config.image_size,
+            freeze=config.backbone.freeze,
+            drop_path=config.backbone.drop_path,
+            stage=config.backbone.stage,
+            fixed_statistics=config.backbone.statistics == "fixed",
+            frozen_groups=config.backbone.frozen_groups,
+            unfrozen_groups=config.backbone.unfrozen_groups,
+            gradient_checkpointing=config.backbone.gradient_checkpointing,
+            extractor=config.extractor,
+            relation=config.relation,
+            classifier=config.classifier,
+            loss=config.loss,
+            terms=config.terms(),
             priors=priors,
-            vector_dim=c.vectors.dim,
+            vector_dim=config.vectors.dim,
         )
 
     def model(self) -> LabelModel:
@@ -159,7 +160,7 @@ class Run:
         """Write the weights atomically, and a copy for `settle_weights`."""
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         for name in (WEIGHTS, KEPT):
-            write_atomic(self.path / name, lambda part: save_sealed(state, part))
+            write_atomic(self.path / name, lambda temporary: save_sealed(state, temporary))
 
     def settle_weights(self, say: Callable[[str], None]) -> None:
         """Replace damaged weights by their copy.
@@ -174,7 +175,7 @@ class Run:
             raise LabelwiseError(
                 f"{path} and its copy {copy}, both damaged", "one of them undamaged", "train again"
             )
-        write_atomic(path, lambda part: shutil.copyfile(copy, part))
+        write_atomic(path, lambda temporary: shutil.copyfile(copy, temporary))
         say(f"warning: {path} was damaged and is restored from its copy")
 
     def decisions(self) -> Decisions:

@@ -45,67 +45,67 @@ def json_schema() -> Schema:
     definitions: Schema = schema["$defs"]
     schema["title"], schema["additionalProperties"] = "Settings of a Labelwise run", False
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    for section, (registry, default, plain) in _NAMED.items():
-        schema["properties"][section] = _by_name(section, registry, default, plain, definitions)
+    for section, (registry, default, no_options) in _NAMED.items():
+        schema["properties"][section] = _named_schema(section, registry, default, no_options, definitions)
     for name, term in TERMS.items():
-        schema["properties"][name] = _options(term, name, definitions)
+        schema["properties"][name] = _options_ref(term, name, definitions)
     for section, registry in _PARTS.items():
         for name, part in registry.items():
-            _options(part, f"{section}.{name}", definitions, named=True)
+            _options_ref(part, f"{section}.{name}", definitions, named=True)
         schema["properties"][section]["properties"] = {"name": {"enum": list(registry)}}
     schema["properties"]["teacher"] = {"anyOf": [schema["properties"]["teacher"], {"type": "string"}]}
     schema["properties"]["method"]["enum"] = ["auto", *METHODS]
     schema["allOf"] = [
-        _if({"method": {"const": name}}, _of_method(name, definitions), ["method"]) for name in METHODS
+        _when({"method": {"const": name}}, _method_schema(name, definitions), ["method"]) for name in METHODS
     ]
-    schema["allOf"].append(_if({"method": {"const": "auto"}}, _of_method(DEFAULT_METHOD, definitions)))
+    schema["allOf"].append(_when({"method": {"const": "auto"}}, _method_schema(DEFAULT_METHOD, definitions)))
     return schema
 
 
-def _of_method(name: str, definitions: Schema) -> Schema:
+def _method_schema(name: str, definitions: Schema) -> Schema:
     """The sections of a method: the options of its own part, or of the part that the section names."""
     parts, sections = method_parts(name), {}
     for section, registry in _PARTS.items():
-        own: Any = {"maxProperties": 0} if parts else {}
+        unnamed: Any = {"maxProperties": 0} if parts else {}
         if section in parts:
             part = parts[section]
-            own = _options(part.kind, f"{name}.{section}", definitions, part.defaults, part.given)
-        named = [
-            _if({"name": {"const": other}}, {"$ref": f"#/$defs/{section}.{other}"}, ["name"])
-            for other in registry
+            unnamed = _options_ref(part.kind, f"{name}.{section}", definitions, part.defaults, part.given)
+        by_name = [
+            _when({"name": {"const": part_name}}, {"$ref": f"#/$defs/{section}.{part_name}"}, ["name"])
+            for part_name in registry
         ]
-        sections[section] = {"allOf": [{"if": {"not": {"required": ["name"]}}, "then": own}, *named]}
+        sections[section] = {"allOf": [{"if": {"not": {"required": ["name"]}}, "then": unnamed}, *by_name]}
     return {"properties": sections}
 
 
-def _by_name(
-    section: str, registry: Registry[type], default: str, plain: Iterable[str], definitions: Schema
+def _named_schema(
+    section: str, registry: Registry[type], default: str, no_options: Iterable[str], definitions: Schema
 ) -> Schema:
     """A section whose `name` decides its options."""
-    none = {"properties": {"name": True}, "additionalProperties": False}
-    cases = [(name, none) for name in plain]
+    empty = {"properties": {"name": True}, "additionalProperties": False}
+    cases = [(name, empty) for name in no_options]
     cases += [
-        (name, _options(part, f"{section}.{name}", definitions, named=True))
+        (name, _options_ref(part, f"{section}.{name}", definitions, named=True))
         for name, part in registry.items()
     ]
-    chosen = [_if({"name": {"const": name}}, options, ["name"]) for name, options in cases]
+    conditions = [_when({"name": {"const": name}}, options, ["name"]) for name, options in cases]
     otherwise = {"if": {"not": {"required": ["name"]}}, "then": dict(cases)[default]}
     names = {"enum": [name for name, _ in cases], "default": default}
-    return {"type": "object", "properties": {"name": names}, "allOf": [*chosen, otherwise]}
+    return {"type": "object", "properties": {"name": names}, "allOf": [*conditions, otherwise]}
 
 
-def _options(
+def _options_ref(
     part: type,
     name: str,
     definitions: Schema,
     defaults: Mapping[str, Any] | None = None,
-    given: Iterable[str] = (),
+    fixed: Iterable[str] = (),
     named: bool = False,
 ) -> Schema:
-    """The schema of a part's options, entered into the definitions under a name."""
+    """A reference to the schema of a part's options, which is entered into the definitions under a name."""
     schema = options_model(part).model_json_schema()
     schema["title"] = name
-    properties = {key: one for key, one in schema["properties"].items() if key not in given}
+    properties = {key: option for key, option in schema["properties"].items() if key not in fixed}
     for key, value in (defaults or {}).items():
         properties[key] = {**properties[key], "default": value}
     schema["properties"] = {**({"name": True} if named else {}), **properties}
@@ -114,7 +114,8 @@ def _options(
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _if(properties: Schema, then: Schema, required: Iterable[str] = ()) -> Schema:
+def _when(properties: Schema, then: Schema, required: Iterable[str] = ()) -> Schema:
+    """`then` must hold for an object that has the required names and these properties."""
     return {"if": {"properties": properties, "required": list(required)}, "then": then}
 
 
@@ -131,23 +132,23 @@ def described_yaml(config: Config) -> str:
     for name, value in config.model_dump(mode="json", exclude=set(config.terms())).items():
         field = Config.model_fields[name]
         if name in _PARTS or name in _NAMED:
-            lines += _section(name, value, field.description or "", *_chosen(name, value, parts))
+            lines += _section_lines(name, value, field.description or "", *_part_of(name, value, parts))
         elif isinstance(value, dict):
-            meanings = {key: one.description for key, one in field.annotation.model_fields.items()}  # type: ignore[union-attr]
-            lines += [f"{name}:", *(f"  {_line(key, one, meanings.get(key))}" for key, one in value.items())]
+            meanings = {k: v.description for k, v in field.annotation.model_fields.items()}  # type: ignore[union-attr]
+            lines += [f"{name}:", *(f"  {_setting_line(k, v, meanings.get(k))}" for k, v in value.items())]
         else:
-            lines.append(_line(name, value, field.description))
+            lines.append(_setting_line(name, value, field.description))
     for name, term in TERMS.items():
         changed = parts[name].defaults if name in parts else {}
-        lines += _section(name, config.terms().get(name, {}), first_sentence(term), term, changed)
+        lines += _section_lines(name, config.terms().get(name, {}), first_sentence(term), term, changed)
     return "\n".join(lines) + "\n"
 
 
-def _chosen(section: str, value: Mapping[str, Any], parts: Mapping[str, Part]) -> tuple[Any, ...]:
+def _part_of(section: str, value: Mapping[str, Any], parts: Mapping[str, Part]) -> tuple[Any, ...]:
     """Class, changed defaults and fixed arguments of the part that a section configures; empty without one."""
-    registry, _, plain = _NAMED.get(section, (_PARTS.get(section), "", ()))
+    registry, _, no_options = _NAMED.get(section, (_PARTS.get(section), "", ()))
     if "name" in value and registry is not None:
-        return () if value["name"] in plain else (registry[value["name"]],)
+        return () if value["name"] in no_options else (registry[value["name"]],)
     if section in parts:
         return parts[section].kind, parts[section].defaults, parts[section].given
     if value and parts:
@@ -155,13 +156,13 @@ def _chosen(section: str, value: Mapping[str, Any], parts: Mapping[str, Part]) -
     return ()
 
 
-def _section(
+def _section_lines(
     name: str,
     value: Mapping[str, Any],
     meaning: str,
     part: type | None = None,
     defaults: Mapping[str, Any] | None = None,
-    given: Iterable[str] = (),
+    fixed: Iterable[str] = (),
 ) -> list[str]:
     """A section of options: those that are set, and the defaults of the others as comments.
 
@@ -169,18 +170,21 @@ def _section(
         LabelwiseError: an option that the part does not take.
     """
     if part is not None:
-        checked_options(part, {key: one for key, one in value.items() if key != "name"}, name, set(given))
+        checked_options(part, {k: v for k, v in value.items() if k != "name"}, name, set(fixed))
     fields = {} if part is None else options_model(part).model_fields
-    left = {key: (defaults or {}).get(key, field.default) for key, field in fields.items()}
-    meanings = {key: field.description for key, field in fields.items()}
-    set_ones = [f"  {_line(key, one, meanings.get(key))}" for key, one in value.items()]
-    others = [_line(key, left[key], meanings[key]) for key in left if key not in value and key not in given]
+    effective = {k: (defaults or {}).get(k, field.default) for k, field in fields.items()}
+    meanings = {k: field.description for k, field in fields.items()}
+    set_lines = [f"  {_setting_line(k, v, meanings.get(k))}" for k, v in value.items()]
+    default_lines = [
+        _setting_line(k, effective[k], meanings[k]) for k in effective if k not in value and k not in fixed
+    ]
     if value:
-        return [f"{name}:  # {meaning}", *set_ones, *(f"  # {line}" for line in others)]
-    return [f"# {name}:  # {meaning}", *(f"#   {line}" for line in others)] if others else []
+        return [f"{name}:  # {meaning}", *set_lines, *(f"  # {line}" for line in default_lines)]
+    return [f"# {name}:  # {meaning}", *(f"#   {line}" for line in default_lines)] if default_lines else []
 
 
-def _line(name: str, value: Any, meaning: str | None) -> str:
+def _setting_line(name: str, value: Any, meaning: str | None) -> str:
+    """A setting as YAML in one line, with its meaning as a comment."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
     text = text.removesuffix("\n").removesuffix("\n...")
     return f"{name}: {text}" + (f"  # {' '.join(meaning.split())}" if meaning else "")

@@ -25,12 +25,12 @@ def save_sealed(state: Mapping[str, Tensor], path: Path) -> None:
 def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, with a copy of each that shares its memory with an earlier one; safetensors refuses those."""
     seen: set[int] = set()
-    apart = {}
+    separated = {}
     for name, tensor in state.items():
         memory = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone() if memory in seen else tensor
+        separated[name] = tensor.clone() if memory in seen else tensor
         seen.add(memory)
-    return apart
+    return separated
 
 
 def load_sealed(path: Path) -> dict[str, Tensor]:
@@ -57,6 +57,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
+    """Digest of the names and bytes of all tensors."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(state):
         digest.update(name.encode())

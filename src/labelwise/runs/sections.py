@@ -65,13 +65,14 @@ class BackboneSettings(Section):
     stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
 
     @model_validator(mode="after")
-    def _frozen_whole(self) -> BackboneSettings:
-        learns = {
+    def _check_frozen(self) -> BackboneSettings:
+        """Refuse settings of a backbone that learns beside `freeze`."""
+        needs_learning = {
             "unfrozen_groups": self.unfrozen_groups > 0,
             "layer_decay": self.layer_decay < 1,
             "gradient_checkpointing": self.gradient_checkpointing,
         }
-        for name in (name for name, held in learns.items() if held and self.freeze):
+        for name in (name for name, is_set in needs_learning.items() if is_set and self.freeze):
             raise LabelwiseError(
                 f"backbone.{name} = {getattr(self, name)} with backbone.freeze",
                 "a backbone that learns, in whole or in part",
@@ -92,9 +93,10 @@ class TeacherSettings(Section):
     digest: str = Field("", description="of its weights and labels; filled in")
 
     @model_validator(mode="after")
-    def _of_a_run(self) -> TeacherSettings:
-        plain = {name: field.default for name, field in type(self).model_fields.items() if name != "run"}
-        changed = [name for name, value in plain.items() if getattr(self, name) != value]
+    def _check_run(self) -> TeacherSettings:
+        """Refuse settings of a teacher without one, and a teacher without a weight."""
+        defaults = {name: field.default for name, field in type(self).model_fields.items() if name != "run"}
+        changed = [name for name, value in defaults.items() if getattr(self, name) != value]
         if not self.run and changed:
             raise LabelwiseError(
                 f"teacher.{changed[0]} = {getattr(self, changed[0])} without teacher.run",
@@ -145,7 +147,8 @@ class OptimSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _milestones(self) -> OptimSettings:
+    def _check_milestones(self) -> OptimSettings:
+        """Refuse milestones that do not rise, or are set for another schedule than `step`."""
         rising = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
         if rising and bool(self.milestones) == (self.schedule == "step"):
             return self
@@ -183,5 +186,5 @@ def unknown_setting(name: str, known: Iterable[str]) -> LabelwiseError:
         known: names in its section.
     """
     section, _, last = name.rpartition(".")
-    near = advice(last, known, f"{section}." if section else "", "see docs/settings.md")
-    return LabelwiseError(f"setting {name!r}", "a known setting", near)
+    suggestion = advice(last, known, f"{section}." if section else "", "see docs/settings.md")
+    return LabelwiseError(f"setting {name!r}", "a known setting", suggestion)

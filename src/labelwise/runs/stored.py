@@ -43,59 +43,60 @@ def stored(
     Returns:
         `[N, ...]` float16 memory map, and (row, reason) of unreadable images, whose entries are zero.
     """
-    bad_path = path.with_suffix(".json")
+    unreadable_path = path.with_suffix(".json")
     leads = joined and dist.get_rank() == 0
     if joined and not leads:
-        _share(path, None, compute)  # and wait until the first process has stored the array
+        _compute_share(path, None, compute)  # and wait until the first process has stored the array
         dist.barrier()
     with alone(path.with_suffix(".lock")):
-        if not bad_path.is_file():
+        if not unreadable_path.is_file():
             say(message)
-            bad: list[tuple[int, str]] = []
+            unreadable: list[tuple[int, str]] = []
 
-            def write(part: Path) -> None:
-                _allocate(part, shape())
-                bad.extend(_share(path, part, compute) if leads else compute(part))
+            def write(temporary: Path) -> None:
+                _allocate(temporary, shape())
+                unreadable.extend(_compute_share(path, temporary, compute) if leads else compute(temporary))
 
             write_atomic(path, write)
-            write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)))
+            write_atomic(unreadable_path, lambda temporary: temporary.write_text(json.dumps(unreadable)))
             for removed in keep_within_limit(path):
                 say(f"note: {removed.kind} {removed.path.name} removed, for {LIMIT}")
         elif leads:
-            _places(path, None)
+            _sharing_ranks(path, None)
         mark_used(path)
     if leads:
         dist.barrier()
-    return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
+    rows_and_reasons = [(row, reason) for row, reason in json.loads(unreadable_path.read_text())]
+    return np.load(path, mmap_mode="r"), rows_and_reasons
 
 
-def _share(path: Path, part: Path | None, compute: Compute) -> list[tuple[int, str]]:
+def _compute_share(path: Path, temporary: Path | None, compute: Compute) -> list[tuple[int, str]]:
     """Compute this process's share in the first process's file; returns the unreadable images of all processes.
 
     Args:
         path: file of the array, named after this process's images and weights.
-        part: in the first process, the file to fill; `None` in the others, which receive its name.
+        temporary: in the first process, the file to fill; `None` in the others, which receive its name.
         compute: writes a share of a file.
     """
-    file, places = _places(path, part)
-    own = compute(file, places.index(dist.get_rank()), len(places)) if dist.get_rank() in places else []
+    file, ranks = _sharing_ranks(path, temporary)
+    unreadable = compute(file, ranks.index(dist.get_rank()), len(ranks)) if dist.get_rank() in ranks else []
     gathered: list[Any] = [None] * dist.get_world_size()
-    if places:
-        dist.all_gather_object(gathered, own)
-    return sorted(one for share in gathered for one in share or [])
+    if ranks:
+        dist.all_gather_object(gathered, unreadable)
+    return sorted(entry for share in gathered for entry in share or [])
 
 
-def _places(path: Path, part: Path | None) -> tuple[Path, list[int]]:
+def _sharing_ranks(path: Path, temporary: Path | None) -> tuple[Path, list[int]]:
     """The first process's file, and the ranks that fill it: those on its machine with the same images."""
-    offer = [None if part is None else (socket.gethostname(), path.name, str(part.absolute()))]
+    offer = [None if temporary is None else (socket.gethostname(), path.name, str(temporary.absolute()))]
     dist.broadcast_object_list(offer, src=0)
     if offer[0] is None:
         return path, []
     host, name, file = offer[0]
-    works = (socket.gethostname(), path.name) == (host, name) and Path(file).is_file()
+    is_sharing = (socket.gethostname(), path.name) == (host, name) and Path(file).is_file()
     gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, works)
-    return Path(file), [rank for rank, helps in enumerate(gathered) if helps]
+    dist.all_gather_object(gathered, is_sharing)
+    return Path(file), [rank for rank, is_sharing_rank in enumerate(gathered) if is_sharing_rank]
 
 
 @contextmanager

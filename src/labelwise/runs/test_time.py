@@ -23,22 +23,22 @@ def resolved(test_time: str, side: int) -> str:
     >>> resolved("multi-scale", 224)
     'multi-scale=288'
     """
-    name, _, given = test_time.partition("=")
+    name, _, side_text = test_time.partition("=")
     if test_time in (NONE, FLIP):
         return test_time
     if test_time == SCALES:
         return f"{SCALES}={int(-(-side * LARGER // UNIT) * UNIT)}"
-    if name != SCALES or not given.isascii() or not given.isdigit():
+    if name != SCALES or not side_text.isascii() or not side_text.isdigit():
         raise LabelwiseError(
             f"test_time = {test_time!r}", "none, flip, multi-scale or multi-scale=SIDE", "correct the setting"
         )
-    if not side < int(given) <= 4096:
+    if not side < int(side_text) <= 4096:
         raise LabelwiseError(
             f"test_time = {test_time!r} with images of {side} px",
             f"a larger second side, from {side + 1} to 4096",
             "write multi-scale, which chooses one",
         )
-    return f"{SCALES}={int(given)}"
+    return f"{SCALES}={int(side_text)}"
 
 
 def larger_of(test_time: str, size: Size) -> Size | None:
@@ -47,5 +47,5 @@ def larger_of(test_time: str, size: Size) -> Size | None:
     if name != SCALES:
         return None
     height, width = size
-    wide = max(UNIT, round(width * int(side) / height / UNIT) * UNIT)
-    return int(side), int(side) if width == height else wide
+    larger_width = max(UNIT, round(width * int(side) / height / UNIT) * UNIT)
+    return int(side), int(side) if width == height else larger_width

@@ -46,10 +46,10 @@ class Views(LabelModel):
                 "stored maps for a run with several views in test_time", "images", "pass the images"
             )
         if self.flip:
-            return self._mirrored(images, want_maps, states)
+            return self._average_with_mirror(images, want_maps, states)
         outputs = [
-            super(Views, self).forward(part, want_maps and not place, states=states)
-            for place, part in enumerate(parts(images, self.sizes))
+            super(Views, self).forward(part, want_maps and not index, states=states)
+            for index, part in enumerate(parts(images, self.sizes))
         ]
         first = outputs[0]
         logits = torch.stack([output.logits for output in outputs]).mean(0)
@@ -57,14 +57,15 @@ class Views(LabelModel):
             logits, first.features, first.maps, first.decoupled, first.branches, first.mass, first.shared
         )
 
-    def _mirrored(self, images: Tensor, want_maps: bool, states: Targets | None) -> Output:
+    def _average_with_mirror(self, images: Tensor, want_maps: bool, states: Targets | None) -> Output:
+        """The output of images and their mirrors, which are one batch of twice the size."""
         if states is not None:
             states = Targets(states.values.repeat(2, 1), states.known.repeat(2, 1))
         both = super().forward(torch.cat([images, images.flip(-1)]), want_maps, states=states)
         maps = None
         if both.maps is not None:
-            own, other = _halves(both.maps)
-            maps = (own + other.flip(-1)) / 2
+            image_maps, mirror_maps = _halves(both.maps)
+            maps = (image_maps + mirror_maps.flip(-1)) / 2
         return Output(
             _halves(both.logits).mean(0),
             _halves(both.features)[0],
@@ -77,6 +78,7 @@ class Views(LabelModel):
 
 
 def _halves(both: Tensor) -> Tensor:
+    """`[2, B, ...]`: rows of the images and those of their mirrors."""
     return both.unflatten(0, (2, -1))
 
 
@@ -104,16 +106,16 @@ def with_views(model: LabelModel, test_time: str, sizes: Sequence[Size]) -> Labe
 def _refuse_one_size(model: Views, test_time: str) -> None:
     """Refuse a network that accepts only one size of images; tested on a black sheet."""
     backbone: Any = model.backbone
-    was, weight = model.training, next(model.parameters())
+    was_training, parameter = model.training, next(model.parameters())
     model.eval()
     try:
-        model(torch.zeros(1, 3, *sheet_size(model.sizes), dtype=torch.uint8, device=weight.device))
+        model(torch.zeros(1, 3, *sheet_size(model.sizes), dtype=torch.uint8, device=parameter.device))
     except Exception as error:  # networks raise nearly anything at a size that they do not accept
-        given = f"test_time = {test_time} with {getattr(backbone, 'name', 'this backbone')}"
+        setting = f"test_time = {test_time} with {getattr(backbone, 'name', 'this backbone')}"
         raise LabelwiseError(
-            f"{given} ({first_line(error)})",
+            f"{setting} ({first_line(error)})",
             "a network that takes images of both sizes",
             "set test_time=flip or none, or a second side that suits its stride: multi-scale=SIDE",
         ) from None
     finally:
-        model.train(was)
+        model.train(was_training)

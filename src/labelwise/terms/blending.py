@@ -119,6 +119,7 @@ class BlendingTerm(nn.Module):
                 share.clamp_(0, 1)
 
     def _blend(self, step: Step) -> dict[str, tuple[Tensor, Targets]]:
+        """Blended features and targets, by the name of the loss."""
         features, targets, blended = step.output.decoupled, step.targets, {}
         if self.alpha is not None:
             blended["blend_instance"] = blend_instances(features, targets, self.alpha)

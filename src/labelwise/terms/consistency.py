@@ -81,11 +81,11 @@ class ConsistencyTerm(nn.Module):
         assert maps is not None, "a term with needs_maps gets maps"
         with torch.autocast(maps.device.type, enabled=False):
             a = self.on_grid(maps)[:, self.label_of]
-            held = present(step.targets)
+            positive = present(step.targets)
             if self.training:
-                sure = held & (step.output.logits.detach() >= 0)
-                self._remember(a.detach(), sure[:, self.label_of])
-            cells = (held[:, self.label_of] & self.seen[self.group_of]).to(a.dtype)
+                confident = positive & (step.output.logits.detach() >= 0)
+                self._update_memory(a.detach(), confident[:, self.label_of])
+            cells = (positive[:, self.label_of] & self.seen[self.group_of]).to(a.dtype)
             distance = (a - self.memory.to(a.dtype)[self.group_of]).square().sum(2)
             mean = joined_sum((cells * distance).sum()) / joined_sum(cells.sum()).clamp(min=1)
             return {"consistency": (self.weight if step.epoch >= self.warmup else 0.0) * mean}
@@ -106,18 +106,19 @@ class ConsistencyTerm(nn.Module):
         a = F.adaptive_avg_pool2d(maps, self.grid).flatten(2)
         return a / a.sum(2, keepdim=True).clamp(min=1e-12)
 
-    def _remember(self, a: Float[Tensor, "B M P"], sure: Bool[Tensor, "B M"]) -> None:
-        weight = sure.to(a.dtype)
+    def _update_memory(self, a: Float[Tensor, "B M P"], confident: Bool[Tensor, "B M"]) -> None:
+        """Update the memory of the groups that have confident labels in this step, over all processes."""
+        weight = confident.to(a.dtype)
         sums = a.new_zeros(len(self.memory), a.shape[2] + 1)
-        rows = torch.cat([torch.einsum("bm,bmp->mp", weight, a), weight.sum(0)[:, None]], 1)
-        sums = joined_sum(sums.index_add(0, self.group_of, rows)).to(self.memory.dtype)
-        met = sums[:, -1] > 0
+        contributions = torch.cat([torch.einsum("bm,bmp->mp", weight, a), weight.sum(0)[:, None]], 1)
+        sums = joined_sum(sums.index_add(0, self.group_of, contributions)).to(self.memory.dtype)
+        updated = sums[:, -1] > 0
         mean = sums[:, :-1] / sums[:, -1:].clamp(min=1)
         keep = (self.seen.to(self.memory.dtype) * self.momentum)[:, None]
         mixed = keep * self.memory + (1 - keep) * mean
         mixed = mixed / mixed.sum(1, keepdim=True).clamp(min=1e-12)
-        self.memory.copy_(torch.where(met[:, None], mixed, self.memory))
-        self.seen.logical_or_(met)
+        self.memory.copy_(torch.where(updated[:, None], mixed, self.memory))
+        self.seen.logical_or_(updated)
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
         """Does nothing: the memory is updated in every step."""

@@ -39,11 +39,11 @@ class ContrastTerm(nn.Module):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         """Weighted `contrast`."""
-        risen = ((self.steps + 1) / max(1, self.rise)).clamp(max=1)
+        ramp = ((self.steps + 1) / max(1, self.rise)).clamp(max=1)
         if self.training:
             self.steps += 1
         return {
-            "contrast": self.weight * risen * pair_contrast(step.output.decoupled, step.targets, self.negneg)
+            "contrast": self.weight * ramp * pair_contrast(step.output.decoupled, step.targets, self.negneg)
         }
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:

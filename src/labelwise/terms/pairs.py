@@ -52,17 +52,17 @@ class PairHead(nn.Module):
         of_left, of_right = self.first.weight.chunk(2, 1)
         a, b = nn.functional.linear(g, of_left, self.first.bias), nn.functional.linear(g, of_right)
         weight = self.weight @ self.second.weight
-        cuts = zip(
+        chunks = zip(
             self.left.split(self.chunk),
             self.right.split(self.chunk),
             weight.split(self.chunk),
             strict=True,
         )
         if len(self.left) <= self.chunk:
-            parts = [_pairs(a, b, *cut) for cut in cuts]
+            logits = [_pair_logits(a, b, *chunk) for chunk in chunks]
         else:
-            parts = [checkpoint(_pairs, a, b, *cut, use_reentrant=False) for cut in cuts]
-        return at_least_float32(torch.cat(parts, 1)) + self.bias
+            logits = [checkpoint(_pair_logits, a, b, *chunk, use_reentrant=False) for chunk in chunks]
+        return at_least_float32(torch.cat(logits, 1)) + self.bias
 
     def loss(self, logits: Float[Tensor, "B N"], present: Bool[Tensor, "B L"]) -> Float[Tensor, ""]:
         """ASL (2, 1, margin .05): a pair is positive if both labels are known positives, and negative otherwise.
@@ -87,5 +87,6 @@ class PairHead(nn.Module):
         return total / others.clamp(min=1), others > 0
 
 
-def _pairs(a: Tensor, b: Tensor, left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
+def _pair_logits(a: Tensor, b: Tensor, left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
+    """Logits of some pairs without their bias; a function of its own, so that it can be checkpointed."""
     return torch.einsum("bnh,nh->bn", (a[:, left] + b[:, right]).relu(), weight)

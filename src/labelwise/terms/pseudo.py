@@ -100,9 +100,9 @@ class PseudoTerm(nn.Module):
                 if memory == "queue"
                 else PrototypeBank(sizes.labels, dim, "kmeans", centres, size)
             )
-        used = [name for name in ("intra", "inter") if weights[name]]
-        learned = used if thresholds == "learned" and threshold_weight else []
-        self.thresholds = nn.ParameterDict({name: torch.ones(sizes.labels) for name in learned})
+        used_scores = [name for name in ("intra", "inter") if weights[name]]
+        learned_scores = used_scores if thresholds == "learned" and threshold_weight else []
+        self.thresholds = nn.ParameterDict({name: torch.ones(sizes.labels) for name in learned_scores})
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         """Weighted `pseudo_intra`, `pseudo_inter`, `cooccurrence`, `memory_contrast` and `pseudo_thresholds`."""
@@ -116,17 +116,18 @@ class PseudoTerm(nn.Module):
             scores["intra"] = self.pairs.score(logits, present)
         if self.memory is not None:
             with torch.autocast(features.device.type, enabled=False):
-                normed = bounded_unit(features)
-                mean, seen = self._memory()
-                cosine = torch.einsum("bld,ld->bl", normed, mean.to(normed.dtype))
+                unit_features = bounded_unit(features)
+                mean, seen = self._memory_mean()
+                cosine = torch.einsum("bld,ld->bl", unit_features, mean.to(unit_features.dtype))
             scores["inter"] = cosine.detach(), seen.expand(cosine.shape)
             if self.weights["memory_contrast"]:
-                losses["memory_contrast"] = self.weights["memory_contrast"] * _near(
+                losses["memory_contrast"] = self.weights["memory_contrast"] * _memory_contrast(
                     cosine, targets.known & seen, present
                 )
             if isinstance(self.memory, FeatureQueue) and self.training:
-                self.memory.put(normed.detach(), present)
-        return losses | self._completed(step, {k: v for k, v in scores.items() if self.weights[k]}, present)
+                self.memory.put(unit_features.detach(), present)
+        used = {name: score for name, score in scores.items() if self.weights[name]}
+        return losses | self._pseudo_losses(step, used, present)
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
         """Recompute the prototypes if the schedule says so."""
@@ -136,40 +137,42 @@ class PseudoTerm(nn.Module):
             if self.schedule.needs_refresh(epoch, epochs, int(bank.epoch)):
                 bank.refresh(epoch, examples())
 
-    def _completed(self, step: Step, scores: dict[str, Score], present: Tensor) -> dict[str, Tensor]:
-        targets, begun = step.targets, self.schedule.is_active(step.epoch, step.epochs)
+    def _pseudo_losses(self, step: Step, scores: dict[str, Score], present: Tensor) -> dict[str, Tensor]:
+        """Losses of the targets completed by each score, 0 before the start; and the loss of learned thresholds."""
+        targets, active = step.targets, self.schedule.is_active(step.epoch, step.epochs)
         losses: dict[str, Tensor] = {}
         thresholds = step.output.logits.new_zeros(())
         for name, (score, scored) in scores.items():
             margin = self._margin(name, step)
             # A batch without any known cell consists of filler rows, from which nothing is learned.
-            taken = ~targets.known & scored & (score >= margin) & targets.known.any()
-            completed = Targets(torch.where(taken, 1.0, targets.values), targets.known | taken)
-            loss = step.criterion(step.output.logits, completed) if begun else thresholds
+            selected = ~targets.known & scored & (score >= margin) & targets.known.any()
+            completed = Targets(torch.where(selected, 1.0, targets.values), targets.known | selected)
+            loss = step.criterion(step.output.logits, completed) if active else thresholds
             losses[f"pseudo_{name}"] = self.weights[name] * loss
         for name, threshold in self.thresholds.items():
             score, scored = scores[name]
-            loss = _balanced(score - threshold, targets.known & scored, present)
-            thresholds = thresholds + self.weights["threshold_weight"] * loss * begun
+            loss = _balanced_bce(score - threshold, targets.known & scored, present)
+            thresholds = thresholds + self.weights["threshold_weight"] * loss * active
         return losses | ({"pseudo_thresholds": thresholds} if self.thresholds else {})
 
     def _margin(self, name: str, step: Step) -> Tensor | float:
+        """The score from which an unknown cell becomes a pseudo-positive: learned by label, or of this epoch."""
         if name in self.thresholds:
             return self.thresholds[name].detach()
         first, fall, floor = self.margins
         return max(floor, first - fall * (step.epoch - self.schedule.first_epoch(step.epochs)))
 
-    def _memory(self) -> tuple[Float[Tensor, "L D"], Bool[Tensor, " L"]]:
+    def _memory_mean(self) -> tuple[Float[Tensor, "L D"], Bool[Tensor, " L"]]:
         """Mean of each label's unit features in the memory, and whether there are any."""
         if isinstance(self.memory, FeatureQueue):
             return self.memory.mean(), self.memory.filled > 0
         assert self.memory is not None
-        made = (self.memory.counts > 0).unsqueeze(2)
-        rows = bounded_unit(self.memory.prototypes) * made
-        return rows.sum(1) / made.sum(1).clamp(min=1), made.any(1)[:, 0]
+        filled = (self.memory.counts > 0).unsqueeze(2)
+        unit_prototypes = bounded_unit(self.memory.prototypes) * filled
+        return unit_prototypes.sum(1) / filled.sum(1).clamp(min=1), filled.any(1)[:, 0]
 
 
-def _near(
+def _memory_contrast(
     cosine: Float[Tensor, "B L"], known: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
 ) -> Float[Tensor, ""]:
     """Mean over known cells of `1 - c` for positive and `1 + c` for negative cells."""
@@ -177,12 +180,12 @@ def _near(
     return torch.where(known, cells, 0).sum() / known.sum().clamp(min=1)
 
 
-def _balanced(
+def _balanced_bce(
     logits: Float[Tensor, "B L"], known: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
 ) -> Float[Tensor, ""]:
     """BCE over labels with known positives and negatives, which have equal weight within a label."""
     cells = F.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="none")
     sides = [known & present, known & ~present]
     means = [torch.where(side, cells, 0).sum(0) / side.sum(0).clamp(min=1) for side in sides]
-    both = sides[0].any(0) & sides[1].any(0)
-    return torch.where(both, means[0] + means[1], 0).sum() / (2 * both.sum()).clamp(min=1)
+    has_both = sides[0].any(0) & sides[1].any(0)
+    return torch.where(has_both, means[0] + means[1], 0).sum() / (2 * has_both.sum()).clamp(min=1)

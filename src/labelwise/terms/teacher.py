@@ -53,16 +53,16 @@ class TeacherTerm(nn.Module):
                     losses["teacher_logits"] = 0 * z.sum()
                 else:
                     cells = score_divergence(z, taught.scores(self.temperature), self.temperature)
-                    sums = torch.where(taught.seen, cells.mean(1), 0).sum()
-                    losses["teacher_logits"] = self.logits * _shared(sums, taught.seen.sum(), taught.images)
+                    total = torch.where(taught.seen, cells.mean(1), 0).sum()
+                    losses["teacher_logits"] = self.logits * _mean(total, taught.seen.sum(), taught.images)
             if self.features:
-                own = self.map(step.output.decoupled.to(_precision(self.map, z)))
+                student_features = self.map(step.output.decoupled.to(_precision(self.map, z)))
                 if taught is None or taught.features is None:
-                    losses["teacher_features"] = 0 * own.sum()
+                    losses["teacher_features"] = 0 * student_features.sum()
                 else:
-                    sums = (taught.weights * feature_distance(own, taught.features)).sum()
-                    losses["teacher_features"] = self.features * _shared(
-                        sums, taught.weights.sum(), taught.cells
+                    total = (taught.weights * feature_distance(student_features, taught.features)).sum()
+                    losses["teacher_features"] = self.features * _mean(
+                        total, taught.weights.sum(), taught.cells
                     )
         return losses
 
@@ -70,7 +70,7 @@ class TeacherTerm(nn.Module):
         """Does nothing."""
 
 
-def _shared(total: Tensor, number: Tensor, divisor: Tensor | None) -> Tensor:
+def _mean(total: Tensor, number: Tensor, divisor: Tensor | None) -> Tensor:
     """A sum over all processes, divided by the total count or by the common divisor of the step's batches."""
     if divisor is None:
         divisor = joined_sum(number.to(total)).clamp(min=1)

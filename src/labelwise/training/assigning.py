@@ -22,7 +22,7 @@ def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, 
             raise LabelwiseError(
                 f"--set {assignment}", "--set NAME=VALUE", "write for example --set optim.lr=1e-3"
             )
-        put(settings, name, _value(text))
+        put(settings, name, _parsed_value(text))
     return settings
 
 
@@ -33,18 +33,19 @@ def put(settings: dict[str, Any], name: str, value: Any) -> None:
         LabelwiseError: the name passes through a setting that holds a plain value.
     """
     *path, last = name.split(".")
-    place = settings
+    section = settings
     for part in path:
-        inner = place.setdefault(part, {})
+        inner = section.setdefault(part, {})
         if not isinstance(inner, dict):
             raise LabelwiseError(
                 f"{name} where {part} = {inner!r}", f"{part} to hold settings", "correct the dotted name"
             )
-        place = inner
-    place[last] = value
+        section = inner
+    section[last] = value
 
 
-def _value(text: str) -> Any:
+def _parsed_value(text: str) -> Any:
+    """A value as YAML reads it, and numbers such as `3e-4`, which YAML takes for text."""
     try:
         return float(text) if "e" in text.lower() and text[:1] in "0123456789.+-" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):

@@ -22,7 +22,7 @@ STATE = "state/last.pt"
 PREVIOUS = "state/previous.pt"
 _FORMAT = 2
 _SEAL = b"labelwise-sealed"
-_ENDS = len(_SEAL) + hashlib.blake2b().digest_size
+_SEAL_LENGTH = len(_SEAL) + hashlib.blake2b().digest_size
 
 
 @dataclass
@@ -76,8 +76,8 @@ def save_state(path: Path, progress: Progress, **parts: Any) -> None:
     """
     state = {"format": _FORMAT, "progress": asdict(progress), **parts}
 
-    def write(part: Path) -> None:
-        with open(part, "wb") as file:
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
             sealing = _Sealing(file)
             torch.save(state, cast(IO[bytes], sealing))
             file.write(_SEAL + sealing.digest.digest())
@@ -92,9 +92,9 @@ def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
         LabelwiseError: the file is damaged, or of another version.
     """
     try:
-        whole = is_sealed(path)
+        is_whole = is_sealed(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if state.pop("format") != 1 and not whole:  # the first format had no seal
+        if state.pop("format") != 1 and not is_whole:  # the first format had no seal
             raise RuntimeError("its digest is another")
         return Progress(**state.pop("progress")), state
     except (
@@ -145,10 +145,10 @@ def load_parts(path: Path, parts: Mapping[str, Stateful | None]) -> Progress:
 
 def is_sealed(path: Path) -> bool:
     """Whether the file ends with the correct digest of its content."""
-    length, digest = path.stat().st_size - _ENDS, hashlib.blake2b()
+    length, digest = path.stat().st_size - _SEAL_LENGTH, hashlib.blake2b()
     with open(path, "rb") as file:
-        while (left := length - file.tell()) > 0:
-            digest.update(file.read(min(left, 1 << 20)))
+        while (remaining := length - file.tell()) > 0:
+            digest.update(file.read(min(remaining, 1 << 20)))
         return file.read() == _SEAL + digest.digest()
 
 

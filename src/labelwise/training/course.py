@@ -66,10 +66,10 @@ def _train(
     """Train from opened data to a finished run; every process of a distributed run calls it."""
     keep_freed_memory()
     accelerator = make_accelerator(config)
-    first = accelerator.is_main_process
-    watch = ProgressBar(quiet or not first)
+    is_first = accelerator.is_main_process
+    watch = ProgressBar(quiet or not is_first)
     dataset, config = opened.dataset, fitted(config, watch.say)
-    if resume and first:
+    if resume and is_first:
         settle_state(out, watch.say)
     accelerator.wait_for_everyone()
     dataset = as_begun(dataset, out) if resume else dataset
@@ -80,44 +80,44 @@ def _train(
     teacher = Teacher.of(config.teacher, dataset.labels)
     if teacher is not None:
         config = config.model_copy(update={"teacher": teacher.settings})
-    run, begun = Run(out, config, dataset.labels), record_of(config, *_learned(dataset))
-    if first:
-        claim(run, resume, begun)
+    run, run_record = Run(out, config, dataset.labels), record_of(config, *_learned_splits(dataset))
+    if is_first:
+        claim(run, resume, run_record)
         run.save()
         run.settle_weights(watch.say)
     accelerator.wait_for_everyone()
     for line in (*opened.messages, *(f"note: {note}" for note in dataset.notes[len(opened.dataset.notes) :])):
         watch.say(line)
-    built = _built(run, rows, vectors)
-    settle_format(built.model.backbone, config, accelerator.device, watch.say)
+    method = _initial_method(run, rows, vectors)
+    settle_format(method.model.backbone, config, accelerator.device, watch.say)
     if teacher is not None:
-        teacher.teach(built, config.method)
+        teacher.teach(method, config.method)
     if requested != config.method:
         reason = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
         watch.say(f"note: {reason}: method {config.method}")
     unlearned = never_selected(rows, config.init_from)
-    doubts = (*_cannot_learn(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
-    of_teacher = () if teacher is None else teacher.doubts(begun["data"])
-    for line in (*unknown_notes(config, rows), *doubts, *_rare(rows), *of_teacher):
+    doubts = (*_unlearned_warnings(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
+    teacher_notes = () if teacher is None else teacher.doubts(run_record["data"])
+    for line in (*unknown_notes(config, rows), *doubts, *_rare_note(rows), *teacher_notes):
         watch.say(line)
-    if first:
+    if is_first:
         keep_mask(run.path, rows, config.data)
         if unlearned:  # saved now, since a run without a validation split fits no decisions
             run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
-    use_engine(built.model.backbone, config, len(dataset), accelerator.device, watch.say)
-    with watched_peers(), closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
-        judge_by = (loaders.evaluation(validation), validation) if validation is not None else None
+    use_engine(method.model.backbone, config, len(dataset), accelerator.device, watch.say)
+    with watched_peers(), closing(Loaders(config, method.model.backbone, accelerator, watch)) as loaders:
+        validate = (loaders.evaluation(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.evaluation(rows))
-        train_on = loaders.train(rows)
+        loader = loaders.train(rows)
         if teacher is not None:
             processes = accelerator.num_processes
-            answers = teacher.answers(rows, accelerator.device, loaders.workers, watch.say, processes > 1)
-            train_on = TaughtLoader(train_on, answers)
-        kind = Probe if config.optim.name == "exact" else Trainer
-        trainer = kind(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
+            outputs = teacher.answers(rows, accelerator.device, loaders.workers, watch.say, processes > 1)
+            loader = TaughtLoader(loader, outputs)
+        trainer_class = Probe if config.optim.name == "exact" else Trainer
+        trainer = trainer_class(run, method, loader, rows, validate, accelerator, examples, stop, run_record)
         if resume:
             trainer.resume()
-        watch.say(_opening(dataset, trainer))
+        watch.say(_start_message(dataset, trainer))
         with watch.over(trainer.steps):
             trainer.fit(watch)
         loaders.close()
@@ -137,34 +137,34 @@ def _with_method(config: Config, rows: Dataset) -> tuple[Config, torch.Tensor | 
     return word_vectors(config.model_copy(update={"method": method_of(config, rows)}), rows.labels)
 
 
-def _learned(dataset: Dataset) -> list[Dataset]:
+def _learned_splits(dataset: Dataset) -> list[Dataset]:
     """The training rows, and the validation rows if there are any."""
     return [dataset.split(name) for name in ("train", "val") if dataset.splits().get(name)]
 
 
-def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
+def _initial_method(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
     """The method before its first step, with priors of the training rows and the weights of `init_from`."""
     config = run.config
     torch.manual_seed(config.seed)
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
-    built = run.build("none" if config.init_from else None, priors)
+    method = run.build("none" if config.init_from else None, priors)
     if config.init_from:
-        grow_from(config.init_from, config, built, priors)
-    run.with_views(built.model)  # raises now, not after training, if the sizes of views do not fit
-    built.unknown = unknown_loss(config, rows, built.criterion)
-    return built
+        grow_from(config.init_from, config, method, priors)
+    run.with_views(method.model)  # raises now, not after training, if the sizes of views do not fit
+    method.unknown = unknown_loss(config, rows, method.criterion)
+    return method
 
 
-def _cannot_learn(config: Config, unlearned: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+def _unlearned_warnings(config: Config, unlearned: Sequence[int], names: Sequence[str]) -> Iterator[str]:
     """Warnings about labels without word vectors or without positives."""
     if config.vectors.missing:
         yield f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}"
     if unlearned:
-        few = ", ".join(names[j] for j in unlearned[:10]) + (", ..." if len(unlearned) > 10 else "")
-        yield f"warning: no positive in the training split, so it cannot be learned: {few}; never selected"
+        listed = ", ".join(names[j] for j in unlearned[:10]) + (", ..." if len(unlearned) > 10 else "")
+        yield f"warning: no positive in the training split, so it cannot be learned: {listed}; never selected"
 
 
-def _rare(rows: Dataset) -> Iterator[str]:
+def _rare_note(rows: Dataset) -> Iterator[str]:
     """A note on the labels with few positives to learn from; those without any have a warning."""
     positives = zip(rows.labels.names, rows.positive.sum(0).tolist(), strict=True)
     rare = rare_labels({name: count for name, count in positives if count})
@@ -188,7 +188,7 @@ def _finish(
         images = sum(dataset.splits().get(split, 0) for split in ("val", "test"))
         use_engine(backbone, run.config, images, accelerator.device, watch.say, views=True)
     splits: dict[str, Any] = {}
-    seen = Frequencies(trainer.dataset.positive.sum(0), run.config.frequency_bounds)
+    frequencies = Frequencies(trainer.dataset.positive.sum(0), run.config.frequency_bounds)
     taken_over = number_taken_over(run.config.init_from, run.labels)
     for split in ("val", "test"):
         if not dataset.splits().get(split):
@@ -202,7 +202,7 @@ def _finish(
             model,
             accelerator.device,
             split,
-            frequencies=seen,
+            frequencies=frequencies,
             taken_over=taken_over,
             engine=engine_name(backbone),
         )
@@ -216,7 +216,7 @@ def _finish(
         trainer.journal.judged(trainer.progress, split, result.metrics)
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
-        watch.say(_line(split, result))
+        watch.say(_split_line(split, result))
         for sentence in filter(None, (without_ap(result.metrics), rare_left_out(result.metrics))):
             watch.say(f"{split}: {sentence}")
         if growth := result.metrics.get("growth"):
@@ -226,8 +226,8 @@ def _finish(
             )
             watch.say(f"{split}: mAP of the labels, {', '.join(parts)}")
     if accelerator.is_main_process:
-        chosen = "nothing; the last epoch" if trainer.validate is None else "val mAP"
-        training = {**_record(trainer, chosen), COUNTS: seen.named(run.labels.names)}
+        chosen_on = "nothing; the last epoch" if trainer.validate is None else "val mAP"
+        training = {**_training_record(trainer, chosen_on), COUNTS: frequencies.named(run.labels.names)}
         if taken_over:
             training[TAKEN_OVER] = taken_over
         results = {"format": 1, "splits": splits, "training": training}
@@ -235,10 +235,10 @@ def _finish(
     accelerator.wait_for_everyone()
 
 
-def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
+def _training_record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
     """The entry of results about the training."""
     progress, config = trainer.progress, trainer.config
-    seen = progress.epoch * trainer.loader.steps_per_epoch * config.batch_size
+    images_seen = progress.epoch * trainer.loader.steps_per_epoch * config.batch_size
     return {
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
@@ -249,7 +249,7 @@ def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
         "steps": progress.step,
         "skipped_steps": progress.skipped,
         "seconds": round(progress.seconds, 1),
-        "images_per_second": round(seen / max(1e-9, progress.seconds), 1),
+        "images_per_second": round(images_seen / max(1e-9, progress.seconds), 1),
         "device": str(trainer.accelerator.device),
         "processes": trainer.accelerator.num_processes,
         "threads": torch.get_num_threads(),
@@ -278,7 +278,8 @@ def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, w
     return tuning
 
 
-def _opening(dataset: Dataset, trainer: Trainer) -> str:
+def _start_message(dataset: Dataset, trainer: Trainer) -> str:
+    """The line before the first step: method, backbone, data and steps."""
     config, processes = trainer.config, trainer.accelerator.num_processes
     splits = ", ".join(f"{name} {count:,}" for name, count in dataset.splits().items())
     frozen = ", frozen" if config.backbone.freeze else ""
@@ -289,8 +290,9 @@ def _opening(dataset: Dataset, trainer: Trainer) -> str:
     )
 
 
-def _line(split: str, result: Result) -> str:
-    m = result.metrics
-    parts = [f"{split}: mAP {decimals(m['mAP'])}", *main_figures(m, result.conditions)]
-    parts += [f"pointing {decimals(m['pointing'], 3)}"] if "pointing" in m else []
+def _split_line(split: str, result: Result) -> str:
+    """The line about the result of a split."""
+    metrics = result.metrics
+    parts = [f"{split}: mAP {decimals(metrics['mAP'])}", *main_figures(metrics, result.conditions)]
+    parts += [f"pointing {decimals(metrics['pointing'], 3)}"] if "pointing" in metrics else []
     return "  ".join([*parts, f"({len(result.scores.rows):,} images)"])

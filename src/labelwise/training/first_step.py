@@ -53,9 +53,9 @@ def settle_format(
     settings = trial_settings(backbone, config)
     file = file_of(settings)
     with alone(file.with_suffix(".lock")):
-        chosen = _stored(file)
+        chosen = _stored_format(file)
         if chosen is None:
-            chosen = _tried(settings)
+            chosen = _working_format(settings)
             write_json(file, {"format": chosen})
             if chosen == PLAIN:
                 say(f"note: {backbone.name} trains in the plain memory format on this machine")
@@ -75,25 +75,25 @@ def trial_settings(backbone: TimmBackbone, config: Config) -> dict[str, Any]:
 
 def file_of(settings: Mapping[str, Any]) -> Path:
     """The file that keeps a result, named by the settings, the version of torch and the processor."""
-    here = f"{platform.machine()} {_processor()} {torch.__version__}"
-    key = hashlib.sha256(f"format-1 {sorted(settings.items())} {here}".encode()).hexdigest()[:32]
+    machine = f"{platform.machine()} {_processor()} {torch.__version__}"
+    key = hashlib.sha256(f"format-1 {sorted(settings.items())} {machine}".encode()).hexdigest()[:32]
     return cache_folder() / "formats" / f"{key}.json"
 
 
-def _tried(settings: Mapping[str, Any]) -> str:
+def _working_format(settings: Mapping[str, Any]) -> str:
     """The first format in which the step ends without a failure."""
     reason = ""
     for name in FORMATS:
         command = _command({**settings, "format": name})
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+            process = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
         except subprocess.TimeoutExpired:
             reason = f"no end within {LIMIT} s"
             continue
-        if done.returncode == 0:
+        if process.returncode == 0:
             return name
-        lines = done.stderr.strip().splitlines()
-        reason = lines[-1] if done.returncode > 0 and lines else f"exit code {done.returncode}"
+        lines = process.stderr.strip().splitlines()
+        reason = lines[-1] if process.returncode > 0 and lines else f"exit code {process.returncode}"
     height, width = settings["size"]
     raise LabelwiseError(
         f"a training step of backbone {settings['name']!r} with images of {height} × {width} px ({reason})",
@@ -103,13 +103,15 @@ def _tried(settings: Mapping[str, Any]) -> str:
 
 
 def _command(settings: Mapping[str, Any]) -> list[str]:
+    """The command of the child process: this module as a program."""
     return [sys.executable, "-m", __name__, json.dumps(settings)]
 
 
-def _stored(file: Path) -> str | None:
+def _stored_format(file: Path) -> str | None:
+    """The format that an earlier trial chose; `None` without one."""
     try:
         chosen = json.loads(file.read_text())["format"]
-    except (OSError, ValueError, KeyError, TypeError):  # not tried yet, or damaged
+    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged
         return None
     return chosen if chosen in FORMATS else None
 

@@ -49,19 +49,21 @@ def fit(
     Traceback (most recent call last):
     labelwise.errors.LabelwiseError: data.known = 'half'; expected ...
     """
-    of_data = dict(data) if isinstance(data, Mapping) else {} if data is None else {"source": data}
-    sources = [one for one in (source, of_data.pop("source", None)) if one is not None]
+    data_settings: dict[str, Any] = {"source": data} if data is not None else {}
+    if isinstance(data, Mapping):
+        data_settings = dict(data)
+    sources = [s for s in (source, data_settings.pop("source", None)) if s is not None]
     if len(sources) != 1 or not isinstance(sources[0], (Dataset, str)):
         raise LabelwiseError(
-            f"{' and '.join(repr(getattr(one, 'source', one)) for one in sources) or 'nothing'} to learn from",
+            f"{' and '.join(repr(getattr(s, 'source', s)) for s in sources) or 'nothing'} to learn from",
             "one data set, or one SOURCE text",
             'write for example fit("csv:labels.csv", data={"known_proportion": 0.3})',
         )
     (only,) = sources
-    given: dict[str, Any] = {**settings, "method": method}
-    given["data"] = {"source": only if isinstance(only, str) else only.source, **of_data}
-    given["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone or {})
-    config = make_config(given)
+    all_settings: dict[str, Any] = {**settings, "method": method}
+    all_settings["data"] = {"source": only if isinstance(only, str) else only.source, **data_settings}
+    all_settings["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone or {})
+    config = make_config(all_settings)
     return train(config, Path(out), only if isinstance(only, Dataset) else None, resume=resume, quiet=quiet)
 
 

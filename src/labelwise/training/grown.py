@@ -17,7 +17,7 @@ from labelwise.runs.config import Config
 from labelwise.runs.run import Run
 from labelwise.types import LabelPriors, LabelSet
 
-_TAKEN = (
+_MODEL_SETTINGS = (
     "method",
     "backbone",
     "extractor",
@@ -36,10 +36,10 @@ def settings_of_run(init_from: str | Path) -> dict[str, Any]:
     Raises:
         LabelwiseError: not a run.
     """
-    return _own_labels(init_from).config.model_dump(mode="json", include=set(_TAKEN))
+    return _untaught_run(init_from).config.model_dump(mode="json", include=set(_MODEL_SETTINGS))
 
 
-def _own_labels(init_from: str | Path) -> Run:
+def _untaught_run(init_from: str | Path) -> Run:
     """The run to start from.
 
     Raises:
@@ -60,15 +60,15 @@ def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
 
     A label of the run that the data lack is unknown in every row. Cells that the run's rules imply are filled in.
     """
-    run = _own_labels(init_from)
-    old, here = run.labels.names, data.labels.names
-    lacking = [name for name in old if name not in here]
+    run = _untaught_run(init_from)
+    run_names, new = run.labels.names, data.labels.names
+    lacking = [name for name in run_names if name not in new]
     rows = data.with_unknown_labels(lacking) if lacking else data
     groups = {**run.labels.groups, **data.labels.groups}
     rows = replace(rows, labels=LabelSet(rows.labels.names, groups, data.labels.rules))
     if run.labels.rules and run.labels.rules != data.labels.rules:
         rows = with_rules(rows, run.labels.rules, "the rules of the run to go on from")
-    return rows.with_labels([*old, *(name for name in here if name not in old)])
+    return rows.with_labels([*run_names, *(name for name in new if name not in run_names)])
 
 
 def never_selected(rows: Dataset, init_from: str | Path) -> tuple[int, ...]:
@@ -82,14 +82,14 @@ def never_selected(rows: Dataset, init_from: str | Path) -> tuple[int, ...]:
     """
     empty = ~rows.positive.any(0)
     if init_from:
-        before = Run.open(init_from)
-        unlearned = {before.labels.names[j] for j in before.decisions().never}
-        learned = set(before.labels.names) - unlearned
+        earlier = Run.open(init_from)
+        unlearned = {earlier.labels.names[j] for j in earlier.decisions().never}
+        learned = set(earlier.labels.names) - unlearned
         empty &= np.array([name not in learned for name in rows.labels])
     return tuple(np.flatnonzero(empty).tolist())
 
 
-def grow_from(init_from: str | Path, config: Config, built: Method, priors: LabelPriors) -> None:
+def grow_from(init_from: str | Path, config: Config, method: Method, priors: LabelPriors) -> None:
     """Copy the weights of a run into a newly built method.
 
     Raises:
@@ -97,15 +97,14 @@ def grow_from(init_from: str | Path, config: Config, built: Method, priors: Labe
             labels depend on each other.
     """
     run = Run.open(init_from)
-    before, now = ((c.vectors.dim, c.vectors.digest) for c in (run.config, config))
-    if before != now:
+    old, new = ((c.vectors.dim, c.vectors.digest) for c in (run.config, config))
+    if old != new:
         sources = [
-            f"{dim} numbers" + (f" of the model {digest[:8]}" if digest else "")
-            for dim, digest in (now, before)
+            f"{dim} numbers" + (f" of the model {digest[:8]}" if digest else "") for dim, digest in (new, old)
         ]
         raise LabelwiseError(
             f"--init-from with other label vectors ({sources[0]} after {sources[1]})",
             "those of the run, since its labels share one map of them",
             "set the vectors.source of the run",
         )
-    grow(run.model(), built, run.config.method, priors)
+    grow(run.model(), method, run.config.method, priors)

@@ -34,8 +34,8 @@ class Skipped:
     images: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = ", ".join(self.images[:8]) + (", ..." if len(self.images) > 8 else "")
-        return f"step {self.step}: {self.cause} is not finite, in the batch of {shown}"
+        listed = ", ".join(self.images[:8]) + (", ..." if len(self.images) > 8 else "")
+        return f"step {self.step}: {self.cause} is not finite, in the batch of {listed}"
 
 
 class Guard:
@@ -62,7 +62,7 @@ class Guard:
     ) -> None:
         self._parameters, self._model = dict(method.named_parameters()), method.model
         self._dataset, self._clip, self._scaled, self._join = dataset, clip, scaled, join
-        self._marks: list[tuple[int, list[str], Tensor, list[np.ndarray]]] = []
+        self._unread_flags: list[tuple[int, list[str], Tensor, list[np.ndarray]]] = []
         self.in_a_row = 0
 
     @torch.no_grad()
@@ -76,17 +76,17 @@ class Guard:
             terms: its named losses.
             rows: row numbers of its images.
         """
-        named = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
-        gradients = list(named.values())
+        by_name = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        gradients = list(by_name.values())
         norms = norms_of(gradients)
         losses = torch.stack([value.detach().float() for value in terms.values()]).to(norms.device)
-        marks = torch.cat([losses, norms.float()]).isfinite()
-        self._marks.append((step, [*terms, *named], marks, rows))
+        flags = torch.cat([losses, norms.float()]).isfinite()
+        self._unread_flags.append((step, [*terms, *by_name], flags, rows))
         if self._clip and gradients:
             factor = (self._clip / (torch.linalg.vector_norm(norms) + 1e-6)).clamp(max=1)
             torch._foreach_mul_([local(gradient) for gradient in gradients], factor)
         # Gradients are already summed over processes; losses are not.
-        finite = torch.stack([marks[: len(losses)].all(), marks.all()])
+        finite = torch.stack([flags[: len(losses)].all(), flags.all()])
         counts, kept = (self._join(finite.float()) == 1).unbind()
         return kept, counts if self._scaled else kept
 
@@ -96,23 +96,23 @@ class Guard:
         Raises:
             LabelwiseError: more than `LIMIT` steps in a row.
         """
-        if not self._marks:
+        if not self._unread_flags:
             return []
         skipped = []
-        joined = self._join(torch.cat([marks.float() for _, _, marks, _ in self._marks])).tolist()
-        for step, names, _, rows in self._marks:
-            here, joined = joined[: len(names)], joined[len(names) :]
-            bad = [name for name, good in zip(names, here, strict=True) if good < 1]
-            losses = [name for name in bad if name not in self._parameters]
-            if not losses and (self._scaled or not bad):
+        joined = self._join(torch.cat([flags.float() for _, _, flags, _ in self._unread_flags])).tolist()
+        for step, names, _, rows in self._unread_flags:
+            flags_of_step, joined = joined[: len(names)], joined[len(names) :]
+            not_finite = [name for name, flag in zip(names, flags_of_step, strict=True) if flag < 1]
+            losses = [name for name in not_finite if name not in self._parameters]
+            if not losses and (self._scaled or not not_finite):
                 self.in_a_row = 0
                 continue
-            ids = tuple(self._dataset.image_id(int(i)) for part in rows for i in part)
-            skipped.append(Skipped(step, self._cause(losses, bad), ids))
+            ids = tuple(self._dataset.image_id(int(i)) for indices in rows for i in indices)
+            skipped.append(Skipped(step, self._cause(losses, not_finite), ids))
             self.in_a_row += 1
             if self.in_a_row > LIMIT:
                 break
-        self._marks.clear()
+        self._unread_flags.clear()
         if self.in_a_row > LIMIT:
             raise LabelwiseError(
                 f"{self.in_a_row} steps in a row that are not finite; {skipped[-1]}",
@@ -136,10 +136,10 @@ class Guard:
                     "train again with a lower --lr or optim.clip_norm; the last saved state is intact",
                 )
 
-    def _cause(self, losses: list[str], bad: list[str]) -> str:
+    def _cause(self, losses: list[str], not_finite: list[str]) -> str:
         """The likely cause: a weight, else a term of the loss, else the gradient nearest to the loss."""
         broken = [name for name, p in self._parameters.items() if not p.isfinite().all()]
         if broken:
             return f"the weight {broken[0]}"
         named = [name for name in losses if name != "loss"] or losses
-        return f"the loss term {named[0]}" if named else f"the gradient of {bad[-1]}"
+        return f"the loss term {named[0]}" if named else f"the gradient of {not_finite[-1]}"

@@ -34,7 +34,7 @@ class Journal:
     def __init__(self, path: Path, dataset: Dataset, config: Config, writes: bool) -> None:
         self._path, self._dataset, self._writes = path, dataset, writes
         self._limit = config.data.max_unreadable
-        self._bad: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
         self._tracking = Tracking(path, config) if writes else None
 
     def rewind(self, progress: Progress) -> None:
@@ -42,26 +42,26 @@ class Journal:
         if not self._writes:
             return
         lines = self._path / "metrics.jsonl"
-        kept = []
+        kept_lines = []
         if lines.is_file():
             for line in lines.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:  # a line truncated by a power failure
                     continue
-                past = (
+                is_earlier = (
                     entry["epoch"] <= progress.epoch
                     if entry["kind"] == "epoch"
                     else entry["step"] <= progress.step
                 )
-                kept += [line] if past else []
-        write_text(lines, "".join(line + "\n" for line in kept))
-        bad = self._path / "bad_images.csv"
+                kept_lines += [line] if is_earlier else []
+        write_text(lines, "".join(line + "\n" for line in kept_lines))
+        bad_images = self._path / "bad_images.csv"
         if progress.step == 0:
-            bad.unlink(missing_ok=True)
-        elif bad.is_file():
-            with open(bad, newline="", encoding="utf-8", errors="surrogateescape") as file:
-                self._bad = {row[0]: row[1] for row in list(csv.reader(file))[1:] if len(row) == 2}
+            bad_images.unlink(missing_ok=True)
+        elif bad_images.is_file():
+            with open(bad_images, newline="", encoding="utf-8", errors="surrogateescape") as file:
+                self._unreadable = {row[0]: row[1] for row in list(csv.reader(file))[1:] if len(row) == 2}
 
     def step(self, progress: Progress, terms: dict[str, float], lr: float, images_per_second: float) -> None:
         """Write the line of a step: the terms of its loss, the head's learning rate, images per second."""
@@ -75,8 +75,8 @@ class Journal:
         }
         self._write(entry)
         if self._tracking is not None:
-            now = {**terms, "lr": lr, "images_per_second": images_per_second}
-            self._tracking.log({f"train/{name}": value for name, value in now.items()}, progress.step)
+            values = {**terms, "lr": lr, "images_per_second": images_per_second}
+            self._tracking.log({f"train/{name}": value for name, value in values.items()}, progress.step)
 
     def skipped(self, progress: Progress, steps: Sequence[Skipped]) -> None:
         """Write a line for each skipped step."""
@@ -134,25 +134,25 @@ class Journal:
             LabelwiseError: their share of the training rows exceeds `data.max_unreadable`, or the disk fails.
         """
         refuse_failing_disk(batch.unreadable)
-        new = {self._dataset.image_id(row): reason for row, reason in batch.unreadable}
-        if not new:
+        reasons = {self._dataset.image_id(row): reason for row, reason in batch.unreadable}
+        if not reasons:
             return
-        first_seen = set(new) - set(self._bad)
-        self._bad.update(new)
-        bad = self._path / "bad_images.csv"
+        first_seen = set(reasons) - set(self._unreadable)
+        self._unreadable.update(reasons)
+        file = self._path / "bad_images.csv"
         if self._writes and first_seen:
-            write_atomic(bad, self._write_bad)
-        share = len(self._bad) / len(self._dataset)
+            write_atomic(file, self._write_unreadable)
+        share = len(self._unreadable) / len(self._dataset)
         if share > self._limit:
             raise LabelwiseError(
-                f"{len(self._bad)} of {len(self._dataset)} training images unreadable ({share:.1%})",
+                f"{len(self._unreadable)} of {len(self._dataset)} training images unreadable ({share:.1%})",
                 f"at most {self._limit:.1%}",
-                f"see {bad}, repair them, or raise data.max_unreadable",
+                f"see {file}, repair them, or raise data.max_unreadable",
             )
 
-    def _write_bad(self, path: Path) -> None:
+    def _write_unreadable(self, path: Path) -> None:
         with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            csv.writer(file).writerows([("image", "reason"), *sorted(self._bad.items())])
+            csv.writer(file).writerows([("image", "reason"), *sorted(self._unreadable.items())])
 
     def _write(self, entry: dict[str, Any]) -> None:
         if self._writes:

@@ -20,9 +20,9 @@ MAP_BATCH = 64
 """Stored maps in a batch of an evaluation."""
 
 
-def decoding_processes(wanted: int) -> int:
+def decoding_processes(workers: int) -> int:
     """The number of decoding processes; -1 means one less than the number of cores, and at most 8."""
-    return wanted if wanted >= 0 else min(8, usable_cores() - 1)
+    return workers if workers >= 0 else min(8, usable_cores() - 1)
 
 
 class Loaders:
@@ -96,6 +96,7 @@ class Loaders:
         self._opened.clear()
 
     def _maps(self, rows: Dataset) -> MapSource:
+        """Stored maps of the rows, computed if they are missing."""
         device = self._accelerator.device
         self._backbone.to(device)
         maps, unreadable = stored_maps(

@@ -59,8 +59,8 @@ def solve(
     scaled = (features - mean) / deviation
     curvature, axes = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
     # The last column is 1, for the bias.
-    turned = torch.cat([scaled @ axes, scaled.new_ones(len(scaled), 1)], 1)
-    problem = _Problem(turned, values, known, strengths, curvature.clamp(min=0))
+    rotated = torch.cat([scaled @ axes, scaled.new_ones(len(scaled), 1)], 1)
+    problem = _Problem(rotated, values, known, strengths, curvature.clamp(min=0))
     solved, steps, residual = _descend(problem, tolerance, most_steps)
     weight = (axes @ solved[:-1]) / deviation[:, None]
     bias = solved[-1] - mean @ weight
@@ -72,13 +72,13 @@ class _Problem:
     """Objectives and gradients of all problems; one column for each strength and label."""
 
     def __init__(
-        self, turned: Tensor, values: Tensor, known: Tensor, strengths: Tensor, curvature: Tensor
+        self, rotated: Tensor, values: Tensor, known: Tensor, strengths: Tensor, curvature: Tensor
     ) -> None:
-        self.turned, self.columns = turned, strengths.numel()
+        self.rotated, self.columns = rotated, strengths.numel()
         self._times = len(strengths)
         self._share = known / known.sum(0).clamp(min=1)
         self._present = self._share * values
-        penalty = strengths.reshape(1, -1).expand(turned.shape[1] - 1, -1)
+        penalty = strengths.reshape(1, -1).expand(rotated.shape[1] - 1, -1)
         self._penalty = torch.cat([penalty, penalty.new_zeros(1, self.columns)])
         # A quarter is the largest slope of a sigmoid; the bias has the curvature of a column of ones.
         bound = torch.cat([curvature, curvature.new_ones(1)])[:, None] / 4
@@ -86,37 +86,37 @@ class _Problem:
 
     def value_and_gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Objective `[C]` and gradient `[D + 1, C]`."""
-        logits = (self.turned @ weights).unflatten(1, (self._times, -1))
+        logits = (self.rotated @ weights).unflatten(1, (self._times, -1))
         share, present = self._share[:, None], self._present[:, None]
         cost = (share * functional.softplus(logits) - present * logits).sum(0).flatten()
         slope = (share * logits.sigmoid() - present).flatten(1)
         penalised = self._penalty * weights
-        return cost + (penalised * weights).sum(0) / 2, self.turned.T @ slope + penalised
+        return cost + (penalised * weights).sum(0) / 2, self.rotated.T @ slope + penalised
 
 
 def _descend(problem: _Problem, tolerance: float, most_steps: int) -> tuple[Tensor, int, float]:
     """Accelerated gradient descent with a step length per column; returns the point, steps and residual."""
-    point = problem.turned.new_zeros(problem.turned.shape[1], problem.columns)
-    ahead, momentum = point.clone(), point.new_ones(problem.columns)
+    point = problem.rotated.new_zeros(problem.rotated.shape[1], problem.columns)
+    lookahead, momentum = point.clone(), point.new_ones(problem.columns)
     length = point.new_ones(problem.columns)
     step, residual = 0, float("inf")
     while step < most_steps:
-        cost, slope = problem.value_and_gradient(ahead)
-        residual = float(slope.norm(dim=0).max())
+        cost, gradient = problem.value_and_gradient(lookahead)
+        residual = float(gradient.norm(dim=0).max())
         if residual <= tolerance:
-            return ahead, step, residual
+            return lookahead, step, residual
         step += 1
         while True:
-            move = length * problem.rate * slope
-            there = ahead - move
-            fall = (move * slope).sum(0) / 2
-            too_far = problem.value_and_gradient(there)[0] > cost - fall + 1e-7 * cost.abs()
+            move = length * problem.rate * gradient
+            next_point = lookahead - move
+            decrease = (move * gradient).sum(0) / 2
+            too_far = problem.value_and_gradient(next_point)[0] > cost - decrease + 1e-7 * cost.abs()
             if not too_far.any():
                 break
             length = torch.where(too_far, length / 2, length)
-        uphill = ((ahead - there) * (there - point)).sum(0) > 0
-        following = torch.where(uphill, 1.0, (1 + (1 + 4 * momentum**2).sqrt()) / 2)
-        share = torch.where(uphill, 0.0, (momentum - 1) / following)
-        ahead = there + share * (there - point)
-        point, momentum, length = there, following, length * 1.05
+        uphill = ((lookahead - next_point) * (next_point - point)).sum(0) > 0
+        next_momentum = torch.where(uphill, 1.0, (1 + (1 + 4 * momentum**2).sqrt()) / 2)
+        share = torch.where(uphill, 0.0, (momentum - 1) / next_momentum)
+        lookahead = next_point + share * (next_point - point)
+        point, momentum, length = next_point, next_momentum, length * 1.05
     return point, step, residual

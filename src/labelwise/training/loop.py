@@ -98,7 +98,7 @@ class Trainer:
         self.schedule = RateSchedule(c.optim, c.epochs, self.steps_per_epoch)
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
-        self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._over_processes)
+        self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._process_mean)
         self.move = Move(method, self.optimizer, self.ema, scaler, blind)
         self.stop, self.record = stop or StopRequest(), dict(record or {})
         self._agreement = Agreement(self.stop, accelerator.num_processes)
@@ -116,8 +116,8 @@ class Trainer:
     @property
     def weights(self) -> LabelModel:
         """The model to evaluate and save: averaged, unless averaging is off; all processes must call this."""
-        held = self.method.model if self.ema is None else self.ema.module
-        return held if self._shares is None else self._shares.whole(held)
+        model = self.method.model if self.ema is None else self.ema.module
+        return model if self._shares is None else self._shares.whole(model)
 
     def resume(self) -> None:
         """Load the saved state; without one, training starts from the first step."""
@@ -132,10 +132,10 @@ class Trainer:
             Stopped: at the step after a request to stop; the state is saved.
         """
         self.journal.rewind(self.progress)
-        batches, parts = self.loader.steps_per_epoch, self.config.optim.accumulate
-        if parts > batches:
+        batches, accumulate = self.loader.steps_per_epoch, self.config.optim.accumulate
+        if accumulate > batches:
             watch.say(
-                f"warning: optim.accumulate={parts} but {batches} batches an epoch: each epoch is one step"
+                f"warning: optim.accumulate={accumulate} but {batches} batches an epoch: each epoch is one step"
             )
         started = time.perf_counter() - self.progress.seconds
         with self.stop.noting():
@@ -153,13 +153,13 @@ class Trainer:
         self.stepper = rewrapped(self.accelerator, self.stepper, warms and not c.backbone.freeze)
         self.method.clock = p.epoch, c.epochs
         if not p.step_in_epoch:
-            torch.manual_seed(_key(c.seed, p.step, -1))
+            torch.manual_seed(_random_seed(c.seed, p.step, -1))
             self.method.start_epoch(lambda: self.stop.watching(self.examples()))
         self.stepper.train()
         done = min(p.step_in_epoch * c.optim.accumulate, self.loader.steps_per_epoch)
         batches = self.loader.epoch(p.epoch, done)
         losses = torch.zeros((), device=self.accelerator.device)
-        since, images = time.perf_counter(), 0
+        log_start, images = time.perf_counter(), 0
         while p.step_in_epoch < self.steps_per_epoch:
             terms, counted, count = self._step(batches)
             losses += counted
@@ -172,7 +172,7 @@ class Trainer:
             if log or save:
                 # Only here does the host wait for the device.
                 now = time.perf_counter()
-                rate = images / (now - since)
+                rate = images / (now - log_start)
                 self._settle(losses, watch)
                 p.seconds = now - started
             if log:
@@ -185,33 +185,33 @@ class Trainer:
             if stop:
                 raise self._stopped()
         self._settle(losses, watch)
-        self._rate_of_epoch = images / (time.perf_counter() - since)
+        self._rate_of_epoch = images / (time.perf_counter() - log_start)
 
     def _step(self, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], Tensor, int]:
         """Terms of the loss, the loss (0 if the step is skipped), and the number of images."""
         p, c, accelerator = self.progress, self.config, self.accelerator
-        torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
+        torch.manual_seed(_random_seed(c.seed, p.step, accelerator.process_index))
         set_rate(self.optimizer, self.schedule.factor(p.step))
         sums: dict[str, Tensor] = {}
-        parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
-        if len(parts) > 1:
-            self.method.set_divisors(parts)
+        step_batches = [self._prepared(batch) for batch in islice(batches, c.optim.accumulate)]
+        if len(step_batches) > 1:
+            self.method.set_divisors(step_batches)
         self.move.begin()
-        for i, batch in enumerate(parts, 1):
-            quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
-            with quiet, matrix_products(c.tf32):
+        for i, batch in enumerate(step_batches, 1):
+            sync_block = accelerator.no_sync(self.stepper) if i < len(step_batches) else nullcontext()
+            with sync_block, matrix_products(c.tf32):
                 with accelerator.autocast():
                     terms = self.stepper(batch)
-                accelerator.backward(terms["loss"] / len(parts))
+                accelerator.backward(terms["loss"] / len(step_batches))
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
+                sums[name] = sums.get(name, 0) + value.detach() / len(step_batches)
         accelerator.unscale_gradients()
-        kept, counts = self.guard.step(p.step + 1, sums, [batch.index.numpy() for batch in parts])
+        kept, counts = self.guard.step(p.step + 1, sums, [batch.index.numpy() for batch in step_batches])
         self.move.end(kept, p.step)
-        images = sum(len(batch.index) for batch in parts) * accelerator.num_processes
+        images = sum(len(batch.index) for batch in step_batches) * accelerator.num_processes
         return sums, torch.where(counts, sums["loss"], 0.0), images
 
-    def _ready(self, batch: Batch) -> Batch:
+    def _prepared(self, batch: Batch) -> Batch:
         self.journal.unreadable(batch)
         c, batch = self.config, batch.to(self.accelerator.device)
         return mixed(batch, c.mixup, c.mixup_per, c.cutmix)
@@ -242,13 +242,14 @@ class Trainer:
             self.journal.epoch(p, score, best, learned)
         self._save()
         self.accelerator.wait_for_everyone()
-        shown = "" if score is None else f"  val mAP {score:.4f}{'  best' if best else ''}"
+        figure = "" if score is None else f"  val mAP {score:.4f}{'  best' if best else ''}"
         watch.say(
-            f"epoch {p.epoch}/{self.config.epochs}  loss {p.losses[-1]:.4f}{shown}  "
+            f"epoch {p.epoch}/{self.config.epochs}  loss {p.losses[-1]:.4f}{figure}  "
             f"{self._rate_of_epoch:.0f} images/s  {p.seconds:.0f} s"
         )
 
     def _validate(self) -> float | None:
+        """Validation mAP of the weights; `None` without a validation split or a defined mAP."""
         if self.validate is None:
             return None
         loader, rows = self.validate
@@ -269,12 +270,12 @@ class Trainer:
         p.skipped += len(skipped)
         p.skipped_in_epoch += len(skipped)
         self.journal.skipped(p, skipped)
-        for one in skipped:
-            watch.say(f"warning: {one}; the step is skipped")
-        p.loss_sum += float(self._over_processes(losses))
+        for step in skipped:
+            watch.say(f"warning: {step}; the step is skipped")
+        p.loss_sum += float(self._process_mean(losses))
         losses.zero_()
 
-    def _over_processes(self, values: Tensor) -> Tensor:
+    def _process_mean(self, values: Tensor) -> Tensor:
         return self.accelerator.reduce(values, "mean")
 
     def _stopped(self) -> Stopped:
@@ -287,12 +288,13 @@ class Trainer:
         if self._shares is None and not self.accelerator.is_main_process:
             return
         self.guard.refuse_broken(self.progress.step)
-        held = states_of(self._parts)
+        states = states_of(self._parts)
         if self.accelerator.is_main_process:
             self.journal.settle()
-            save_state(self.state_path, self.progress, **held, record=self.record)
+            save_state(self.state_path, self.progress, **states, record=self.record)
 
 
-def _key(*numbers: int) -> int:
+def _random_seed(*numbers: int) -> int:
+    """A random seed in [0, 2^63) that depends on each of the numbers."""
     digest = hashlib.blake2b(json.dumps(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

@@ -55,7 +55,7 @@ def stored_maps(
     Returns:
         `[N, C, h, w]` float16 memory map, and (row, reason) of unreadable images, whose maps are zero.
     """
-    path = cache_folder() / "maps" / f"{_key(dataset, backbone, config)}.npy"
+    path = cache_folder() / "maps" / f"{_maps_key(dataset, backbone, config)}.npy"
     compute = partial(_compute, dataset, backbone, config, device, workers)
     shape = partial(_shape, len(dataset), backbone, config, device)
     return stored(path, shape, compute, f"computing maps of {len(dataset):,} images once", say, joined)
@@ -75,20 +75,21 @@ def _compute(
     config: Config,
     device: torch.device,
     workers: int,
-    part: Path,
-    place: int = 0,
-    places: int = 1,
+    file: Path,
+    index: int = 0,
+    processes: int = 1,
 ) -> list[tuple[int, str]]:
+    """Fill this process's share of the file with maps; see `fill`."""
     transform = build_transform(config.one_view(), train=False)
-    return fill(dataset, transform, workers, lambda images: backbone(images.to(device)), part, place, places)
+    return fill(dataset, transform, workers, lambda x: backbone(x.to(device)), file, index, processes)
 
 
-def shares(images: int, place: int, places: int) -> list[np.ndarray]:
-    """Rows of every `places`-th batch of images, starting at batch `place`.
+def shares(images: int, index: int, processes: int) -> list[np.ndarray]:
+    """Rows of every `processes`-th batch of images, starting at batch `index`.
 
     Batches are the same for any number of processes, since another batch size may round differently.
     """
-    starts = range(place * _BATCH, images, places * _BATCH)
+    starts = range(index * _BATCH, images, processes * _BATCH)
     return [np.arange(start, min(start + _BATCH, images)) for start in starts]
 
 
@@ -98,9 +99,9 @@ def fill(
     transform: ImageTransform,
     workers: int,
     answer: Callable[[Tensor], Tensor],
-    part: Path,
-    place: int = 0,
-    places: int = 1,
+    file: Path,
+    index: int = 0,
+    processes: int = 1,
 ) -> list[tuple[int, str]]:
     """Compute this process's `shares` of the images into a file; returns (row, reason) of unreadable images.
 
@@ -109,35 +110,36 @@ def fill(
         transform: their transform.
         workers: decoding processes.
         answer: computes the output of a batch.
-        part: the file, already allocated.
-        place: index of this process.
-        places: number of processes.
+        file: the output, already allocated.
+        index: of this process.
+        processes: how many fill the file.
     """
-    if not (own := shares(len(dataset), place, places)):
+    if not (batches := shares(len(dataset), index, processes)):
         return []
-    rows = np.concatenate(own)
-    store = np.lib.format.open_memmap(part, mode="r+")
-    share = dataset if places == 1 else dataset.take(rows)
-    bad: list[tuple[int, str]] = []
-    loading = closing(eval_loader(share, transform, batch_size=_BATCH, workers=workers))
-    with loading as loader, bar("maps", len(share), None if place == 0 else False) as tick:
+    rows = np.concatenate(batches)
+    store = np.lib.format.open_memmap(file, mode="r+")
+    images = dataset if processes == 1 else dataset.take(rows)
+    unreadable: list[tuple[int, str]] = []
+    loading = closing(eval_loader(images, transform, batch_size=_BATCH, workers=workers))
+    with loading as loader, bar("maps", len(images), None if index == 0 else False) as tick:
         for done, batch in enumerate(loader, 1):
             store[rows[batch.index.numpy()]] = answer(batch.images).to(torch.float16).cpu().numpy()
             refuse_failing_disk(batch.unreadable)  # an image stored as unreadable is never read again
-            bad += [(int(rows[row]), reason) for row, reason in batch.unreadable]
-            tick(min(done * _BATCH, len(share)))
+            unreadable += [(int(rows[row]), reason) for row, reason in batch.unreadable]
+            tick(min(done * _BATCH, len(images)))
     store.flush()
-    return bad
+    return unreadable
 
 
-def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
+def _maps_key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
+    """Name of the file of maps, by the images and all that determines their maps."""
     digest = hashlib.sha256()
     transform = config.one_view()
     size = transform.model_dump_json(include={"image_size", "resize"})
     if transform.bits != BITS:
         size += f" {transform.bits} bits"
-    by = f" {backbone.engine.name}" if backbone.engine is not None else ""
-    digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}{by}".encode())
+    engine = f" {backbone.engine.name}" if backbone.engine is not None else ""
+    digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}{engine}".encode())
     add_weights(digest, backbone)
     return images_key(dataset, digest)
 
@@ -152,11 +154,12 @@ def images_key(dataset: Dataset, digest: Any) -> str:
         if isinstance(image, bytes):
             digest.update(image)
         else:
-            digest.update(f"{image.resolve()} {_state(image)}".encode())
+            digest.update(f"{image.resolve()} {_file_state(image)}".encode())
     return digest.hexdigest()[:32]
 
 
-def _state(file: Path) -> tuple[int, int] | None:
+def _file_state(file: Path) -> tuple[int, int] | None:
+    """Size and time of change of a file, which stand for its content; `None` if it is missing."""
     try:
         status = file.stat()
     except OSError:
@@ -183,14 +186,15 @@ class MapSource:
         return (self._batch(request[1]) for request in requests)
 
     def _batch(self, rows: np.ndarray) -> Batch:
-        bad = tuple((row, self.unreadable[row]) for row in rows.tolist() if row in self.unreadable)
-        good = rows[~np.isin(rows, [row for row, _ in bad])]
-        blank = not len(good)
-        good = rows[:1] if blank else good
-        values = torch.from_numpy(np.asarray(self.dataset.values[good], np.float32))
-        known = torch.from_numpy(np.asarray(self.dataset.known[good], bool) & (not blank))
+        """A batch of the readable rows; without any a filler, the first row with unknown states."""
+        unreadable = tuple((row, self.unreadable[row]) for row in rows.tolist() if row in self.unreadable)
+        readable = rows[~np.isin(rows, [row for row, _ in unreadable])]
+        is_filler = not len(readable)
+        readable = rows[:1] if is_filler else readable
+        values = torch.from_numpy(np.asarray(self.dataset.values[readable], np.float32))
+        known = torch.from_numpy(np.asarray(self.dataset.known[readable], bool) & (not is_filler))
         targets = Targets(values.masked_fill(~known, 0.0), known)
-        return Batch(self._maps(good), targets, torch.from_numpy(good), True, bad)
+        return Batch(self._maps(readable), targets, torch.from_numpy(readable), True, unreadable)
 
     def _maps(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.maps[rows]).float()  # NumPy widens half precision far more slowly

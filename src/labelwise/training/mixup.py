@@ -66,29 +66,29 @@ def cut_mix(batch: Batch, alpha: float) -> Batch:
     height, width = batch.images.shape[-2:]
     t = _shares(batch, alpha, "pair")
     device = batch.images.device
-    middles = _paired(torch.rand(_pairs(batch), 2), len(t))
+    centres = _paired(torch.rand(_num_pairs(batch), 2), len(t))
     inside = []
-    for size, middle in zip((height, width), middles.T, strict=True):
+    for size, relative_centre in zip((height, width), centres.T, strict=True):
         half = (size * (1 - t).sqrt() / 2).round()
-        at = (size * middle).floor()
-        low, high = ((at - half).clamp(0, size), (at + half).clamp(0, size))
-        places = torch.arange(size)
-        inside.append((places >= low[:, None]) & (places < high[:, None]))
+        centre = (size * relative_centre).floor()
+        low, high = ((centre - half).clamp(0, size), (centre + half).clamp(0, size))
+        pixels = torch.arange(size)
+        inside.append((pixels >= low[:, None]) & (pixels < high[:, None]))
     box: Bool[Tensor, "B h w"] = inside[0][:, :, None] & inside[1][:, None, :]
-    stays = 1 - box.flatten(1).float().mean(1)
+    kept_share = 1 - box.flatten(1).float().mean(1)
     images = torch.where(box[:, None].to(device), batch.images.flip(0), batch.images)
-    taught = batch.taught and batch.taught.joined(stays)
-    return replace(batch, images=images, targets=_blended(batch.targets, stays), taught=taught)
+    taught = batch.taught and batch.taught.joined(kept_share)
+    return replace(batch, images=images, targets=_blended(batch.targets, kept_share), taught=taught)
 
 
-def _pairs(batch: Batch) -> int:
+def _num_pairs(batch: Batch) -> int:
     return -(-len(batch.index) // 2)
 
 
 def _shares(batch: Batch, alpha: float, per: Per) -> Float[Tensor, " B"]:
     """`[B]` samples, equal for both images of a pair, or for the whole batch."""
     rows = len(batch.images)
-    samples = torch.distributions.Beta(alpha, alpha).sample((_pairs(batch),) if per == "pair" else ())
+    samples = torch.distributions.Beta(alpha, alpha).sample((_num_pairs(batch),) if per == "pair" else ())
     return _paired(samples, rows) if per == "pair" else samples.expand(rows)
 
 
@@ -101,5 +101,5 @@ def _blended(targets: Targets, share: Float[Tensor, " B"]) -> Targets:
     """Targets blended with themselves reversed; known if the label is known in every image with a nonzero share."""
     share = share.to(targets.values)[:, None]
     y, known = targets.values, targets.known
-    both = (known | (share == 0)) & (known.flip(0) | (share == 1))
-    return Targets(torch.where(both, share * y + (1 - share) * y.flip(0), 0.0), both)
+    both_known = (known | (share == 0)) & (known.flip(0) | (share == 1))
+    return Targets(torch.where(both_known, share * y + (1 - share) * y.flip(0), 0.0), both_known)

@@ -32,11 +32,11 @@ class Move:
     ) -> None:
         self._method, self._optimizer, self._ema = method, optimizer, ema
         self._scaler, self._blind = scaler, blind
-        self._before: list[Tensor] = []
+        self._saved_buffers: list[Tensor] = []
 
     def begin(self) -> None:
         """Called before the step's first forward pass."""
-        self._before = [buffer.clone() for buffer in self._buffers()]
+        self._saved_buffers = [buffer.clone() for buffer in self._buffers()]
 
     @torch.no_grad()
     def end(self, kept: Tensor, step: int) -> None:
@@ -48,20 +48,20 @@ class Move:
         """
         if self._blind:
             averages = [] if self._ema is None else list(self._ema.module.state_dict().values())
-            before = [value.clone() for value in averages]
+            saved_averages = [value.clone() for value in averages]
             step_where(kept, self._optimizer)
-            self._average(step)
-            _put_back(averages + self._buffers(), before + self._before, kept)
+            self._update_averages(step)
+            _put_back(averages + self._buffers(), saved_averages + self._saved_buffers, kept)
         elif kept:
             self._optimizer.step()
-            self._average(step)
+            self._update_averages(step)
         else:
             if self._scaler is not None:
                 self._scaler.update()
-            _put_back(self._buffers(), self._before, kept)
+            _put_back(self._buffers(), self._saved_buffers, kept)
         self._optimizer.zero_grad()
 
-    def _average(self, step: int) -> None:
+    def _update_averages(self, step: int) -> None:
         if self._ema is not None:
             self._ema.update(self._method.model, step=step)
 
@@ -69,6 +69,7 @@ class Move:
         return [*self._method.model.buffers(), *self._method.terms.buffers()]
 
 
-def _put_back(now: Sequence[Tensor], before: Sequence[Tensor], kept: Tensor) -> None:
-    for value, then in zip(now, before, strict=True):
-        value.copy_(torch.where(kept.to(value.device), value, then))
+def _put_back(values: Sequence[Tensor], saved: Sequence[Tensor], kept: Tensor) -> None:
+    """Restore saved tensors if the step is not kept, without a host sync."""
+    for value, old in zip(values, saved, strict=True):
+        value.copy_(torch.where(kept.to(value.device), value, old))

@@ -43,12 +43,12 @@ def build_optimizer(
     Source: layer-wise decay as in Bao et al. (2022), BEiT; layers are timm's.
     """
     scales = {p: lr_factor * scale for p, scale in _layer_scales(backbone, layer_decay)}
-    kept = _without_decay(backbone)
+    exempt = _without_decay(backbone)
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, p in method.named_parameters():
         if p.requires_grad:
             decays = (
-                p.ndim >= 2 and not name.endswith(("queries", "text_queries.weight")) and id(p) not in kept
+                p.ndim >= 2 and not name.endswith(("queries", "text_queries.weight")) and id(p) not in exempt
             )
             groups.setdefault((p in scales, scales.get(p, 1.0), decays), []).append(p)
     options = [
@@ -62,8 +62,8 @@ def build_optimizer(
     ]
     if settings.name == "sgd":
         return torch.optim.SGD(options, lr=settings.lr, momentum=settings.momentum, fused=fused or None)
-    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(options, lr=settings.lr, fused=fused or None)
+    optimizer_class = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return optimizer_class(options, lr=settings.lr, fused=fused or None)
 
 
 def is_fused(settings: OptimSettings, device: torch.device, scaled: bool) -> bool:
@@ -102,8 +102,8 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
         state: its `state_dict`, from any device.
     """
     groups = [
-        {**saved, "fused": own["fused"]}
-        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+        {**saved, "fused": group["fused"]}
+        for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True)
     ]
     optimizer.load_state_dict({**state, "param_groups": groups})
 

@@ -43,26 +43,26 @@ def watched_peers(grace: float = GRACE) -> Iterator[None]:
 
 def _connected() -> list[socket.socket]:
     """In the first process, connections to all others; else the one to the first. Empty if they cannot connect."""
-    first, place = dist.get_rank() == 0, os.environ.get("MASTER_ADDR", "127.0.0.1")
+    is_first, host = dist.get_rank() == 0, os.environ.get("MASTER_ADDR", "127.0.0.1")
     server = None
-    if first:
+    if is_first:
         with suppress(OSError):
-            server = socket.create_server((place, 0))
+            server = socket.create_server((host, 0))
             server.settimeout(_PATIENCE)
-    given = [(0 if server is None else server.getsockname()[1], secrets.token_bytes(16))]
-    dist.broadcast_object_list(given)
-    port, token = given[0]
+    offer = [(0 if server is None else server.getsockname()[1], secrets.token_bytes(16))]
+    dist.broadcast_object_list(offer)
+    port, token = offer[0]
     connections: list[socket.socket] = []
     if not port:
         return connections
     with suppress(OSError):
         if server is None:
-            connection = socket.create_connection((place, port), _PATIENCE)
+            connection = socket.create_connection((host, port), _PATIENCE)
             connection.sendall(token)
             connections.append(connection)
         else:
-            until = time.monotonic() + _PATIENCE
-            while len(connections) < dist.get_world_size() - 1 and time.monotonic() < until:
+            deadline = time.monotonic() + _PATIENCE
+            while len(connections) < dist.get_world_size() - 1 and time.monotonic() < deadline:
                 connection, _ = server.accept()
                 connection.settimeout(_PATIENCE)
                 if secrets.compare_digest(connection.recv(len(token), socket.MSG_WAITALL), token):
@@ -75,6 +75,7 @@ def _connected() -> list[socket.socket]:
 
 
 def _watch(connection: socket.socket, grace: float) -> None:
+    """End this process `grace` seconds after the other end of a connection has died; return if it is done."""
     try:
         done = connection.recv(1)
     except OSError:

@@ -33,15 +33,15 @@ def word_vectors(config: Config, labels: LabelSet) -> tuple[Config, Float[Tensor
                 "name a model as vectors.source, or leave vectors.descriptions out",
             )
         return config, None
-    read = read_vectors(settings.source, labels.names, settings.descriptions)
+    loaded = read_vectors(settings.source, labels.names, settings.descriptions)
     update = {
-        "dim": read.vectors.shape[1],
-        "missing": list(read.missing),
-        "digest": read.digest,
-        "texts_digest": read.texts_digest,
+        "dim": loaded.vectors.shape[1],
+        "missing": list(loaded.missing),
+        "digest": loaded.digest,
+        "texts_digest": loaded.texts_digest,
     }
     settings = settings.model_copy(update=update)
-    return config.model_copy(update={"vectors": settings}), torch.from_numpy(read.vectors)
+    return config.model_copy(update={"vectors": settings}), torch.from_numpy(loaded.vectors)
 
 
 def count_priors(

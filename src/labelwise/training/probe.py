@@ -48,7 +48,8 @@ class Probe(Trainer):
         return p
 
     def _solve(self, watch: ProgressBar) -> None:
-        features, values, known = self._pooled(self._learned())
+        """Solve the classifiers on the training rows and copy them into the model."""
+        features, values, known = self._pooled_features(self._training_batches())
         strength = self._strengths(features, values, known, watch)
         solution = solve(features, values, known, strength[None])
         loss = _log_loss(_logits(features, solution.weight[0], solution.bias[0]), values, known)
@@ -65,11 +66,11 @@ class Probe(Trainer):
         if self.validate is None:
             return features.new_full((labels,), UNJUDGED)
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(self.config.seed))
-        some = order[:CHOOSING_ROWS].to(features.device)
+        subset = order[:CHOOSING_ROWS].to(features.device)
         grid = features.new_tensor(STRENGTHS)
         grid_of_labels = grid[:, None].expand(-1, labels)
-        solution = solve(features[some], values[some], known[some], grid_of_labels, tolerance=3e-3)
-        features, values, known = self._pooled(self.stop.watching(self.validate[0]))
+        solution = solve(features[subset], values[subset], known[subset], grid_of_labels, tolerance=3e-3)
+        features, values, known = self._pooled_features(self.stop.watching(self.validate[0]))
         losses = torch.stack(
             [
                 _log_loss(_logits(features, weight, bias), values, known)
@@ -80,17 +81,18 @@ class Probe(Trainer):
         judged = (present & known).any(0) & (~present & known).any(0)
         best = torch.where(judged, losses.argmin(0), losses[:, judged].mean(1).argmin())
         counts = torch.bincount(best, minlength=len(STRENGTHS)).tolist()
-        shown = ", ".join(f"{s:g} ({n})" for s, n in zip(STRENGTHS, counts, strict=True) if n)
-        watch.say(f"linear probe: regularisation and the labels it is chosen for: {shown}")
+        listed = ", ".join(f"{s:g} ({n})" for s, n in zip(STRENGTHS, counts, strict=True) if n)
+        watch.say(f"linear probe: regularisation and the labels it is chosen for: {listed}")
         return grid[best]
 
-    def _learned(self) -> Iterator[Batch]:
+    def _training_batches(self) -> Iterator[Batch]:
+        """Batches of the training rows; unreadable images are recorded."""
         for batch in self.stop.watching(self.examples()):
             self.journal.unreadable(batch)
             yield batch
 
     @torch.no_grad()
-    def _pooled(
+    def _pooled_features(
         self, batches: Iterable[Batch]
     ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N L"], Bool[Tensor, "N L"]]:
         """Inputs of the classifier, label states and known cells, of all processes' readable images."""

@@ -32,15 +32,15 @@ def make_accelerator(config: Config) -> Accelerator:
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[DistributedDataParallelKwargs()],
     )
-    of_gpus = {
+    gpu_settings = {
         "tf32 = true": (config.tf32, "leave it out"),
         "backbone.statistics = synchronised": (
             config.backbone.statistics == "synchronised",
             "set backbone.statistics=batch",
         ),
     }
-    for setting, (on, todo) in of_gpus.items():
-        if on and accelerator.device.type != "cuda":
+    for setting, (is_set, todo) in gpu_settings.items():
+        if is_set and accelerator.device.type != "cuda":
             raise LabelwiseError(f"{setting} on {accelerator.device.type}", "a CUDA device", todo)
     return accelerator
 
@@ -56,12 +56,12 @@ def synchronise(method: Method) -> None:
 @contextmanager
 def matrix_products(tf32: bool) -> Iterator[None]:
     """Inside the block, compute float32 matrix products on CUDA in TF32 if `tf32`; else keep the current setting."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32 or before
+    previous = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32 or previous
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        torch.backends.cuda.matmul.allow_tf32 = previous
 
 
 def wrapped(accelerator: Accelerator, method: Method, unused: bool = False) -> Any:

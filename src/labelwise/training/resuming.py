@@ -29,8 +29,8 @@ _MAY_CHANGE = (
     "wandb",
     "data.max_unreadable",
 )
-_OF_VECTORS = ("vectors.dim", "vectors.missing", "vectors.digest", "vectors.texts_digest")
-_OF_PROCESSES = ("gloo", "nccl", "peer", "process group", "processgroup")
+_VECTOR_SETTINGS = ("vectors.dim", "vectors.missing", "vectors.digest", "vectors.texts_digest")
+_PROCESS_ERRORS = ("gloo", "nccl", "peer", "process group", "processgroup")
 
 
 def record_of(config: Config, *parts: Dataset) -> dict[str, Any]:
@@ -77,17 +77,17 @@ def as_begun(dataset: Dataset, out: Path) -> Dataset:
     Raises:
         LabelwiseError: the rows have a label that the run lacks, or the other way round.
     """
-    begun = recorded(out).get("labels")
-    if begun is None or list(dataset.labels.names) == begun:
+    begun_labels = recorded(out).get("labels")
+    if begun_labels is None or list(dataset.labels.names) == begun_labels:
         return dataset
-    if differences := lacking_and_extra(dataset.labels.names, begun):
+    if differences := lacking_and_extra(dataset.labels.names, begun_labels):
         raise LabelwiseError(
             f"--resume with other labels ({differences})",
             "the labels that the run began with",
             "restore the table, or train on the new labels with --init-from and another --out",
         )
     note = "The order of the label columns has changed since the run began: they are matched by name."
-    return dataset.with_labels(begun).with_notes(note)
+    return dataset.with_labels(begun_labels).with_notes(note)
 
 
 def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
@@ -100,17 +100,17 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
         if has_state(run.path) or (run.path / WEIGHTS).is_file():
             raise LabelwiseError(f"{run.path} holds a run", "a new folder", "use --resume or another --out")
         return
-    begun = _comparable(run)
-    if begun is None:
+    begun_settings = _begun_settings(run)
+    if begun_settings is None:
         return
-    before, now = (dotted(c.model_dump()) for c in (make_config(begun), run.config))
-    changed = [k for k in {**now, **before} if now.get(k) != before.get(k) and k not in _MAY_CHANGE]
+    old, new = (dotted(c.model_dump()) for c in (make_config(begun_settings), run.config))
+    changed = [k for k in {**new, **old} if new.get(k) != old.get(k) and k not in _MAY_CHANGE]
     if changed:
         raise LabelwiseError(
-            f"--resume with another {changed[0]} ({now.get(changed[0])} after {before.get(changed[0])})",
+            f"--resume with another {changed[0]} ({new.get(changed[0])} after {old.get(changed[0])})",
             "the settings that the run began with",
             "restore the files of vectors.source and vectors.descriptions, or use another --out"
-            if changed[0] in _OF_VECTORS
+            if changed[0] in _VECTOR_SETTINGS
             else "leave the setting out, or use another --out",
         )
     if recorded(run.path).get("data", record["data"]) != record["data"]:
@@ -121,19 +121,19 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
         )
 
 
-def _comparable(run: Run) -> dict[str, Any] | None:
+def _begun_settings(run: Run) -> dict[str, Any] | None:
     """Settings to compare with; `None` if no state was saved and config.yaml is absent or truncated."""
     try:
-        begun = settings_begun(run.path)
+        settings = settings_begun(run.path)
     except LabelwiseError:
         if has_state(run.path):
             raise
         return None
-    whole = (
-        begun is not None
-        and dotted(begun).keys() >= dotted(make_config({"data": {"source": ""}}).model_dump()).keys()
+    is_complete = (
+        settings is not None
+        and dotted(settings).keys() >= dotted(make_config({"data": {"source": ""}}).model_dump()).keys()
     )
-    return begun if whole or has_state(run.path) else None
+    return settings if is_complete or has_state(run.path) else None
 
 
 def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -151,14 +151,14 @@ def readable_failures(stop: StopRequest) -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = first_line(error)
-        of_worker = "DataLoader worker" in text
-        if not of_worker and not any(name in str(error).lower() for name in _OF_PROCESSES):
+        is_worker = "DataLoader worker" in text
+        if not is_worker and not any(name in str(error).lower() for name in _PROCESS_ERRORS):
             raise
         if stop.by:
             raise stop.stopped("; the last saved state is intact") from None
-        what = "a decoding worker" if of_worker else "another process"
+        process = "a decoding worker" if is_worker else "another process"
         raise LabelwiseError(
-            f"{what} that died ({text[:120]})",
+            f"{process} that died ({text[:120]})",
             "processes that live as long as the run",
             "check that there is enough memory, then go on with --resume; the last saved state is intact",
         ) from error

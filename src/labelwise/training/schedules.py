@@ -38,8 +38,8 @@ class RateSchedule:
         """In (0, 1], for a step counted from 0."""
         smooth = rate_factor(step, self._epochs * self._steps_per_epoch, self._settings)
         if self._settings.schedule == "step":
-            past = bisect_right(self._settings.milestones, step // self._steps_per_epoch)
-            return float(smooth * self._settings.factor**past)
+            milestones = bisect_right(self._settings.milestones, step // self._steps_per_epoch)
+            return float(smooth * self._settings.factor**milestones)
         return float(smooth * self._holder.param_groups[0]["lr"])
 
     def judged(self, figure: float | None) -> None:

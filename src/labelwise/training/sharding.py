@@ -44,7 +44,7 @@ class Shares:
     def __init__(
         self, method: Method, ema: ModelEmaV3 | None, config: Config, accelerator: Accelerator
     ) -> None:
-        _refuse(config, method)
+        _refuse_untested(config, method)
         self._plain = deepcopy(method.model)
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
         for root in (method, *(() if ema is None else (ema.module,))):
@@ -92,12 +92,13 @@ class WholePart:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load this process's share of whole tensors."""
         if not isinstance(self._part, Optimizer | AcceleratedOptimizer):
-            now = self._part.state_dict()
-            self._part.load_state_dict({k: _share(v, now[k]) if k in now else v for k, v in state.items()})
+            like = self._part.state_dict()
+            self._part.load_state_dict({k: _shard(v, like[k]) if k in like else v for k, v in state.items()})
             return
         parameters = [p for group in self._part.param_groups for p in group["params"]]
         moments = {
-            i: {k: _share(v, parameters[i]) for k, v in held.items()} for i, held in state["state"].items()
+            i: {k: _shard(v, parameters[i]) for k, v in values.items()}
+            for i, values in state["state"].items()
         }
         load_optimizer(self._part, {**state, "state": moments})
 
@@ -124,7 +125,7 @@ def finite_of(values: Sequence[Tensor]) -> list[bool]:
     finite = torch.stack([local(value).isfinite().all() for value in values]).to(torch.int32)
     if any(isinstance(value, DTensor) for value in values):
         dist.all_reduce(finite, dist.ReduceOp.MIN)
-    return [bool(one) for one in finite.tolist()]
+    return [bool(flag) for flag in finite.tolist()]
 
 
 def _blocks(backbone: nn.Module) -> Iterator[nn.Module]:
@@ -137,6 +138,7 @@ def _blocks(backbone: nn.Module) -> Iterator[nn.Module]:
 
 
 def _whole(state: Any) -> Any:
+    """A nested state with whole tensors, on the CPU, in place of sharded ones."""
     if isinstance(state, DTensor):
         return state.full_tensor().cpu()
     if isinstance(state, Mapping):
@@ -144,13 +146,14 @@ def _whole(state: Any) -> Any:
     return state
 
 
-def _share(value: Any, like: Tensor) -> Any:
+def _shard(value: Any, like: Tensor) -> Any:
+    """A whole tensor sharded as another one; other values unchanged."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
 
 
-def _refuse(config: Config, method: Method) -> None:
+def _refuse_untested(config: Config, method: Method) -> None:
     """Refuse settings that have not been tested against a single process."""
     untested = {
         "compile = true": config.compile,
@@ -161,7 +164,7 @@ def _refuse(config: Config, method: Method) -> None:
         "backbone.gradient_checkpointing = true": config.backbone.gradient_checkpointing,
         **{f"the term {name}": name in method.terms for name in ("blending", "pseudo")},
     }
-    for setting in (name for name, on in untested.items() if on):
+    for setting in (name for name, is_set in untested.items() if is_set):
         raise LabelwiseError(
             f"sharding = full with {setting}",
             "processes that each hold all weights",

@@ -33,16 +33,18 @@ def fitted(config: Config, say: Callable[[str], None]) -> Config:
         LabelwiseError: the user set a size that the network does not accept, or no size works.
     """
     b = config.backbone
-    plain = config.image_size == 224 and not config.train_size and not config.image_width
-    if accepts_any_size(b.name) or (plain and family_of(b.name) in VERIFIED):
+    is_default = config.image_size == 224 and not config.train_size and not config.image_width
+    if accepts_any_size(b.name) or (is_default and family_of(b.name) in VERIFIED):
         return config
-    wished = "image_size" in config.model_fields_set or bool(config.image_width)
+    is_set = "image_size" in config.model_fields_set or bool(config.image_width)
     changes: dict[str, Any] = {}
     if reason := size_refusal(b.name, b.stage, config.image_size, config.one_view().size):
         sides = accepted(b.name, b.stage)
-        if wished or not sides:
+        if is_set or not sides:
             width = f" and image_width = {config.image_width}" if config.image_width else ""
-            raise _refused(f"image_size = {config.image_size}{width}", b.name, reason, sides, "--image-size")
+            raise _size_error(
+                f"image_size = {config.image_size}{width}", b.name, reason, sides, "--image-size"
+            )
         changes["image_size"] = sides[0]
         if config.test_time == resolved(SCALES, config.image_size):
             changes["test_time"] = resolved(SCALES, sides[0])
@@ -51,17 +53,17 @@ def fitted(config: Config, say: Callable[[str], None]) -> Config:
         size = config.train_transform(stride_of(b.name, b.stage, config.image_size)).size
         reason = size_refusal(b.name, b.stage, config.image_size, size)
         if reason and config.train_size:
-            given = f"train_size = {config.train_size}"
-            raise _refused(given, b.name, reason, (config.image_size,), "--set train_size")
+            setting = f"train_size = {config.train_size}"
+            raise _size_error(setting, b.name, reason, (config.image_size,), "--set train_size")
         if reason:
             changes["train_size"] = config.image_size
             config = config.model_copy(update={"train_size": config.image_size})
             if config.image_width and config.train_transform(1).size != config.one_view().size:
                 width = f"image_width = {config.image_width}"
-                raise _refused(width, b.name, reason, (config.image_size,), "--image-size")
+                raise _size_error(width, b.name, reason, (config.image_size,), "--image-size")
     if changes:
-        shown = ", ".join(f"{name} {value}" for name, value in changes.items())
-        say(f"note: {b.name} does not accept the default sizes of images: {shown}")
+        listed = ", ".join(f"{name} {value}" for name, value in changes.items())
+        say(f"note: {b.name} does not accept the default sizes of images: {listed}")
     return config
 
 
@@ -74,10 +76,10 @@ def sides_of(config: Config, sides: Sequence[int]) -> tuple[int, ...]:
     b = config.backbone
     if accepts_any_size(b.name):
         return tuple(sides)
-    taken = tuple(side for side in sides if size_refusal(b.name, b.stage, side, (side, side)) is None)
-    if not taken and not (taken := accepted(b.name, b.stage)[:1]):
-        raise _refused("images", b.name, size_refusal(b.name, b.stage, sides[0]) or "", (), "")
-    return taken
+    usable = tuple(side for side in sides if size_refusal(b.name, b.stage, side, (side, side)) is None)
+    if not usable and not (usable := accepted(b.name, b.stage)[:1]):
+        raise _size_error("images", b.name, size_refusal(b.name, b.stage, sides[0]) or "", (), "")
+    return usable
 
 
 @cache
@@ -92,7 +94,7 @@ def accepted(name: str, stage: int = -1) -> tuple[int, ...]:
 
 def stride_of(name: str, stage: int, side: int) -> int:
     """Pixels per place of a network's map, built for images of a side."""
-    return _built(name, stage, side, _device(name, stage)).stride
+    return _random_backbone(name, stage, side, _device(name, stage)).stride
 
 
 @cache
@@ -107,11 +109,11 @@ def size_refusal(name: str, stage: int, side: int, size: Size | None = None) -> 
     """
     device = _device(name, stage)
     try:
-        built = _built(name, stage, side, device)  # which computes an image of this side
+        backbone = _random_backbone(name, stage, side, device)  # which computes an image of this side
         if size in (None, (side, side)):
             return None
         assert size is not None
-        maps = built(torch.zeros(1, 3, *size, device=device))
+        maps = backbone(torch.zeros(1, 3, *size, device=device))
     except Exception as error:  # networks refuse a size by nearly any exception
         cause = error.__cause__ if isinstance(error, LabelwiseError) else None
         return first_line(cause or error)
@@ -122,19 +124,21 @@ def size_refusal(name: str, stage: int, side: int, size: Size | None = None) -> 
 def _device(name: str, stage: int) -> str:
     """`meta`, which computes shapes alone, if the network supports it at its own size; else `cpu`."""
     try:
-        _built(name, stage, native_size(name), "meta")
+        _random_backbone(name, stage, native_size(name), "meta")
     except Exception:  # an operation that needs values, or a network that refuses its own size
         return "cpu"
     return "meta"
 
 
 @lru_cache(maxsize=1)
-def _built(name: str, stage: int, side: int, device: str) -> TimmBackbone:
+def _random_backbone(name: str, stage: int, side: int, device: str) -> TimmBackbone:
+    """A randomly initialised backbone; the random state is unchanged."""
     with torch.random.fork_rng([]), torch.device(device):
         return TimmBackbone(name, "none", side, freeze=True, stage=stage).eval()
 
 
-def _refused(given: str, name: str, reason: str, sides: Sequence[int], option: str) -> LabelwiseError:
+def _size_error(given: str, name: str, reason: str, sides: Sequence[int], option: str) -> LabelwiseError:
+    """The error for a size that a network does not accept, with the sides that it does."""
     if not sides:
         return LabelwiseError(
             f"{given} for backbone {name!r} ({reason})",

@@ -18,8 +18,8 @@ def with_splits(config: Config, data: Dataset | None) -> Dataset:
     Raises:
         LabelwiseError: a label is evaluated but cannot be learned, so its figures would be meaningless.
     """
-    given = data if data is not None else read(config.data.source)
-    dataset = ensure_splits(given, seed=config.seed)
+    rows = data if data is not None else read(config.data.source)
+    dataset = ensure_splits(rows, seed=config.seed)
     fewer, d = config.data.train_images, config.data
     _refuse_both(d)
     if fewer:
@@ -30,7 +30,7 @@ def with_splits(config: Config, data: Dataset | None) -> Dataset:
         from labelwise.training.grown import with_labels_of  # loads the networks' libraries
 
         dataset = with_labels_of(dataset, config.init_from)
-    names = labels_without_training(dataset) if fewer or d.long_tail != "none" or given.splits() else []
+    names = labels_without_training(dataset) if fewer or d.long_tail != "none" or rows.splits() else []
     if names and not config.data.untrained_labels:
         raise LabelwiseError(
             f"{len(names)} labels with positives in other splits but none in train: {', '.join(names[:5])}",

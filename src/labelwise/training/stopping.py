@@ -39,14 +39,14 @@ class StopRequest:
     def listening(self) -> Iterator[StopRequest]:
         """Replace the signals' handlers inside the block; outside the main thread nothing changes."""
         try:
-            before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+            old_handlers = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         except ValueError:  # only the main thread receives signals
             yield self
             return
         try:
             yield self
         finally:
-            for number, handler in before.items():
+            for number, handler in old_handlers.items():
                 signal.signal(number, handler)
 
     @contextmanager
@@ -71,9 +71,10 @@ class StopRequest:
         """The exception to raise, with the signal and the progress of the work."""
         return Stopped(f"stopped by {self.by}{where}")
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        again, self.by = bool(self.by), signal.Signals(number).name
-        if not self._noting and not again:  # a launcher's signal may follow the group's
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        """Handler of the signals: records one, and raises `Stopped` outside of `noting`."""
+        is_repeated, self.by = bool(self.by), signal.Signals(number).name
+        if not self._noting and not is_repeated:  # a launcher's signal may follow the group's
             raise self.stopped("")
 
 
@@ -102,10 +103,11 @@ class Agreement:
         return agreed
 
     def _read(self) -> bool:
+        """Whether any process had a request at the step before; waits for the all-reduce of that step."""
         if self._sent is None:
             return False
-        work, flag = self._sent
-        work.wait()
+        reduction, flag = self._sent
+        reduction.wait()
         self._sent = None
         return bool(flag)
 

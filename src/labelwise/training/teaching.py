@@ -66,8 +66,8 @@ class Teacher:
         if not settings.run:
             return None
         run = Run.open(settings.run)
-        own, wanted = run.labels.names, labels.names
-        if differences := lacking_and_extra(own, wanted):
+        teacher_labels, student_labels = run.labels.names, labels.names
+        if differences := lacking_and_extra(teacher_labels, student_labels):
             raise LabelwiseError(
                 f"--teacher {run.path} with other labels ({differences})",
                 "the labels of the data, in any order",
@@ -83,7 +83,7 @@ class Teacher:
                 "the teacher that training began with",
                 "restore its folder, or train with another --out",
             )
-        order = tuple(own.index(name) for name in wanted)
+        order = tuple(teacher_labels.index(name) for name in student_labels)
         return cls(run, model, settings.model_copy(update={"digest": digest}), order)
 
     def teach(self, student: Method, method: str) -> None:
@@ -99,8 +99,10 @@ class Teacher:
         s = self.settings
         if s.features:
             _refuse_shared(student.model, f"for {method}")
-        own, width = _width(student.model), _width(self.model)
-        student.terms["teacher"] = TeacherTerm(own, width, s.logits, s.features, s.temperature)
+        student_width, teacher_width = _feature_width(student.model), _feature_width(self.model)
+        student.terms["teacher"] = TeacherTerm(
+            student_width, teacher_width, s.logits, s.features, s.temperature
+        )
 
     def doubts(self, data: list[str]) -> Iterator[str]:
         """A note if the teacher was trained on other rows.
@@ -131,16 +133,16 @@ class Teacher:
             say: prints a line to the user.
             joined: all processes of a training call this together, see `stored`.
         """
-        wide = bool(self.settings.features)
-        digest = hashlib.sha256(f"answers-1 {self.settings.digest} {wide}".encode())
+        with_features = bool(self.settings.features)
+        digest = hashlib.sha256(f"answers-1 {self.settings.digest} {with_features}".encode())
         path = cache_folder() / "teachers" / f"{images_key(rows, digest)}.npy"
-        width = 1 + (_width(self.model) if wide else 0)
+        width = 1 + (_feature_width(self.model) if with_features else 0)
         shape = len(rows), len(self.run.labels), width
         compute = partial(self._compute, rows, device, workers, say)
         message = f"computing the teacher's answers to {len(rows):,} images once"
-        array, bad = stored(path, lambda: shape, compute, message, say, joined)
+        array, unreadable = stored(path, lambda: shape, compute, message, say, joined)
         self.model.cpu()
-        return TeacherOutputs(array, np.array(self.order), frozenset(row for row, _ in bad))
+        return TeacherOutputs(array, np.array(self.order), frozenset(row for row, _ in unreadable))
 
     def _compute(
         self,
@@ -148,32 +150,32 @@ class Teacher:
         device: torch.device,
         workers: int,
         say: Callable[[str], None],
-        part: Path,
-        place: int = 0,
-        places: int = 1,
+        file: Path,
+        index: int = 0,
+        processes: int = 1,
     ) -> list[tuple[int, str]]:
         """Write a share of the outputs; from stored maps if the teacher's backbone is frozen and it has one view."""
-        c, model = self.run.config, self.model.to(device)
-        if not c.backbone.freeze or c.test_time != NONE:
-            transform = build_transform(c.transform(), train=False)
-            answer = partial(self._answer, device=device, is_map=False)
-            return fill(rows, transform, workers, answer, part, place, places)
+        config, model = self.run.config, self.model.to(device)
+        if not config.backbone.freeze or config.test_time != NONE:
+            transform = build_transform(config.transform(), train=False)
+            answer = partial(self._outputs, device=device, is_map=False)
+            return fill(rows, transform, workers, answer, file, index, processes)
         backbone: Any = model.backbone
-        use_engine(backbone, c, len(rows), device, say)
-        maps, unreadable = stored_maps(rows, backbone, c, device, workers, say)
-        source, bad = MapSource(maps, rows, dict(unreadable)), list[tuple[int, str]]()
-        store = np.lib.format.open_memmap(part, mode="r+")
-        for batch in source.batches([(0, own) for own in shares(len(rows), place, places)]):
+        use_engine(backbone, config, len(rows), device, say)
+        maps, unreadable = stored_maps(rows, backbone, config, device, workers, say)
+        source, bad_rows = MapSource(maps, rows, dict(unreadable)), list[tuple[int, str]]()
+        store = np.lib.format.open_memmap(file, mode="r+")
+        for batch in source.batches([(0, chunk) for chunk in shares(len(rows), index, processes)]):
             store[batch.index.numpy()] = (
-                self._answer(batch.images, device, True).to(torch.float16).cpu().numpy()
+                self._outputs(batch.images, device, True).to(torch.float16).cpu().numpy()
             )
             refuse_failing_disk(batch.unreadable)
-            bad += batch.unreadable
+            bad_rows += batch.unreadable
         store.flush()
-        return bad
+        return bad_rows
 
     @torch.no_grad()
-    def _answer(self, images: Tensor, device: torch.device, is_map: bool) -> Tensor:
+    def _outputs(self, images: Tensor, device: torch.device, is_map: bool) -> Tensor:
         """`[B, L, 1 + E]`: logits and, if features are distilled, label features of unit length."""
         out = self.model(images.to(device), is_map=is_map)
         parts = [out.logits[:, :, None], *([bounded_unit(out.decoupled)] if self.settings.features else [])]
@@ -188,6 +190,7 @@ class Teacher:
 
 
 def _refuse_shared(model: LabelModel, owner: str) -> None:
+    """Raise `LabelwiseError` for a model with one feature for all labels."""
     if isinstance(model.extractor, Pooled):
         raise LabelwiseError(
             f"teacher.features {owner} with pooled features",
@@ -196,24 +199,25 @@ def _refuse_shared(model: LabelModel, owner: str) -> None:
         )
 
 
-def _width(model: LabelModel) -> int:
+def _feature_width(model: LabelModel) -> int:
+    """Width of a model's label features before any relation."""
     extractor: Any = model.extractor
     return int(extractor.dim)
 
 
 def _digest(run: Run) -> str:
     """Digest of all that determines the outputs: labels, parts, image transform, weights."""
-    c, t = run.config, run.config.transform()
+    config, t = run.config, run.config.transform()
     size = t.model_dump(mode="json", include={"image_size", "resize"})
     parts = [
         run.labels.names,
-        c.test_time,
-        c.method,
-        c.backbone.name,
-        c.backbone.stage,
-        c.extractor,
-        c.relation,
-        c.classifier,
+        config.test_time,
+        config.method,
+        config.backbone.name,
+        config.backbone.stage,
+        config.extractor,
+        config.relation,
+        config.classifier,
     ]
     digest = hashlib.sha256(json.dumps([*parts, size, t.bits if t.bits != BITS else 0]).encode())
     digest.update((run.path / WEIGHTS).read_bytes())

@@ -38,6 +38,7 @@ def shown_rows(rows: Dataset, settings: DataSettings) -> Dataset:
 
 
 def _mask(rows: Dataset, settings: DataSettings) -> Bool[np.ndarray, "N L"] | None:
+    """The cells that stay known; `None` if the settings hide none."""
     share, kind = settings.known_proportion, settings.known
     hides = share != 1 or kind != "cells"
     if settings.mask_file:
@@ -62,7 +63,7 @@ def _mask(rows: Dataset, settings: DataSettings) -> Bool[np.ndarray, "N L"] | No
 def keep_mask(folder: Path, rows: Dataset, settings: DataSettings) -> None:
     """Write `known.npz` into a run that hides cells; another run can read it as `data.mask_file`."""
     if settings.mask_file or settings.known_proportion != 1 or settings.known != "cells":
-        write_atomic(folder / KNOWN, lambda part: save_cells(part, "known", rows.known, rows))
+        write_atomic(folder / KNOWN, lambda temporary: save_cells(temporary, "known", rows.known, rows))
 
 
 def strategy(config: Config, rows: Dataset) -> str:
@@ -119,12 +120,12 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
                 f"unknown.{next(iter(options))} with --unknown ignore", "no options", "leave it out"
             )
         return None
-    for joined in ("mixup", "cutmix"):
-        if share := getattr(config, joined):
+    for mixing in ("mixup", "cutmix"):
+        if share := getattr(config, mixing):
             raise LabelwiseError(
-                f"--unknown {name} with {joined}={share:g}",
+                f"--unknown {name} with {mixing}={share:g}",
                 "images that are not blended: a blended cell is unknown if either image's cell is",
-                f"set {joined} to 0, or use --unknown ignore",
+                f"set {mixing} to 0, or use --unknown ignore",
             )
     file = options.get("file") if name == "external" else None
     scores = _scores(Path(str(file)), rows) if file else None
@@ -133,6 +134,7 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
 
 
 def _scores(file: Path, rows: Dataset) -> Tensor:
+    """External scores `[N, L]` of the training rows, from an npz file."""
     scores = read_cells(file, "scores", rows)
     if scores.dtype.kind not in "fiub":
         raise LabelwiseError(
@@ -144,8 +146,8 @@ def _scores(file: Path, rows: Dataset) -> Tensor:
 def _prior(rows: Dataset) -> Tensor:
     """Share of positives among known cells; among all images for a label without known negatives."""
     positive, known = rows.positive.sum(0), rows.known.sum(0)
-    over = np.where(known > positive, known, len(rows))
-    return torch.from_numpy((positive / np.maximum(over, 1)).astype(np.float32))
+    counted = np.where(known > positive, known, len(rows))
+    return torch.from_numpy((positive / np.maximum(counted, 1)).astype(np.float32))
 
 
 def record(config: Config, rows: Dataset) -> dict[str, Any]:

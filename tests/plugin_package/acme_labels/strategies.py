@@ -25,6 +25,6 @@ class HalfAbsent(Strategy):
         super().__init__()
         self.weight = weight
 
-    def forward(self, q: StrategyInputs) -> Verdict:
+    def forward(self, inputs: StrategyInputs) -> Verdict:
         """The weighted loss of absent labels."""
-        return Verdict(self.weight * q.absent_cells())
+        return Verdict(self.weight * inputs.absent_cells())

@@ -31,27 +31,31 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
         return matches
     paths = _texts(files)
     keys, file_of = _keys(paths)
-    bases = last_part(names)
-    plain = ~(_holds(names, "?d=") | (_holds(names, "://") & _holds(names, "%", "?", "#")))
-    counted = keys.value_counts()
-    single = counted.field("values").filter(pc.equal(counted.field("counts"), 1))
-    at = pc.index_in(pc.if_else(pc.is_in(bases, value_set=single), bases, None), value_set=keys)
-    sure = plain & at.is_valid().to_numpy(zero_copy_only=False)
-    matches[sure] = file_of[at.fill_null(0).to_numpy()[sure].astype(np.int64)]
-    likely = pc.or_(pc.is_in(bases, value_set=keys), pc.is_in(pc.utf8_lower(bases), value_set=keys))
-    unsure = np.flatnonzero(~sure & (~plain | likely.to_numpy(zero_copy_only=False)))
-    if len(unsure):
+    base_names = last_part(names)
+    is_path = ~(
+        _contain_any(names, "?d=") | (_contain_any(names, "://") & _contain_any(names, "%", "?", "#"))
+    )
+    key_counts = keys.value_counts()
+    unique_keys = key_counts.field("values").filter(pc.equal(key_counts.field("counts"), 1))
+    key_index = pc.index_in(
+        pc.if_else(pc.is_in(base_names, value_set=unique_keys), base_names, None), value_set=keys
+    )
+    matched = is_path & key_index.is_valid().to_numpy(zero_copy_only=False)
+    matches[matched] = file_of[key_index.fill_null(0).to_numpy()[matched].astype(np.int64)]
+    likely = pc.or_(pc.is_in(base_names, value_set=keys), pc.is_in(pc.utf8_lower(base_names), value_set=keys))
+    undecided = np.flatnonzero(~matched & (~is_path | likely.to_numpy(zero_copy_only=False)))
+    if len(undecided):
         by_key: dict[str, list[int]] = {}
-        for key, place in zip(keys.to_pylist(), file_of.tolist(), strict=True):
-            by_key.setdefault(key, []).append(place)
-        for row, name in zip(unsure.tolist(), names.take(pa.array(unsure)).to_pylist(), strict=True):
+        for key, index in zip(keys.to_pylist(), file_of.tolist(), strict=True):
+            by_key.setdefault(key, []).append(index)
+        for row, name in zip(undecided.tolist(), names.take(pa.array(undecided)).to_pylist(), strict=True):
             matches[row] = _one_file(last_parts(name), by_key, files)
     _match_numbers(names, files, matches)
     _match_other_suffixes(names, files, keys, matches)
     if named:
-        taken = [place for place, file in enumerate(files) if file in named]
+        taken = [index for index, file in enumerate(files) if file in named]
         matches[np.isin(matches, taken)] = -1
-    return _unshared(matches, names)
+    return _without_shared(matches, names)
 
 
 def _match_numbers(names: pa.Array, files: Sequence[str], matches: Int64[np.ndarray, " N"]) -> None:
@@ -60,14 +64,14 @@ def _match_numbers(names: pa.Array, files: Sequence[str], matches: Int64[np.ndar
     if not len(rows):
         return
     by_number: dict[int, list[int]] = {}
-    for place, file in enumerate(files):
+    for index, file in enumerate(files):
         stem = os.path.splitext(os.path.basename(file))[0]
         if stem.isascii() and stem.isdigit():
-            by_number.setdefault(int(stem), []).append(place)
+            by_number.setdefault(int(stem), []).append(index)
     for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
-        places = by_number.get(int(name), ())
-        if len(places) == 1:
-            matches[row] = places[0]
+        candidates = by_number.get(int(name), ())
+        if len(candidates) == 1:
+            matches[row] = candidates[0]
 
 
 def _match_other_suffixes(
@@ -79,13 +83,13 @@ def _match_other_suffixes(
         return
     taken = set(keys.to_pylist())
     by_stem: dict[str, list[int]] = {}
-    for place, file in enumerate(files):
-        by_stem.setdefault(os.path.splitext(os.path.basename(file))[0], []).append(place)
+    for index, file in enumerate(files):
+        by_stem.setdefault(os.path.splitext(os.path.basename(file))[0], []).append(index)
     for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
         base = (last_parts(name) or [""])[-1]
-        places = by_stem.get(os.path.splitext(base)[0], ())
-        if len(places) == 1 and is_image_name(base) and not taken & {base, base.lower()}:
-            matches[row] = places[0]
+        candidates = by_stem.get(os.path.splitext(base)[0], ())
+        if len(candidates) == 1 and is_image_name(base) and not taken & {base, base.lower()}:
+            matches[row] = candidates[0]
 
 
 def _texts(files: Sequence[str]) -> pa.Array:
@@ -103,40 +107,44 @@ def _keys(paths: pa.Array) -> tuple[pa.Array, np.ndarray]:
     lower = pc.utf8_lower(base)
     changed = np.flatnonzero(pc.not_equal(lower, base).to_numpy(zero_copy_only=False))
     keys = pa.concat_arrays([base, stem, lower.take(pa.array(changed))])
-    every = np.arange(len(paths))
-    return keys, np.concatenate([every, every, changed])
+    indices = np.arange(len(paths))
+    return keys, np.concatenate([indices, indices, changed])
 
 
-def _holds(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
+def _contain_any(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
+    """Whether each name contains any of the marks."""
     flags = [pc.match_substring(names, mark).to_numpy(zero_copy_only=False) for mark in marks]
     return np.logical_or.reduce(flags)
 
 
-def _unshared(matches: Int64[np.ndarray, " N"], names: pa.Array) -> Int64[np.ndarray, " N"]:
+def _without_shared(matches: Int64[np.ndarray, " N"], names: pa.Array) -> Int64[np.ndarray, " N"]:
     """The matches without files that fit several names."""
     rows = np.flatnonzero(matches >= 0)
     code = names.take(pa.array(rows)).dictionary_encode().indices.to_numpy(zero_copy_only=False)
     pairs = np.sort(matches[rows] * len(rows) + code)
-    several = np.diff(pairs // max(len(rows), 1)) == 0
-    several &= np.diff(pairs) > 0
-    shared = np.unique(pairs[1:][several] // max(len(rows), 1))
+    is_shared = np.diff(pairs // max(len(rows), 1)) == 0
+    is_shared &= np.diff(pairs) > 0
+    shared = np.unique(pairs[1:][is_shared] // max(len(rows), 1))
     matches[rows[np.isin(matches[rows], shared)]] = -1
     return matches
 
 
 def _one_file(parts: Sequence[str], by_key: Mapping[str, Sequence[int]], files: Sequence[str]) -> int:
+    """Index of the file whose path ends with the most of these parts; -1 without one, or with several."""
     if not parts:
         return -1
     base = parts[-1]
-    suffixed = is_image_name(base)
-    fits = by_key.get(base) or (by_key.get(base.lower()) if suffixed else None) or ()
+    has_suffix = is_image_name(base)
+    candidates = by_key.get(base) or (by_key.get(base.lower()) if has_suffix else None) or ()
     for depth in range(2, len(parts) + 1):
-        if len(fits) <= 1:
+        if len(candidates) <= 1:
             break
         tail = "/".join(parts[-depth:])
-        ends = [(place, files[place] if suffixed else os.path.splitext(files[place])[0]) for place in fits]
-        fits = [place for place, end in ends if f"/{end}".endswith(f"/{tail}")] or fits
-    return fits[0] if len(fits) == 1 else -1
+        ends = [
+            (index, files[index] if has_suffix else os.path.splitext(files[index])[0]) for index in candidates
+        ]
+        candidates = [index for index, end in ends if f"/{end}".endswith(f"/{tail}")] or candidates
+    return candidates[0] if len(candidates) == 1 else -1
 
 
 def last_part(names: pa.Array) -> pa.Array:
