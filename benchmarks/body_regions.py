@@ -3,7 +3,7 @@
 Run: python benchmarks/body_regions.py RUN... [--images 0] [--csv results/body-regions.csv]
 
 Each RUN is trained on `peta:`. The stripe of an attribute is that of the table `STRIPES` of
-src/labelwise/extractors/stripes.py, with which `baseline-stripes` pools too; attributes of bags and of the person have
+src/labelwise/extractors/regions.py, with which `baseline-stripes` pools too; attributes of bags and of the person have
 none and are left out. Counted are the attributes that the run's decisions select and that are true, on test images:
 the share of them for which the highest pixel of the map, enlarged to the image, lies in the stripe. Rows of `all` have
 the share of all such attributes and the mean over attributes; `chance` is the height of the stripe, the share of a

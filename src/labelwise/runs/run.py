@@ -119,6 +119,7 @@ class Run:
             terms=c.terms(),
             priors=priors,
             vector_dim=c.vectors.dim,
+            regions=dict(c.regions),
         )
 
     def model(self) -> LabelModel:
