@@ -80,7 +80,7 @@ def test_factors_of_the_prior_are_those_of_the_maps(name: str, attention: str) -
         torch.manual_seed(0)
         extractor: dict[str, object] = {"attention": attention}
         if name == "query2label":
-            extractor |= {"layers": 1, "dim": 8}
+            extractor |= {"layers": 1, "dim": 8, "heads": 1}
         if name == "dafl":
             extractor["steps"] = 1
         model = create_method(
@@ -174,8 +174,8 @@ def test_own_regions_come_before_those_of_groups() -> None:
     [
         ({"labels": {"shoos": [0, 1]}}, "'shoos'; expected a label or a group of labels; did you mean shoes?"),
         ({"labels": {"hat": [0.5, 0.5]}}, "regions.labels of 'hat': [0.5, 0.5]; expected top and bottom in [0, 1], "),
-        ({"labels": {"hat": [0, 1, 0.5]}}, "regions.labels of 'hat': [0.0, 1.0, 0.5]; expected top and bottom in [0, 1], "),
-        ({"labels": {"hat": [0, 1, 0.5, 0.4]}}, "regions.labels of 'hat': [0.0, 1.0, 0.5, 0.4]; expected top and bottom "),
+        ({"labels": {"hat": [0, 1, 0.5]}}, "'hat': [0.0, 1.0, 0.5]; expected top and bottom in [0, 1], "),
+        ({"labels": {"hat": [0, 1, 0.5, 0.4]}}, "'hat': [0.0, 1.0, 0.5, 0.4]; expected top and bottom "),
         ({"labels": {"hat": 3}, "outside": 0.1}, "regions.labels={'hat': 3}; expected input should be an instance of"),
         ({"outside": 0}, "regions.outside=0; expected a number above 0 and up to 1; "),
         ({"inside": 2}, "regions.inside; expected one of outside, labels; did you mean regions.outside?"),

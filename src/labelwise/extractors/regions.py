@@ -82,6 +82,7 @@ class PlacePrior(nn.Module):
     `a_lp` is a label's score of a place, `o` is `outside`. `m_lp` is the share of place p inside the region, divided by
     the largest of the map; edges of the region that are not edges of the image are blurred over `SOFT` of its side.
     `m_lp` is 1 everywhere for a label without a region. The prior follows the size of the map, and has no weights.
+    `declared` holds the regions that were given, by label; none of `STRIPES`.
 
     Args:
         labels: the labels with their groups.
@@ -108,6 +109,7 @@ class PlacePrior(nn.Module):
     ) -> None:
         super().__init__()
         own = regions_of(labels, regions)
+        self.declared = {} if regions is None else own
         if not own and regions is None:
             raise LabelwiseError(
                 f"regions.outside={outside:g} for labels without a region",

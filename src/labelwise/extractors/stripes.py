@@ -25,8 +25,8 @@ def stripes_of(labels: LabelSet, given: Mapping[str, Sequence[float]] | None = N
     >>> stripes_of(LabelSet(("hat", "bag")), {"hat": [0, 0.2]})
     {'hat': (0.0, 0.2)}
     """
-    found = regions_of(labels, given, "extractor.stripes", stripes=True)
-    return {name: region[:2] for name, region in found.items()}
+    regions = regions_of(labels, given, "extractor.stripes", stripes=True)
+    return {name: region[:2] for name, region in regions.items()}
 
 
 @EXTRACTORS.register("stripes")
