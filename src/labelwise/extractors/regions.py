@@ -148,7 +148,7 @@ def _inside(count: int, low: Tensor, high: Tensor) -> Float[Tensor, "L n"]:
 
 def _ramp(t: Tensor) -> Tensor:
     """The integral up to `t` of a step at 0 that is blurred over `SOFT`."""
-    return (t + SOFT / 2).clamp(0, SOFT).square() / (2 * SOFT) + (t - SOFT / 2).clamp(min=0)
+    return (t + SOFT / 2).clamp(0.0, SOFT).square() / (2 * SOFT) + (t - SOFT / 2).clamp(min=0.0)
 
 
 def place_prior(

@@ -202,7 +202,8 @@ class RegionSettings(Section):
             LabelwiseError: such a region.
         """
         mirrors = f"augment.flip={flip:g}" if flip else "test_time=flip" if test_time == FLIP else ""
-        for name, (*_, left, right) in (self.labels or {}).items():
+        for name, region in (self.labels or {}).items():
+            left, right = region[2:4] if len(region) == 4 else (0.0, 1.0)
             if mirrors and self.outside < 1 and abs(left + right - 1) > 1e-6:
                 raise LabelwiseError(
                     f"regions.labels of {name!r} from {left:g} to {right:g} of the width with {mirrors}",
