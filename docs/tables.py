@@ -621,6 +621,7 @@ def body_regions() -> str:
     """The share of selected and true attributes whose evidence peaks in their part of the body, by head."""
     rows = kept("body-regions")
     every = [{**row, "row": row["run"].rpartition("-seed")[0]} for row in rows if row["attribute"] == "all"]
+    every = [row for row in every if "-regions" not in row["row"]]
     keys = ("in_stripe", "mean_over_attributes", "chance")
     lines = [
         [shown(row), *(figure(own, key, 1, sd=False) for key in keys), str(len(own))]
@@ -634,7 +635,7 @@ def place_prior() -> str:
     cells = {(row["row"], row["against"], row["figure"]): row for row in kept("peta-attributes")}
     evidence = [row for row in kept("body-regions") if row["attribute"] == "all"]
     lines = []
-    for name in [name for name, against, key in cells if key == "mAP" and not against and name in REGIONS]:
+    for name in [name for name in REGIONS if (name, "", "mAP") in cells]:
         own = [row for row in evidence if row["run"].rpartition("-seed")[0] == name]
         figures = (cells[name, "", key] for key in ("mAP", "mA", "tuned_mA", "F1_instance"))
         gaps = (cells.get((name, "dlfl", key)) for key in ("mAP", "F1_instance"))
