@@ -91,7 +91,8 @@ def table(study: Path) -> list[dict[str, Any]]:
         for figure in next(iter(seeds.values()))
     ]
     for row, seeds in found.items():
-        for other in (f"{row}-uniform", row.removesuffix("-disc"), *AGAINST):
+        plain = row.partition("-regions")[0].removesuffix("-disc")
+        for other in (f"{row}-uniform", plain, *AGAINST):
             if other == row or other not in found:
                 continue
             both = sorted(set(seeds) & set(found[other]))

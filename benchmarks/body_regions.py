@@ -3,7 +3,7 @@
 Run: python benchmarks/body_regions.py RUN... [--images 0] [--csv results/body-regions.csv]
 
 Each RUN is trained on `peta:`. The stripe of an attribute is that of the table `STRIPES` of
-src/labelwise/extractors/stripes.py, with which `baseline-stripes` pools too; attributes of bags and of the person have
+src/labelwise/extractors/regions.py, with which `baseline-stripes` pools too; attributes of bags and of the person have
 none and are left out. Counted are the attributes that the run's decisions select and that are true, on test images:
 the share of them for which the highest pixel of the map, enlarged to the image, lies in the stripe. Rows of `all` have
 the share of all such attributes and the mean over attributes; `chance` is the height of the stripe, the share of a
@@ -19,41 +19,46 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from kept import keep
 
 from labelwise.data import read
-from labelwise.data.loading import eval_loader
-from labelwise.data.transforms import build_transform
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.extractors.stripes import stripes_of
 from labelwise.metrics.localisation import pointing
 from labelwise.runs.run import Run
+from labelwise.training.loaders import Loaders
+from labelwise.training.progress import ProgressBar
 
 
 def hits_of(runs: Sequence[Run], images: int) -> tuple[list[np.ndarray], int]:
-    """Hits and misses `[2, L]` of each run, and the number of images; the backbone of the first runs once for all."""
+    """Hits and misses `[2, L]` of each run, and the number of images; from stored maps of the first."""
     first = runs[0]
     rows = read(first.config.data.source).split("test")
+    chosen = np.ones(len(rows), bool)
     if images and images < len(rows):
-        rows = rows.take(np.sort(np.random.default_rng(0).permutation(len(rows))[:images]))
+        chosen[np.random.default_rng(0).permutation(len(rows))[images:]] = False
     models = [run.model().eval() for run in runs]
+    watch = ProgressBar(quiet=True)
+    use_engine(models[0].backbone, first.config, len(rows), torch.device("cpu"), print)
+    loaders = Loaders(first.config, models[0].backbone, Accelerator(cpu=True), watch)
     size = first.config.transform().size
     stripes = stripes_of(first.labels)
     box_of = {first.labels.index(name): (0.0, top, 1.0, bottom) for name, (top, bottom) in stripes.items()}
     counts = [np.zeros((2, len(first.labels))) for _ in runs]
-    loader = eval_loader(
-        rows, build_transform(first.config.transform(), train=False), batch_size=32, workers=0
-    )
     with torch.inference_mode():
-        for batch in loader:
-            seen = models[0].backbone(batch.images)
-            true = ((batch.targets.values >= 0.5) & batch.targets.known).numpy()
+        for batch in loaders.evaluation(rows):
+            wanted = torch.from_numpy(chosen[batch.index.numpy()])
+            seen, targets = batch.images[wanted].float(), batch.targets[wanted]
+            true = ((targets.values >= 0.5) & targets.known).numpy()
             for run, model, count in zip(runs, models, counts, strict=True):
                 out = model(seen, want_maps=True, is_map=True)
                 decisions = run.decisions()
                 picked = true & decisions.select(decisions.probabilities(out.logits.numpy()))
                 boxes = [[(j, *box_of[j]) for j in np.flatnonzero(row) if j in box_of] for row in picked]
                 count += np.stack(pointing(out.maps, boxes, [size] * len(boxes)))
-    return counts, len(rows)
+    loaders.close()
+    return counts, int(chosen.sum())
 
 
 def shared(runs: Sequence[Run]) -> None:

@@ -57,6 +57,13 @@ HEADS = (
     "baseline-gap",
     "baseline-gmp",
 )
+REGIONS = {
+    "dlfl": "`dlfl`, none",
+    "dlfl-regions-0.1": "`dlfl`, `regions.outside=0.1`",
+    "dlfl-regions-0.01": "`dlfl`, `regions.outside=0.01`",
+    "baseline-gap": "`baseline-gap`, none",
+    "stripes-mlp": NAMES["stripes-mlp"],
+}
 PARTS = {
     "dlfl-steps2": "`dlfl`, two steps (`extractor.steps=2`)",
     "dlfl-heads4": "`dlfl`, four heads",
@@ -555,7 +562,7 @@ def attributes() -> str:
     rows = kept("peta-attributes")
     cells = {(row["row"], row["against"], row["figure"]): row for row in rows}
     names = sorted(
-        {row["row"] for row in rows if not row["row"].endswith("-uniform")},
+        {row["row"] for row in rows if not row["row"].endswith("-uniform") and "-regions" not in row["row"]},
         key=lambda name: (-float(cells[name, "", "mAP"]["value"]), name),
     )
 
@@ -614,12 +621,35 @@ def body_regions() -> str:
     """The share of selected and true attributes whose evidence peaks in their part of the body, by head."""
     rows = kept("body-regions")
     every = [{**row, "row": row["run"].rpartition("-seed")[0]} for row in rows if row["attribute"] == "all"]
+    every = [row for row in every if "-regions" not in row["row"]]
     keys = ("in_stripe", "mean_over_attributes", "chance")
     lines = [
         [shown(row), *(figure(own, key, 1, sd=False) for key in keys), str(len(own))]
         for (row,), own in grouped(every, "row").items()
     ]
     return markdown(["head", "in the part", "mean over attributes", "by chance", "runs"], lines)
+
+
+def place_prior() -> str:
+    """A head with and without regions: figures on pedestrian attributes, and the share of evidence in the part."""
+    cells = {(row["row"], row["against"], row["figure"]): row for row in kept("peta-attributes")}
+    evidence = [row for row in kept("body-regions") if row["attribute"] == "all"]
+    lines = []
+    for name in [name for name in REGIONS if (name, "", "mAP") in cells]:
+        own = [row for row in evidence if row["run"].rpartition("-seed")[0] == name]
+        figures = (cells[name, "", key] for key in ("mAP", "mA", "tuned_mA", "F1_instance"))
+        gaps = (cells.get((name, "dlfl", key)) for key in ("mAP", "F1_instance"))
+        lines.append(
+            [
+                REGIONS[name],
+                *(f"{100 * float(row['value']):.1f}" for row in figures),
+                *(interval({**row, "difference": row["value"]}) if row else "" for row in gaps),
+                figure(own, "in_stripe", 1, sd=False) if own else "",
+                cells[name, "", "mAP"]["seeds"],
+            ]
+        )
+    head = ["regions", "mAP", "mA at .5", "mA, tuned", "F1 over images", "mAP over `dlfl`", "F1 over `dlfl`"]
+    return markdown([*head, "in the part", "seeds"], lines)
 
 
 def web() -> str:
@@ -711,6 +741,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peta-attributes": attributes,
     "peta-parts": attribute_parts,
     "body-regions": body_regions,
+    "place-prior": place_prior,
     "web": web,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),

@@ -12,7 +12,15 @@ from torch.nn.functional import normalize
 
 import labelwise as lw
 from labelwise.backbones import TimmBackbone
-from labelwise.collection.appearance import BODY, appearance, as_map, body_regions, early_stage, places
+from labelwise.collection.appearance import (
+    BODY,
+    appearance,
+    as_map,
+    body_regions,
+    early_stage,
+    known_regions,
+    places,
+)
 from labelwise.collection.embedding import embed
 from labelwise.collection.features import HEAD_WEIGHTS, Embedder
 from labelwise.collection.schema import KEY, Identity, image_schema
@@ -20,6 +28,7 @@ from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
+from labelwise.extractors.regions import PlacePrior
 from labelwise.inference.predictor import Predictor
 from labelwise.methods import create_method
 from labelwise.types import Group, LabelSet
@@ -61,6 +70,32 @@ def test_weights_of_a_region_are_the_shares_of_its_area(box: tuple[float, float,
 
 def test_labels_without_all_parts_of_a_body_have_no_region() -> None:
     assert body_regions(LabelSet(("a", "b"), {"head": Group(("a",))})) == {}
+
+
+def test_declared_regions_come_before_those_of_the_body() -> None:
+    labels = LabelSet((*BODY, "logo"), {part: Group((part,)) for part in BODY})
+    declared = PlacePrior(labels, 0.1, {"feet": [0.9, 1], "logo": [0.1, 0.2, 0.3, 0.4]}).declared
+    found = {labels.names[j]: box for j, box in known_regions(labels, declared).items()}
+    assert found == BODY | {"feet": (0.0, 0.9, 1.0, 1.0), "logo": (0.3, 0.1, 0.4, 0.2)}
+    assert known_regions(labels, PlacePrior(labels, 0.1).declared) == body_regions(labels)
+
+
+def test_an_embedder_pools_the_declared_region() -> None:
+    labels, changed = LabelSet(("a", "b")), []
+    regions = {"outside": 0.5, "labels": {"a": [0.5, 1]}}
+    model = create_method(
+        "dlfl", labels, "resnet10t", weights="none", image_size=64, regions=regions
+    ).model.eval()
+    transform = build_transform(TransformConfig(image_size=64), train=False)
+    embedder = Embedder(Predictor(labels, Decisions.plain(labels), transform, Eager(model, "cpu")))
+    image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    for rows in (slice(0, 16), slice(48, 64)):
+        other = image.clone()
+        other[:, :, rows] = 255
+        looks = [embedder(x).features[0, :, -64:].astype(float) for x in (image, other)]
+        looks = [look / np.linalg.norm(look, axis=1, keepdims=True) for look in looks]
+        changed.append(np.abs(looks[0] - looks[1]).max(1) > 0.1)
+    assert [list(row) for row in changed] == [[False, True], [True, True]]
 
 
 @pytest.mark.parametrize(

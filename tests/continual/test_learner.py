@@ -15,6 +15,7 @@ from labelwise.continual.learner import Learner
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import make_stream
 from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
 from labelwise.runs.config import make_config
 from labelwise.training.maps import MapSource
 from labelwise.types import LabelSet
@@ -50,6 +51,7 @@ def learner(
     setting: str = "online",
     method: str = "dlfl",
     images: tuple[int, int] = (120, 90),
+    regions: dict[str, Any] | None = None,
     **more: Any,
 ) -> Learner:
     """Three tasks of two labels on some training and test images."""
@@ -67,6 +69,7 @@ def learner(
     extractor = {"dim": 8, "ffn": 8} if method == "dlfl" else {}
     config = make_config({
         "data": {"source": "made"}, "method": method, "extractor": extractor, "loss": {"name": "bce"},
+        "regions": regions or {},
         "optim": {"name": "adam", "lr": 0.02, "weight_decay": 0.0}, "save_every": 3,
         "continual": {"setting": setting, "strategy": strategy, "tasks": [2, 2, 2], "memory": 30,
                       "fisher_images": 8, **more},
@@ -95,6 +98,16 @@ def test_every_strategy_goes_on_where_it_stopped(strategy: str, setting: str, tm
         assert value.equal(again.method.state_dict()[key]), key
     assert len(expected) == (1 if strategy == "joint" else 3)
     assert whole.method.model.classifier.weight.shape[0] == LABELS
+
+
+def test_regions_of_labels_that_come_later_wait_for_them(tmp_path: Path) -> None:
+    regions = {"outside": 0.1, "labels": {"a": [0, 0.5], "f": [0.5, 1]}}
+    made = learner(tmp_path, "er", "class-incremental", images=(60, 24), regions=regions)
+    assert made.method.model.extractor.prior.declared == {"a": (0, 0.5, 0, 1)}
+    made.learn(quiet)
+    assert set(made.method.model.extractor.prior.declared) == {"a", "f"}
+    with pytest.raises(LabelwiseError, match=r"regions.labels of 'g'; expected a label or a group of labels"):
+        learner(tmp_path, "er", regions={"labels": {"g": [0, 0.5]}})
 
 
 def test_the_model_grows_by_each_tasks_labels(tmp_path: Path) -> None:

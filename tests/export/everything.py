@@ -37,6 +37,9 @@ NAMES, SIDE = tuple("abcdefg"), 64
 FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin", "tiny_export_hiera")
 HEADS = {"c-tran": {"layers": 1}, "query2label": {"layers": 1}}
 """Fewer layers than the methods have, for these are written alike."""
+REGIONS = ("add-gcn", "csra", "dafl", "query2label", "sst")
+"""Methods whose labels may look at a region alone, one of each extractor that takes regions."""
+WHERE = {"outside": 0.01, "labels": {"a": [0, 0.5], "b": [0.3, 0.9, 0.5, 1]}}
 
 
 MEANT_FOR_TIMM = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
@@ -85,7 +88,14 @@ def every_model() -> dict[str, LabelModel]:
     """Each method on the smallest backbone, then one method on each family; weights differ from their start."""
     torch.manual_seed(0)
     models = {
-        name: create_model(name, Patches(), NAMES, extractor=HEADS.get(name, {})) for name in list_methods()
+        name: create_model(
+            name,
+            Patches(),
+            NAMES,
+            extractor=HEADS.get(name, {}),
+            regions=WHERE if name in REGIONS else {},
+        )
+        for name in list_methods()
     }
     for family in FAMILIES:
         models[family] = create_model("csra", family, NAMES, image_size=SIDE)

@@ -11,7 +11,8 @@ from torch import nn
 from labelwise.data.readers.peta import ATTRIBUTES
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled, Stripes
-from labelwise.extractors.stripes import STRIPES, stripes_of
+from labelwise.extractors.regions import STRIPES
+from labelwise.extractors.stripes import stripes_of
 from labelwise.methods import create_method
 from labelwise.types import Group, LabelSet
 

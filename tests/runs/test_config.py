@@ -140,3 +140,31 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, messa
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabelwiseError, match=r"recipe.yaml: No such file or directory; expected a YAML file"):
         read_yaml(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "mirrors"),
+    [({}, "augment.flip=0.5"), ({"augment": {"flip": 0.0}, "test_time": "flip"}, "test_time=flip")],
+)
+def test_a_region_of_one_side_is_refused_where_images_are_mirrored(
+    changes: dict[str, Any], mirrors: str
+) -> None:
+    regions = {"outside": 0.1, "labels": {"sky": [0, 0.5], "sign": [0, 1, 0.5, 1]}}
+    with pytest.raises(LabelwiseError) as error:
+        make_config({"data": {"source": "made"}, "regions": regions, **changes})
+    assert f"regions.labels of 'sign' from 0.5 to 1 of the width with {mirrors}; expected" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": {"flip": 0.0}},
+        {"backbone": {"freeze": True}},
+        {"regions": {"outside": 1.0, "labels": {"sign": [0, 1, 0.5, 1]}}},
+        {"regions": {"outside": 0.1, "labels": {"sign": [0, 1, 0.2, 0.8]}}},
+    ],
+)
+def test_other_regions_are_kept_as_written(changes: dict[str, Any]) -> None:
+    regions = {"outside": 0.1, "labels": {"sign": [0, 1, 0.5, 1]}}
+    made = make_config({"data": {"source": "made"}, "regions": regions, **changes})
+    assert made.model_dump()["regions"] == changes.get("regions", regions)

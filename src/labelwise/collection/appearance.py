@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,6 +73,17 @@ def body_regions(labels: LabelSet) -> dict[int, Box]:
     if not all(part in labels.groups for part in BODY):
         return {}
     return {labels.index(name): box for part, box in BODY.items() for name in labels.groups[part].labels}
+
+
+def known_regions(labels: LabelSet, declared: Mapping[str, Sequence[float]]) -> dict[int, Box]:
+    """The region of each label that has one: as declared, else that of its part of the body.
+
+    Args:
+        labels: the labels.
+        declared: top, bottom, left and right by label, see `PlacePrior`.
+    """
+    own = {name: (left, top, right, bottom) for name, (top, bottom, left, right) in declared.items()}
+    return body_regions(labels) | {labels.index(name): box for name, box in own.items()}
 
 
 def places(maps: Float[Tensor, "B L h w"], regions: Mapping[int, Box]) -> Float[Tensor, "B L H W"]:

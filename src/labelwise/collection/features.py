@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from labelwise.collection.appearance import appearance, as_map, body_regions, early_stage, places
+from labelwise.collection.appearance import appearance, as_map, early_stage, known_regions, places
 from labelwise.collection.schema import JOINED
 from labelwise.export.engines import Eager
 from labelwise.inference.predictor import Predictor
@@ -60,7 +60,8 @@ class Embedder:
         self.predictor, self._engine, self.kind = predictor, predictor.engine, kind
         backbone: Any = self._engine.model.backbone
         self._early = early_stage(getattr(backbone, "net", None)) if kind == JOINED else None
-        self._regions = body_regions(predictor.labels)
+        prior = getattr(self._engine.model.extractor, "prior", None)
+        self._regions = known_regions(predictor.labels, {} if prior is None else prior.declared)
         if self._early is not None:
             backbone.engine = None  # its graph has no early stage
         weights = [HEAD_WEIGHTS[label in self._regions] for label in range(len(predictor.labels))]

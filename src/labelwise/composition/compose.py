@@ -12,6 +12,7 @@ from torch import nn
 from labelwise.classifiers import PerLabelClassifier
 from labelwise.composition.method import Method
 from labelwise.errors import LabelwiseError
+from labelwise.extractors.regions import place_prior
 from labelwise.losses import build_loss
 from labelwise.model import LabelModel
 from labelwise.options import build_part, checked_options, taken_arguments
@@ -35,6 +36,7 @@ class Options:
         terms: options of additional loss terms by name; a `weight` of 0 turns a term off.
         priors: label statistics of the training split.
         vector_dim: width of learned label vectors.
+        regions: where each label may look, see `place_prior`.
     """
 
     extractor: Settings = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Options:
     terms: Mapping[str, Settings] = field(default_factory=dict)
     priors: LabelPriors | None = None
     vector_dim: int = 50
+    regions: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ def compose(
     """Build a method from backbone, extractor, relation, classifier, loss and additional terms.
 
     A part gets those of these arguments that its class takes: `channels` of the map, `num_labels`, `dim` of the label
-    features, `labels`, `priors`, `vectors` (a module that returns the label vectors) and `text` (see `LabelMaps`).
+    features, `labels`, `priors`, `vectors` (a module that returns the label vectors), `text` (see `LabelMaps`) and
+    `prior` (see `place_prior`).
 
     Args:
         labels: the label set.
@@ -115,7 +119,9 @@ def compose(
         "priors": lambda: options.priors,
         "text": lambda: label_text(options),
         "vectors": lambda: label_vectors(labels, options),
+        "prior": lambda: prior,
     }
+    prior = build_part(place_prior, "regions", options.regions, {"label_set": labels})
 
     def build(section: str, part: Part | None, registry: Registry[type]) -> Any:
         settings = dict(getattr(options, section))
@@ -133,6 +139,12 @@ def compose(
 
     parts: dict[str, Part] = {}  # without the arguments themselves, which may hold weights
     head = build("extractor", extractor, EXTRACTORS)
+    if prior is not None and "prior" not in taken_arguments(type(head), context):
+        raise LabelwiseError(
+            f"regions.outside={prior.outside:g} for a method without attention of each label to places",
+            "a method such as dlfl, ssgrl, query2label, csra or class-features",
+            "choose one of them, or set regions.outside=1",
+        )
     decoupled_dim = sizes["dim"] = int(head.dim)
     relation_module = build("relation", relation, RELATIONS)
     sizes["dim"] = decoupled_dim if relation_module is None else int(relation_module.dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.regions import PlacePrior, Prior, add_prior
 from labelwise.options import Count, Natural, Rate
 from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
@@ -39,6 +41,7 @@ class ClassActivation(nn.Module):
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
+        prior: where each label may look, added to its scores; `None` for everywhere.
 
     Source: after Hassanin et al. (2021), whose module was not available, by way of class activation maps (Zhou et al.,
     2016) and, for the sigmoid, ADD-GCN (Ye et al., 2020).
@@ -63,8 +66,10 @@ class ClassActivation(nn.Module):
         map_dropout: Rate = 0.5,
         chunk: Natural = 0,
         normalise: MapNormKind = "mean",
+        prior: PlacePrior | None = None,
     ) -> None:
         super().__init__()
+        self.prior = prior
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
         self.softmax, self.attends = activation == "softmax", attention == "learned"
         self.strongest = own_logit == "max"
@@ -79,8 +84,9 @@ class ClassActivation(nn.Module):
         after = not self.attends or self._after(tokens.shape[1], tokens.shape[2])
         source = tokens if after else self.value(tokens)
         size = self.chunk or self.num_labels
-        rows = zip(self.score.weight.split(size), self.score.bias.split(size), strict=True)
-        parts: list[Any] = [self._labels(tokens, source, after, w, b, want_maps) for w, b in rows]
+        priors = repeat(None) if self.prior is None else self.prior(x).split(size)
+        rows = zip(self.score.weight.split(size), self.score.bias.split(size), priors, strict=False)
+        parts: list[Any] = [self._labels(tokens, source, after, w, b, p, want_maps) for w, b, p in rows]
         features, logits = (torch.cat([part[i] for part in parts], 1) for i in (0, 1))
         maps = torch.cat([m for _, _, m in parts if m is not None], 1) if want_maps else None
         shaped = None if maps is None else maps.unflatten(2, x.shape[2:])
@@ -92,24 +98,41 @@ class ClassActivation(nn.Module):
         return labels * channels * (places + self.dim) < places * self.dim * (channels + labels)
 
     def _labels(
-        self, tokens: Tokens, source: Tensor, after: bool, weight: Tensor, bias: Tensor, want_maps: bool
+        self,
+        tokens: Tokens,
+        source: Tensor,
+        after: bool,
+        weight: Tensor,
+        bias: Tensor,
+        prior: Prior,
+        want_maps: bool,
     ) -> tuple[Float[Tensor, "B l D"], Float[Tensor, "B l"], Float[Tensor, "B l P"] | None]:
-        if not self.attends:
+        if not self.attends and prior is None:
             mean = tokens.mean(1)
             features = self.value(mean).unsqueeze(1).expand(-1, len(weight), -1)
             shape = tokens.shape[0], len(weight), tokens.shape[1]
             uniform = tokens.new_full((1, 1, 1), 1 / shape[2], dtype=torch.float32).expand(shape)
             return features, nn.functional.linear(mean, weight, bias), uniform if want_maps else None
         m = nn.functional.linear(tokens, weight, bias).transpose(1, 2)
-        a = m.softmax(2) if self.softmax else m.sigmoid() / m.shape[2]
+        a = self._weights(m, prior)
         f = a @ source
         if after:
             f = f @ self.value.weight.T + a.sum(2, keepdim=True) * self.value.bias
         logits = m.amax(2) if self.strongest else m.mean(2)
-        return f, logits, self._normalised(m, a) if want_maps else None
+        return f, logits, self._normalised(m, a, prior) if want_maps else None
 
-    def _normalised(self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"]) -> Float[Tensor, "B l P"]:
+    def _weights(self, m: Float[Tensor, "B l P"], prior: Prior) -> Float[Tensor, "B l P"]:
+        if not self.attends:
+            return add_prior(torch.zeros_like(m), prior).softmax(2)
         if self.softmax:
+            return add_prior(m, prior).softmax(2)
+        a = m.sigmoid() / m.shape[2]
+        return a if prior is None else a * prior.exp()
+
+    def _normalised(
+        self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"], prior: Prior
+    ) -> Float[Tensor, "B l P"]:
+        if self.softmax or not self.attends:
             return a.float()
         # Scales the map to sum to 1; in log space, since all sigmoids may underflow to 0.
-        return nn.functional.logsigmoid(m.float()).softmax(2)
+        return add_prior(nn.functional.logsigmoid(m.float()), prior).softmax(2)

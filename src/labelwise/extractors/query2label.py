@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.queries import LabelQueries, QueryKind
+from labelwise.extractors.regions import PlacePrior, Prior
 from labelwise.extractors.transformer import Tokens, as_tokens, layers_of, sine_code
 from labelwise.options import Count, Natural, Positive, Rate
 from labelwise.registry import EXTRACTORS
@@ -46,6 +48,7 @@ class Query2Label(LabelQueries):
         text: builds maps of the labels' word vectors; for queries from text.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
+        prior: where each label may look, added to its scores; `None` for everywhere.
 
     Raises:
         LabelwiseError: `dim` is not a multiple of `heads`.
@@ -75,8 +78,10 @@ class Query2Label(LabelQueries):
         chunk: Natural = 0,
         normalise: MapNormKind = "mean",
         text: LabelMaps | None = None,
+        prior: PlacePrior | None = None,
     ) -> None:
         super().__init__()
+        self.prior = prior
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
@@ -92,17 +97,21 @@ class Query2Label(LabelQueries):
         code = sine_code(size[0], size[1], self.dim, tokens, scaled=True)
         for layer in self.encoder:
             tokens, _ = layer(tokens, tokens + code, tokens + code, tokens)
-        chunks = self.label_queries().split(self.chunk or self.num_labels)
-        parts = [self._labels(q.unsqueeze(0), tokens + code, tokens, want_maps) for q in chunks]
+        chunk, keys = self.chunk or self.num_labels, tokens + code
+        priors = repeat(None) if self.prior is None else self.prior(x).to(tokens.dtype).split(chunk)
+        parts = [
+            self._labels(q.unsqueeze(0), keys, tokens, prior, want_maps)
+            for q, prior in zip(self.label_queries().split(chunk), priors, strict=False)
+        ]
         features = torch.cat([f for f, _ in parts], 1)
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
         return LabelFeatures(features, maps)
 
     def _labels(
-        self, queries: Float[Tensor, "1 l D"], keys: Tokens, tokens: Tokens, want_maps: bool
+        self, queries: Float[Tensor, "1 l D"], keys: Tokens, tokens: Tokens, prior: Prior, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Float[Tensor, "B l P"] | None]:
         t: Any = queries  # a batch of one until the first layer depends on the image
         weights = None
         for i, layer in enumerate(self.decoder, 1):
-            t, weights = layer(t, t + queries, keys, tokens, want_maps and i == len(self.decoder))
+            t, weights = layer(t, t + queries, keys, tokens, want_maps and i == len(self.decoder), prior)
         return t, weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.queries import LabelQueries, QueryKind
+from labelwise.extractors.regions import PlacePrior, Prior, add_prior
 from labelwise.extractors.transformer import sine_code
 from labelwise.options import Count, Natural, Positive, Rate
 from labelwise.registry import EXTRACTORS
@@ -56,6 +58,7 @@ class QueryAttention(LabelQueries):
         text: builds maps of the labels' word vectors; for queries from text.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
+        prior: where each label may look, added to its scores; `None` for everywhere.
 
     Raises:
         LabelwiseError: `dim` is not a multiple of `heads`, or `query_std` is not over 0.
@@ -90,8 +93,10 @@ class QueryAttention(LabelQueries):
         chunk: Natural = 0,
         normalise: MapNormKind = "mean",
         text: LabelMaps | None = None,
+        prior: PlacePrior | None = None,
     ) -> None:
         super().__init__()
+        self.prior = prior
         if dim % heads:
             raise LabelwiseError(
                 f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads"
@@ -121,9 +126,10 @@ class QueryAttention(LabelQueries):
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
         chunk = self.chunk or self.num_labels
         projected = [self._project(tokens, code, shared, s, chunk) for s in range(len(self.steps))]
+        priors = repeat(None) if self.prior is None else self.prior(x).split(chunk)
         parts = [
-            self._labels(tokens, code, shared, projected, q, want_maps)
-            for q in self.label_queries().split(chunk)
+            self._labels(tokens, code, shared, projected, q, prior, want_maps)
+            for q, prior in zip(self.label_queries().split(chunk), priors, strict=False)
         ]
         every_step = [torch.cat(step, 1) for step in zip(*(features for features, _ in parts), strict=True)]
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
@@ -155,6 +161,7 @@ class QueryAttention(LabelQueries):
         shared: Tensor | None,
         projected: list[_Projected | None],
         queries: Tensor,
+        prior: Prior,
         want_maps: bool,
     ) -> tuple[list[Tensor], Tensor | None]:
         q: Tensor = queries.unsqueeze(0)  # a batch of one until the first step depends on the image
@@ -167,13 +174,17 @@ class QueryAttention(LabelQueries):
             scaled = q if s == 0 else q * self.query_std
             output_folded = False
             if step.query is None:
-                pooled, maps = self._uniform_attention(tokens, value, wanted)
+                pooled, maps = self._uniform_attention(tokens, value, prior, wanted)
             elif kv is None:
                 key: Any = self.key[s % len(self.key)]
-                pooled, maps = self._attend_folded(step.query(scaled), tokens, key, value, code, wanted)
+                pooled, maps = self._attend_folded(
+                    step.query(scaled), tokens, key, value, code, prior, wanted
+                )
             else:
                 output_folded = kv.output_folded
-                pooled, maps = self._attend(scaled if kv.query_folded else step.query(scaled), kv, wanted)
+                pooled, maps = self._attend(
+                    scaled if kv.query_folded else step.query(scaled), kv, prior, wanted
+                )
             z = pooled
             if not output_folded:
                 z = step.out(pooled) if shared is None else step.out(pooled) + shared
@@ -186,26 +197,37 @@ class QueryAttention(LabelQueries):
         return self.steps[s]
 
     def _attend(
-        self, q: Tensor, kv: _Projected, want_maps: bool
+        self, q: Tensor, kv: _Projected, prior: Prior, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
         q, k, v = self._split(q.expand(kv.k.shape[0], -1, -1)), self._split(kv.k), self._split(kv.v)
         if not want_maps:
-            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), None
-        a = (q * (self.dim // self.heads) ** -0.5 @ k.transpose(2, 3)).softmax(-1)
+            return F.scaled_dot_product_attention(q, k, v, prior).transpose(1, 2).flatten(2), None
+        a = add_prior(q * (self.dim // self.heads) ** -0.5 @ k.transpose(2, 3), prior).softmax(-1)
         return (a @ v).transpose(1, 2).flatten(2), a.float().mean(1)
 
     def _attend_folded(
-        self, q: Tensor, x: Tokens, key: nn.Linear, value: nn.Linear, code: Tensor | None, want_maps: bool
+        self,
+        q: Tensor,
+        x: Tokens,
+        key: nn.Linear,
+        value: nn.Linear,
+        code: Tensor | None,
+        prior: Prior,
+        want_maps: bool,
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
-        a = self._scores(self._split(q) * (self.dim // self.heads) ** -0.5, x, key, code).softmax(-1)
+        scores = self._scores(self._split(q) * (self.dim // self.heads) ** -0.5, x, key, code)
+        a = add_prior(scores, prior).softmax(-1)
         pooled = (a.flatten(1, 2) @ x).unflatten(1, (self.heads, -1))
         weight = value.weight.view(self.heads, -1, x.shape[2])
         z = torch.einsum("bhlc,hdc->blhd", pooled, weight).flatten(2)
         return z + value.bias, a.float().mean(1) if want_maps else None
 
     def _uniform_attention(
-        self, x: Tokens, value: nn.Linear, want_maps: bool
-    ) -> tuple[Float[Tensor, "B 1 D"], Tensor | None]:
+        self, x: Tokens, value: nn.Linear, prior: Prior, want_maps: bool
+    ) -> tuple[Float[Tensor, "B n D"], Tensor | None]:
+        if prior is not None:
+            a = prior.softmax(-1)
+            return value(a @ x), a.float().expand(x.shape[0], -1, -1) if want_maps else None
         maps = x.new_full((x.shape[0], 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
         return value(x.mean(1, keepdim=True)), maps
 

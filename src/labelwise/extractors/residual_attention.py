@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.regions import PlacePrior, Prior, add_prior
 from labelwise.numerics import at_least_float32
 from labelwise.options import Count, Rate, Weight
 from labelwise.registry import EXTRACTORS
@@ -49,6 +50,7 @@ class ResidualAttention(nn.Module):
         attention: `learned`, or `uniform`, the control with uniform attention.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
+        prior: where each label may look, added to its scores; `None` for everywhere.
 
     Raises:
         LabelwiseError: another number of heads, or `lam` below 0.
@@ -72,8 +74,10 @@ class ResidualAttention(nn.Module):
         attention: Literal["learned", "uniform"] = "learned",
         map_dropout: Rate = 0.25,
         normalise: MapNormKind = "rms",
+        prior: PlacePrior | None = None,
     ) -> None:
         super().__init__()
+        self.prior = prior
         if heads not in TEMPERATURES:
             expected = ", ".join(map(str, TEMPERATURES))
             raise LabelwiseError(f"heads {heads}", f"one of {expected}", "correct extractor.heads")
@@ -91,24 +95,18 @@ class ResidualAttention(nn.Module):
         size = x.shape[2:]
         tokens = self.map_dropout(self.norm(x)).flatten(2)
         scores = torch.einsum("hlc,bcp->hblp", F.normalize(self.weight, dim=-1), tokens)
-        mean = tokens.mean(2).unsqueeze(1)
+        mean, prior = tokens.mean(2).unsqueeze(1), None if self.prior is None else self.prior(x)
         logits, features = torch.zeros(()), []
         for s, temperature in zip(scores, self.temperatures, strict=True):
-            a = self._attention(s, temperature)
+            a = self._attention(s, temperature, prior)
             features.append(mean + self.lam * (a @ tokens.transpose(1, 2)))
             logits = at_least_float32(s).mean(2) + self.lam * at_least_float32(a * s).sum(2) + logits
-        maps = self._evidence(scores).unflatten(2, size) if want_maps else None
+        maps = self._attention(scores.float().mean(0), 1, prior).unflatten(2, size) if want_maps else None
         return LabelFeatures(torch.cat(features, 2), maps, logits)
 
-    def _attention(self, s: Float[Tensor, "B L P"], temperature: int) -> Float[Tensor, "B L P"]:
+    def _attention(self, s: Float[Tensor, "B L P"], temperature: int, prior: Prior) -> Float[Tensor, "B L P"]:
         if not self.attends:
-            return torch.full_like(s, 1 / s.shape[2])
+            return add_prior(torch.zeros_like(s), prior).softmax(2)
         if temperature == MAX:
-            return F.one_hot(s.argmax(2), s.shape[2]).to(s.dtype)
-        return (temperature * s).softmax(2).to(s.dtype)
-
-    def _evidence(self, scores: Float[Tensor, "H B L P"]) -> Float[Tensor, "B L P"]:
-        s = scores.float().mean(0)
-        if not self.attends:
-            return torch.full_like(s, 1 / s.shape[2])
-        return s.softmax(2)
+            return F.one_hot(add_prior(s, prior).argmax(2), s.shape[2]).to(s.dtype)
+        return add_prior(temperature * s, prior).softmax(2).to(s.dtype)

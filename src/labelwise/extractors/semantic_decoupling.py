@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from labelwise.extractors.bilinear import tanh_scores
 from labelwise.extractors.normalise import MapNorm, MapNormKind, batch_normed
+from labelwise.extractors.regions import PlacePrior, add_prior
 from labelwise.numerics import at_least_float32
 from labelwise.options import Count, Natural, Rate
 from labelwise.registry import EXTRACTORS
@@ -42,6 +43,7 @@ class SemanticDecoupling(nn.Module):
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         chunk: labels computed at once; 0 for a number that suits the device.
         normalise: scale of the map, see `MapNorm`.
+        prior: where each label may look, added to its scores; `None` for everywhere.
 
     Raises:
         LabelwiseError: `joint` below 1, or `width` or `pool` below 0.
@@ -71,8 +73,10 @@ class SemanticDecoupling(nn.Module):
         map_dropout: Rate = 0.5,
         chunk: Natural = 0,
         normalise: MapNormKind = "mean",
+        prior: PlacePrior | None = None,
     ) -> None:
         super().__init__()
+        self.prior = prior
         held = width or channels
         self.num_labels, self.dim, self.pool, self.chunk = num_labels, held, pool, chunk
         self.norm = MapNorm(channels, normalise)
@@ -96,13 +100,18 @@ class SemanticDecoupling(nn.Module):
             x = batch_normed(norm, project(x))  # type: ignore[arg-type]
         tokens = x.flatten(2).transpose(1, 2).contiguous()
         maps = None
-        if self.scores is None:
+        prior = None if self.prior is None else self.prior(x)
+        if self.scores is None and prior is None:
             features = tokens.mean(1, keepdim=True).expand(-1, self.num_labels, -1)
             if want_maps:
                 uniform = tokens.new_full((1, 1, 1), 1 / tokens.shape[1], dtype=torch.float32)
                 maps = uniform.expand(x.shape[0], self.num_labels, tokens.shape[1])
         else:
-            a = self.scores(tokens, self.chunk).softmax(-1)
+            if self.scores is None:
+                scores = tokens.new_zeros(x.shape[0], self.num_labels, tokens.shape[1])
+            else:
+                scores = self.scores(tokens, self.chunk)
+            a = add_prior(scores, prior).softmax(-1)
             features = a.to(tokens.dtype) @ tokens
             maps = a.float() if want_maps else None
         if maps is None:

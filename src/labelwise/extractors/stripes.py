@@ -8,58 +8,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNormKind
 from labelwise.extractors.pooled import Pooled
+from labelwise.extractors.regions import regions_of
 from labelwise.options import Natural, Rate
 from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures, LabelSet
 
 Stripe = tuple[float, float]
 WHOLE: Stripe = (0.0, 1.0)
-STRIPES: dict[str, Stripe] = {
-    "head": (0.0, 1 / 6),
-    "hairLong": (0.0, 1 / 4),
-    "accessoryMuffler": (0.0, 1 / 4),
-    "upper body": (1 / 8, 0.55),
-    "lower body": (0.45, 0.9),
-    "feet": (0.8, 1.0),
-}
-"""Top and bottom of a label's place in a crop of a pedestrian, as fractions of its height, by label or group. Chosen
-from the proportions of a body, not on data."""
 
 
 def stripes_of(labels: LabelSet, given: Mapping[str, Sequence[float]] | None = None) -> dict[str, Stripe]:
-    """The stripe of each label that has one: its own, else that of its first group with one.
-
-    Args:
-        given: stripes by label or group; `STRIPES` if `None`.
-
-    Raises:
-        LabelwiseError: a name that is neither a label nor a group, or a stripe that is no part of the height.
+    """Top and bottom of the region of each label that has one, see `regions_of`.
 
     >>> stripes_of(LabelSet(("hat", "bag")), {"hat": [0, 0.2]})
     {'hat': (0.0, 0.2)}
     """
-    for name, stripe in (given or {}).items():
-        if name not in labels.names and name not in labels.groups:
-            raise LabelwiseError(
-                f"extractor.stripes of {name!r}", "a label or a group of labels", "correct the name"
-            )
-        if len(stripe) != 2 or not 0 <= stripe[0] < stripe[1] <= 1:
-            raise LabelwiseError(
-                f"extractor.stripes of {name!r}: {list(stripe)}",
-                "top and bottom in [0, 1], the top first",
-                "correct the stripe",
-            )
-    table = STRIPES if given is None else given
-    chosen: dict[str, Stripe] = {}
-    for label in labels.names:
-        groups = [name for name, group in labels.groups.items() if label in group.labels]
-        own = next((table[name] for name in (label, *groups) if name in table), None)
-        if own is not None:
-            chosen[label] = (float(own[0]), float(own[1]))
-    return chosen
+    regions = regions_of(labels, given, "extractor.stripes", stripes=True)
+    return {name: region[:2] for name, region in regions.items()}
 
 
 @EXTRACTORS.register("stripes")
@@ -75,7 +42,7 @@ class Stripes(Pooled):
         num_labels: L.
         labels: the labels with their groups.
         stripes: top and bottom of labels or groups of labels, as fractions of the height in [0, 1]; without them, those
-            of the parts of a pedestrian, see `STRIPES`.
+            of the parts of a pedestrian, `STRIPES` of `regions.py`.
         hidden: width of the hidden layer; 0 for none.
         dropout: rate in [0, 1) on the output of the hidden layer.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
+from labelwise.extractors.regions import Prior, add_prior
 from labelwise.numerics import at_least_float32
 
 Tokens = Float[Tensor, "B P D"]
@@ -49,7 +50,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(
-        self, queries: Queries, keys: Tokens, values: Tokens, want_weights: bool = False
+        self,
+        queries: Queries,
+        keys: Tokens,
+        values: Tokens,
+        want_weights: bool = False,
+        prior: Prior = None,
     ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
         """The attention output, and optionally the mean of `A` over heads, in fp32 or wider.
 
@@ -58,9 +64,10 @@ class Attention(nn.Module):
             keys: `[B, P, D]`.
             values: `[B, P, D]`.
             want_weights: also return the weights.
+            prior: added to the scores, see `PlacePrior`.
         """
         if self.query is None or self.key is None:
-            return self._uniform(queries, values, want_weights)
+            return self._uniform(queries, values, want_weights, prior)
         q, k, v = (
             self._split(self.query(queries)),
             self._split(self.key(keys)),
@@ -68,14 +75,18 @@ class Attention(nn.Module):
         )
         q = q.expand(v.shape[0], -1, -1, -1)
         if not want_weights:
-            return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)), None
+            return self.out(F.scaled_dot_product_attention(q, k, v, prior).transpose(1, 2).flatten(2)), None
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-        weights = at_least_float32(scores).softmax(-1)
+        weights = at_least_float32(add_prior(scores, prior)).softmax(-1)
         return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)), weights.mean(1)
 
     def _uniform(
-        self, queries: Queries, values: Tokens, want_weights: bool
+        self, queries: Queries, values: Tokens, want_weights: bool, prior: Prior
     ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
+        if prior is not None:
+            a = at_least_float32(prior).softmax(-1)
+            output = self.out(a.to(values.dtype) @ self.value(values))
+            return output, a.expand(values.shape[0], -1, -1) if want_weights else None
         number, places = queries.shape[1], values.shape[1]
         output = self.out(self.value(values.mean(1, keepdim=True))).expand(-1, number, -1)
         if not want_weights:
@@ -110,10 +121,16 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, t: Queries, queries: Queries, keys: Tokens, values: Tokens, want_weights: bool = False
+        self,
+        t: Queries,
+        queries: Queries,
+        keys: Tokens,
+        values: Tokens,
+        want_weights: bool = False,
+        prior: Prior = None,
     ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
-        """The tokens `t` after the layer, and optionally the attention weights."""
-        output, weights = self.attention(queries, keys, values, want_weights)
+        """The tokens `t` after the layer, and optionally the attention weights; `prior` as in `Attention`."""
+        output, weights = self.attention(queries, keys, values, want_weights, prior)
         t = self.norm(t + self.dropout(output))
         return self.ffn_norm(t + self.dropout(self.ffn(t))), weights
 

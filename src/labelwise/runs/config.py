@@ -18,6 +18,7 @@ from labelwise.runs.data_settings import DataSettings
 from labelwise.runs.sections import (
     BackboneSettings,
     OptimSettings,
+    RegionSettings,
     Section,
     TaughtSettings,
     TeacherSettings,
@@ -51,6 +52,7 @@ class Config(Section):
     relation: dict[str, Any] = Field(default_factory=dict, description="options of the method's relation")
     classifier: dict[str, Any] = Field(default_factory=dict, description="options of the method's classifier")
     vectors: VectorSettings = VectorSettings()
+    regions: RegionSettings = RegionSettings()
     loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
     unknown: dict[str, Any] = Field(
         default_factory=lambda: {"name": "auto"},
@@ -99,9 +101,7 @@ class Config(Section):
         description="a box of another image pasted into each, its area from Beta(cutmix, cutmix); 0 is off",
     )
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
-    patience: int = Field(
-        0, ge=0, description="epochs without a better validation mAP before stopping; 0 for never"
-    )
+    patience: int = Field(0, ge=0, description="epochs without a better val mAP before stopping; 0 for never")
     seed: int = Field(0, ge=0, description="random seed of splits, initial weights, order and augmentation")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the training step; losses stay fp32"
@@ -236,6 +236,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _resolve_test_time(self) -> Config:
         self.test_time = resolved(self.test_time, self.image_size)
+        self.regions.refuse_mirrors(0.0 if self.backbone.freeze else self.augment.flip, self.test_time)
         return self
 
     def terms(self) -> dict[str, dict[str, Any]]:

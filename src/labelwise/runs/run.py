@@ -120,6 +120,7 @@ class Run:
             terms=config.terms(),
             priors=priors,
             vector_dim=config.vectors.dim,
+            regions=dict(config.regions),
         )
 
     def model(self) -> LabelModel:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from labelwise.errors import LabelwiseError, advice
+from labelwise.runs.test_time import FLIP
 
 
 class Section(BaseModel):
@@ -176,6 +177,42 @@ class VectorSettings(Section):
     )
     digest: str = Field("", description="of the files of a sentence-transformers model; filled in")
     texts_digest: str = Field("", description="of the file of descriptions; filled in")
+
+
+class RegionSettings(Section):
+    """Where each label may look, for methods whose labels attend to places; see docs/attributes.md."""
+
+    outside: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor of a label's attention to places outside its region; 1 for none",
+    )
+    labels: dict[str, list[float]] | None = Field(
+        None,
+        description="top and bottom, or top, bottom, left and right of a label or a group of labels, as shares of the "
+        "image's height and width; without them those of the parts of a pedestrian",
+    )
+
+    def refuse_mirrors(self, flip: float, test_time: str) -> None:
+        """Refuse a region whose mirror image is another one where images are mirrored.
+
+        Args:
+            flip: probability of mirroring in training.
+            test_time: views of an image.
+
+        Raises:
+            LabelwiseError: such a region.
+        """
+        mirrors = f"augment.flip={flip:g}" if flip else "test_time=flip" if test_time == FLIP else ""
+        for name, region in (self.labels or {}).items():
+            left, right = region[2:4] if len(region) == 4 else (0.0, 1.0)
+            if mirrors and self.outside < 1 and abs(left + right - 1) > 1e-6:
+                raise LabelwiseError(
+                    f"regions.labels of {name!r} from {left:g} to {right:g} of the width with {mirrors}",
+                    "regions that lie alike in a mirrored image",
+                    "set augment.flip=0 and another test_time, or widen the region",
+                )
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> LabelwiseError:
