@@ -6,18 +6,20 @@ import hashlib
 import os
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelwise.collection import Collection
+from labelwise.collection.boxes import Box
 from labelwise.collection.features import Embedder
 from labelwise.collection.graphs import GraphEmbedder
-from labelwise.collection.queries import Query, queries_of
+from labelwise.collection.queries import Look, Query, look_at
 from labelwise.cores import usable_cores
 from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.errors import LabelwiseError
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Refused
 from labelwise.serving.pictures import LONGEST, jpeg
@@ -41,6 +43,7 @@ class Photograph:
         digest: SHA-256 of its file.
         size: width and height in pixels.
         labels: `(name, probability, selected)`, the most probable first: the selected ones and the next.
+        drawn: the box of it that is compared, with its labels; `None` for all of it.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Photograph:
     digest: str
     size: tuple[int, int]
     labels: tuple[tuple[str, float, bool], ...]
+    drawn: Box | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +73,7 @@ class Photograph:
             "width": self.size[0],
             "height": self.size[1],
             "labels": [{"name": n, "score": s, "selected": chosen} for n, s, chosen in self.labels],
+            "drawn": None if self.drawn is None else list(self.drawn),
         }
 
 
@@ -88,6 +93,12 @@ class Photographs:
         self._computing, self._decoding = threading.Lock(), threading.Semaphore(usable_cores())
         self._photographs: Recent[Photograph] = Recent(4096)
         self._queries: Recent[Query] = Recent(512)
+        self._looks: Recent[Look] = Recent(16)
+
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether features of a box can be computed, which a graph cannot."""
+        return isinstance(self._embedder, Embedder)
 
     def find(self, collection: Collection, identifier: str) -> Photograph:
         """A photograph by its id.
@@ -102,6 +113,22 @@ class Photographs:
         if int(identifier) >= len(collection):
             raise _unknown(identifier)
         return self._photographs.of(identifier, lambda: _stored(collection, int(identifier)))
+
+    def boxed(self, photograph: Photograph, drawn: Box) -> Photograph:
+        """A box of a photograph, with the labels that the model sees in it.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+            Refused: 422, a box that cannot be used.
+        """
+        try:
+            result = self._look(replace(photograph, drawn=drawn)).result
+        except UnreadableImage:
+            raise
+        except LabelwiseError as error:
+            raise Refused(422, error.given, error.expected, error.todo) from None
+        labels = _labels(self._embedder.predictor.labels.names, result.scores[0], result.chosen[0])
+        return replace(photograph, labels=labels, drawn=drawn)
 
     def upload(self, content: bytes) -> Photograph:
         """Keeps an uploaded photograph and returns it with its labels.
@@ -119,7 +146,8 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return self._queries.of((photograph.id, label), lambda: self._query(collection, photograph, label))
+        key = photograph.id, photograph.drawn, label
+        return self._queries.of(key, lambda: self._query(collection, photograph, label))
 
     def thumbnail(self, photograph: Photograph) -> bytes:
         """A small JPEG, made once.
@@ -155,14 +183,20 @@ class Photographs:
             return jpeg(self._content(photograph), longest, self._pixels)
 
     def _query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
-        if photograph.path:
+        if photograph.path and photograph.drawn is None:
             columns = ("path", "feature", "score", "selected", "box", "digest")
             for row in collection.rows([int(photograph.id)], label, columns).to_pylist():
                 feature = np.array(row["feature"], np.float32)
                 box = tuple(row["box"])
                 return Query(row["path"], feature, row["score"], row["selected"], box, row["digest"])
-        with self._decoding, self._computing:
-            return queries_of(self._embedder, self._content(photograph), label)[0]
+        return self._look(photograph).query(self._embedder.predictor.labels.index(label))
+
+    def _look(self, photograph: Photograph) -> Look:
+        def look() -> Look:
+            with self._decoding, self._computing:
+                return look_at(self._embedder, self._content(photograph), photograph.drawn)
+
+        return self._looks.of((photograph.id, photograph.drawn), look)
 
     def _content(self, photograph: Photograph) -> bytes:
         if not photograph.path:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float32, Int64
 
 from labelwise.collection import Collection
+from labelwise.collection.boxes import Box
 from labelwise.collection.queries import Query, combined, open_embedder
 from labelwise.collection.where import Condition, Has, Joined, Not, Score
 from labelwise.serving.kept_pictures import KeptPictures
@@ -48,6 +49,7 @@ class SearchRequest:
         absent: labels that must not be selected.
         least: least probability of the label.
         by: `feature`, the order of likeness; or `score`, that of the label's probability.
+        boxes: an id of `like` or `unlike`, and the box of the photograph that is compared.
     """
 
     label: str | None = None
@@ -57,6 +59,7 @@ class SearchRequest:
     absent: tuple[str, ...] = ()
     least: float = 0.0
     by: str = "feature"
+    boxes: tuple[tuple[str, Box], ...] = ()
 
     def condition(self, label: str | None, names: Sequence[str]) -> Condition | None:
         """The condition of the search, apart from the label that is compared.
@@ -137,6 +140,7 @@ class Searches:
             "images": len(collection),
             "labels": sorted(labels, key=lambda label: -label["photographs"]),
             "one_feature": collection.identity.one_feature,
+            "takes_boxes": self.photographs.takes_boxes,
         }
 
     def scores(self, images: Sequence[int], label: str) -> dict[str, float]:
@@ -161,10 +165,18 @@ class Searches:
         """
         number, collection = self._latest()
         _check_labels(question, collection)
+        boxes = dict(question.boxes)
         near, far = (
-            [self.photographs.find(collection, identifier) for identifier in given]
+            [self._photograph(collection, identifier, boxes.pop(identifier, None)) for identifier in given]
             for given in (question.like, question.unlike)
         )
+        if boxes:
+            raise Refused(
+                422,
+                f"a box of photograph {next(iter(boxes))}",
+                "a photograph of the search",
+                "leave the box out",
+            )
         label = question.label or _best(near, collection.labels)
         queries: list[list[Query]] = [[], []]
         if label is not None:
@@ -188,6 +200,10 @@ class Searches:
             "unlike": _sides(far, queries[1]),
             "results": _rows(collection, label, question, ranking, PAGE * (page - 1)),
         }
+
+    def _photograph(self, collection: Collection, identifier: str, box: Box | None) -> Photograph:
+        photograph = self.photographs.find(collection, identifier)
+        return photograph if box is None else self.photographs.boxed(photograph, box)
 
 
 def _check_labels(question: SearchRequest, collection: Collection) -> None:
