@@ -26,7 +26,8 @@ from labelwise.serving.intake import read_request
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.query_photos import ID, Photograph
 from labelwise.serving.review_additions import add_cells
-from labelwise.serving.searching import Searches, SearchRequest
+from labelwise.serving.search_request import SearchRequest
+from labelwise.serving.searching import Searches
 from labelwise.serving.taught_label import teach_label
 
 LONGEST_LIST = 10_000
@@ -189,7 +190,7 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
 
     def picture_of(photo: str, make: Callable[[Photograph], bytes], version: str | None) -> Response:
         with _refusing():
-            photograph = searches.photographs.find(searches.collection, photo)
+            photograph = searches.photographs.shown(searches.collection, photo)
             content = make(photograph)
         # An address with the file's version never changes what it shows.
         kept = "max-age=31536000, immutable" if version == photograph.version else "no-cache"

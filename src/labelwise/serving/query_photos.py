@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.errors import LabelwiseError
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Refused
-from labelwise.serving.pictures import LONGEST, jpeg
+from labelwise.serving.pictures import jpeg
 from labelwise.serving.recent import Recent
+from labelwise.serving.thumbnails import Thumbnails
 
 ID = re.compile(r"\d{1,15}|u[0-9a-f]{64}")
 """The number of an image in the collection; or `u` and the SHA-256 of an uploaded file."""
 THUMBNAIL = 320
 """Longest side of a thumbnail in pixels."""
+FIRST = 12
+"""Thumbnails of a page of results that are made before they are asked for."""
 NAMED = 12
 """Labels of a photograph that are named beside the selected ones."""
 
@@ -50,7 +54,7 @@ class Photograph:
     path: str
     digest: str
     size: tuple[int, int]
-    labels: tuple[tuple[str, float, bool], ...]
+    labels: tuple[tuple[str, float, bool], ...] = ()
     drawn: Box | None = None
 
     @property
@@ -94,11 +98,21 @@ class Photographs:
         self._photographs: Recent[Photograph] = Recent(4096)
         self._queries: Recent[Query] = Recent(512)
         self._looks: Recent[Look] = Recent(16)
+        self._shown: Recent[Photograph] = Recent(4096)
+        self._thumbnails = Thumbnails(kept)
 
     @property
     def takes_boxes(self) -> bool:
         """Whether features of a box can be computed, which a graph cannot."""
         return isinstance(self._embedder, Embedder)
+
+    def shown(self, collection: Collection, identifier: str) -> Photograph:
+        """A photograph whose file is wanted: as `find`, without labels if it was on a page of results.
+
+        Raises:
+            Refused: 404, none of this id.
+        """
+        return self._shown.of(identifier, lambda: self.find(collection, identifier))
 
     def find(self, collection: Collection, identifier: str) -> Photograph:
         """A photograph by its id.
@@ -155,7 +169,21 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return self._kept.made(f"thumbnail {photograph.digest}", lambda: self._jpeg(photograph, THUMBNAIL))
+        return self._thumbnails.get(*self._wanted(photograph))
+
+    def begin_thumbnails(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Makes the thumbnails of photographs that are about to be shown, given by their rows in the collection."""
+        photographs = [
+            Photograph(str(row["image"]), row["path"], row["digest"], (row["width"], row["height"]))
+            for row in rows
+        ]
+        for photograph in photographs:
+            self._shown.of(photograph.id, lambda photograph=photograph: photograph)
+        self._thumbnails.begin(map(self._wanted, photographs[:FIRST]))
+
+    def _wanted(self, photograph: Photograph) -> tuple[str, Callable[[], bytes]]:
+        key = f"thumbnail {photograph.digest}"
+        return key, lambda: jpeg(self._content(photograph), THUMBNAIL, self._pixels)
 
     def picture(self, photograph: Photograph) -> bytes:
         """A JPEG that fits a screen.
@@ -163,7 +191,8 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return self._jpeg(photograph)
+        with self._decoding:
+            return jpeg(self._content(photograph), max_pixels=self._pixels)
 
     def file(self, photograph: Photograph, folder: Path) -> Path:
         """The photograph as a file; an uploaded one is written to the folder.
@@ -177,10 +206,6 @@ class Photographs:
         path = folder / photograph.id
         path.write_bytes(content)
         return path
-
-    def _jpeg(self, photograph: Photograph, longest: int = LONGEST) -> bytes:
-        with self._decoding:
-            return jpeg(self._content(photograph), longest, self._pixels)
 
     def _query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
         if photograph.path and photograph.drawn is None:

@@ -2,6 +2,7 @@
 import { ask, askJson, at, build, percent, send } from "/assets/common.js";
 import { drawing } from "/assets/drawing.js";
 
+const SOON = 6; // results whose pictures come first
 const SHOWN = 40; // labels at once; the field finds the others
 const LISTS = ["like", "unlike", "present", "absent"];
 const base = (name) => `/collection/${name}`;
@@ -276,7 +277,9 @@ const near = new IntersectionObserver((entries) => {
 async function fetchPicture(inner) {
   const image = inner.querySelector("img");
   try {
-    const got = await ask(image.dataset.src);
+    // The first photographs do not wait for those below.
+    const priority = [...at("grid").children].indexOf(inner.closest("li")) < SOON ? "high" : "low";
+    const got = await ask(image.dataset.src, { priority });
     if (!got.ok) throw new Error((await got.json()).error);
     const url = URL.createObjectURL(await got.blob());
     urls.push(url);
