@@ -224,7 +224,7 @@ def test_a_search_by_a_box(embedded: tuple[Path, list[str]], tmp_path: Path) -> 
     likeness = dict(zip(stored["image"].to_pylist(), x @ query.feature, strict=True))
     words = ("search", out, files[0], "--label", label, "--box", "0,.5,.5,1", "--exact")
     answer = json.loads(command(*words, "--json").out)
-    assert answer["photographs"][0]["drawn"] == list(box)
+    assert answer["photographs"][0]["marked"] == list(box)
     rows = answer["results"]
     assert [row["image"] for row in rows] == sorted(set(likeness) - {0}, key=lambda i: -likeness[i])
     assert [row["similarity"] for row in rows] == pytest.approx(

@@ -174,14 +174,14 @@ def test_a_box_of_a_photograph_is_searched_like_the_collections_own(
     answer = results(client, label=label, like="2", box="2:0.25,0,1,0.5")
     assert [int(row["id"]) for row in answer["results"]] == expected["image"].to_pylist()
     shown = answer["like"][0]
-    assert (shown["drawn"], shown["score"], shown["box"]) == (list(box), query.score, list(query.box))
+    assert (shown["marked"], shown["score"], shown["box"]) == (list(box), query.score, list(query.box))
     scores = {row["name"]: row["score"] for row in shown["labels"]}
     assert scores[label] == query.score
     assert results(client, like="2", box="2:0.25,0,1,0.5")["label"] == max(scores, key=scores.__getitem__)
     two = results(client, label=label, like=["2", "3"], unlike="5", box=["2:0.25,0,1,0.5", "5:0,0,0.5,1"])
-    assert [row["drawn"] for row in (*two["like"], *two["unlike"])] == [list(box), None, [0, 0, 0.5, 1]]
+    assert [row["marked"] for row in (*two["like"], *two["unlike"])] == [list(box), None, [0, 0, 0.5, 1]]
     plain = results(client, label=label, like="2")
-    assert plain["like"][0]["drawn"] is None
+    assert plain["like"][0]["marked"] is None
     assert plain["results"] != answer["results"]
     for bad, message in (
         ("2:10,20,30,40", "divide pixels by its width and height"),

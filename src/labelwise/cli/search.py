@@ -76,9 +76,9 @@ def search(
     check_suffix(out, (".html", ".csv", ".json"))
     if by is ResultOrder.score and (photos or negatives):
         raise LabelwiseError("--by score with photographs", "either of them", "leave the photographs out")
-    drawn = boxes_of([read_box(text) for text in boxes] if boxes else None, len(photos or ()))
+    marked = boxes_of([read_box(text) for text in boxes] if boxes else None, len(photos or ()))
     opened, notes = Collection.open(collection), list[str]()
-    near = opened.queries(label, photos, run, drawn) if photos else []
+    near = opened.queries(label, photos, run, marked) if photos else []
     far = opened.queries(label, negatives, run) if negatives else []
     results = opened.search(
         label, near, negatives=far, top=top, where=where, by=by.value, exact=exact, say=notes.append

@@ -38,7 +38,7 @@ class Query:
         selected: whether the label is selected.
         box: of the label's evidence, in fractions of the photograph.
         digest: SHA-256 of the file; "" for pixels.
-        drawn: the box to which the feature is restricted; `None` for the whole photograph.
+        marked: the box to which the feature is restricted; `None` for the whole photograph.
     """
 
     path: str
@@ -47,7 +47,7 @@ class Query:
     selected: bool
     box: Box
     digest: str
-    drawn: Box | None = None
+    marked: Box | None = None
 
     def part(self, by: str, look_dim: int) -> Query:
         """The same photograph with the other part of its feature set to 0.
@@ -70,7 +70,7 @@ class Query:
             "selected": self.selected,
             "box": list(self.box),
             "digest": self.digest,
-            "drawn": None if self.drawn is None else list(self.drawn),
+            "marked": None if self.marked is None else list(self.marked),
         }
 
 
@@ -111,14 +111,14 @@ class Look:
     """What a run computes of a photograph, or of a box of it.
 
     Args:
-        path, digest, drawn: see `Query`.
+        path, digest, marked: see `Query`.
         result: the outputs, with maps.
         view: the part of the photograph that the maps cover.
     """
 
     path: str
     digest: str
-    drawn: Box | None
+    marked: Box | None
     result: Embedded
     view: Box
 
@@ -135,11 +135,11 @@ class Look:
             bool(result.chosen[0, label]),
             evidence_box(result.maps[0, label], self.view),
             self.digest,
-            self.drawn,
+            self.marked,
         )
 
 
-def look_at(embedder: Embedder | GraphEmbedder, image: Image, drawn: Box | None = None) -> Look:
+def look_at(embedder: Embedder | GraphEmbedder, image: Image, marked: Box | None = None) -> Look:
     """A photograph, or a box of it, as the run of an embedder sees it.
 
     Raises:
@@ -159,10 +159,10 @@ def look_at(embedder: Embedder | GraphEmbedder, image: Image, drawn: Box | None 
     transform = embedder.predictor.transform
     pixels = decode_upright(image, transform, [])
     view = shown_part(transform.config, *pixels.shape[1:])
-    part = None if drawn is None else seen_box(drawn, view)
+    part = None if marked is None else seen_box(marked, view)
     result = embedder(transform(pixels)[None], box=part)
     digest = hashlib.sha256(content).hexdigest() if content else ""
-    return Look(name_of_image(image), digest, drawn, result, view if part is None else inside(part, view))
+    return Look(name_of_image(image), digest, marked, result, view if part is None else inside(part, view))
 
 
 def queries_of(
@@ -182,8 +182,8 @@ def queries_of(
     from labelwise.inference.inputs import as_images
 
     given, number = as_images(images), embedder.predictor.labels.index(label)
-    drawn = boxes_of(boxes, len(given))
-    return [look_at(embedder, *both).query(number) for both in zip(given, drawn, strict=True)]
+    marked = boxes_of(boxes, len(given))
+    return [look_at(embedder, *both).query(number) for both in zip(given, marked, strict=True)]
 
 
 def combined(

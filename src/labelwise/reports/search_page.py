@@ -68,5 +68,5 @@ def write_search(
 
 def _query_tile(query: Query) -> dict[str, Any]:
     """A photograph of the search with the drawn box, or with that of the evidence."""
-    lines = [f"score {query.score:.2f}" + (" in the box" if query.drawn else "")]
-    return photo_tile(query.path, lines, box=query.drawn or query.box)
+    lines = [f"score {query.score:.2f}" + (" in the box" if query.marked else "")]
+    return photo_tile(query.path, lines, box=query.marked or query.box)

@@ -47,7 +47,7 @@ class Photograph:
         digest: SHA-256 of its file.
         size: width and height in pixels.
         labels: `(name, probability, selected)`, the most probable first: the selected ones and the next.
-        drawn: the box of it that is compared, with its labels; `None` for all of it.
+        marked: the box of it that is compared, with its labels; `None` for all of it.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Photograph:
     digest: str
     size: tuple[int, int]
     labels: tuple[tuple[str, float, bool], ...] = ()
-    drawn: Box | None = None
+    marked: Box | None = None
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Photograph:
             "width": self.size[0],
             "height": self.size[1],
             "labels": [{"name": n, "score": s, "selected": chosen} for n, s, chosen in self.labels],
-            "drawn": None if self.drawn is None else list(self.drawn),
+            "marked": None if self.marked is None else list(self.marked),
         }
 
 
@@ -128,7 +128,7 @@ class Photographs:
             raise _unknown(identifier)
         return self._photographs.of(identifier, lambda: _stored(collection, int(identifier)))
 
-    def boxed(self, photograph: Photograph, drawn: Box) -> Photograph:
+    def boxed(self, photograph: Photograph, marked: Box) -> Photograph:
         """A box of a photograph, with the labels that the model sees in it.
 
         Raises:
@@ -136,13 +136,13 @@ class Photographs:
             Refused: 422, a box that cannot be used.
         """
         try:
-            result = self._look(replace(photograph, drawn=drawn)).result
+            result = self._look(replace(photograph, marked=marked)).result
         except UnreadableImage:
             raise
         except LabelwiseError as error:
             raise Refused(422, error.given, error.expected, error.todo) from None
         labels = _labels(self._embedder.predictor.labels.names, result.scores[0], result.chosen[0])
-        return replace(photograph, labels=labels, drawn=drawn)
+        return replace(photograph, labels=labels, marked=marked)
 
     def upload(self, content: bytes) -> Photograph:
         """Keeps an uploaded photograph and returns it with its labels.
@@ -160,7 +160,7 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        key = photograph.id, photograph.drawn, label
+        key = photograph.id, photograph.marked, label
         return self._queries.of(key, lambda: self._query(collection, photograph, label))
 
     def thumbnail(self, photograph: Photograph) -> bytes:
@@ -208,7 +208,7 @@ class Photographs:
         return path
 
     def _query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
-        if photograph.path and photograph.drawn is None:
+        if photograph.path and photograph.marked is None:
             columns = ("path", "feature", "score", "selected", "box", "digest")
             for row in collection.rows([int(photograph.id)], label, columns).to_pylist():
                 feature = np.array(row["feature"], np.float32)
@@ -219,9 +219,9 @@ class Photographs:
     def _look(self, photograph: Photograph) -> Look:
         def look() -> Look:
             with self._decoding, self._computing:
-                return look_at(self._embedder, self._content(photograph), photograph.drawn)
+                return look_at(self._embedder, self._content(photograph), photograph.marked)
 
-        return self._looks.of((photograph.id, photograph.drawn), look)
+        return self._looks.of((photograph.id, photograph.marked), look)
 
     def _content(self, photograph: Photograph) -> bytes:
         if not photograph.path:

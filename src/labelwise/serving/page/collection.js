@@ -138,7 +138,7 @@ function showQuestion(photographs) {
   for (const photograph of photographs) showExample(photograph, photographs.length > 1);
   const drawn = Object.keys(search.boxes).length > 0;
   at("hint").textContent = !about.takes_boxes ? ""
-    : drawn ? (fingers ? "Drag the box or its corners." : "Drag the box or its corners. Arrow keys move it, with Shift they resize it; Esc removes it.") : "Draw a box on the photograph to compare only that part.";
+    : drawn ? (fingers ? "Drag the box or its corners." : "Arrow keys move the box, with Shift they resize it; Esc removes it.") : "Draw a box on the photograph to compare only that part.";
   const first = photographs[0];
   const stored = new Set(about.labels.map((label) => label.name));
   const compared = first.labels.filter((label) => stored.has(label.name)).slice(0, 12);
