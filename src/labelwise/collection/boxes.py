@@ -104,10 +104,10 @@ def seen_box(box: Box, shown: Box) -> Box:
     return low[0], low[1], high[0], high[1]
 
 
-def inside(box: Box, part: Box) -> Box:
+def box_of_part(box: Box, part: Box) -> Box:
     """A box of a part of a photograph, such as another box, in shares of the photograph.
 
-    >>> inside((0.0, 0.5, 1.0, 1.0), (0.5, 0.0, 1.0, 0.5))
+    >>> box_of_part((0.0, 0.5, 1.0, 1.0), (0.5, 0.0, 1.0, 0.5))
     (0.5, 0.25, 1.0, 0.5)
     """
     (x0, y0, x1, y1), (left, top, right, bottom) = box, part

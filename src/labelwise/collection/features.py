@@ -16,10 +16,10 @@ from labelwise.collection.appearance import appearance, as_map, body_regions, ea
 from labelwise.collection.boxes import (
     WHOLE,
     Box,
+    box_of_part,
     cut_maps,
     cut_pixels,
     cut_regions,
-    inside,
     mirrored,
 )
 from labelwise.collection.schema import JOINED
@@ -160,4 +160,4 @@ def evidence_box(evidence: Float[np.ndarray, "h w"], shown: Box = WHOLE) -> Box:
     height, width = evidence.shape
     sides = columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height
     left, top, right, bottom = (float(side) for side in sides)
-    return inside((left, top, right, bottom), shown)
+    return box_of_part((left, top, right, bottom), shown)

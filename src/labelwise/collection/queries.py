@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from labelwise.collection.boxes import Box, boxes_of, inside, seen_box
+from labelwise.collection.boxes import Box, box_of_part, boxes_of, seen_box
 from labelwise.collection.schema import Identity, weights_digest
 from labelwise.errors import LabelwiseError
 
@@ -162,7 +162,9 @@ def look_at(embedder: Embedder | GraphEmbedder, image: Image, marked: Box | None
     part = None if marked is None else seen_box(marked, view)
     result = embedder(transform(pixels)[None], box=part)
     digest = hashlib.sha256(content).hexdigest() if content else ""
-    return Look(name_of_image(image), digest, marked, result, view if part is None else inside(part, view))
+    return Look(
+        name_of_image(image), digest, marked, result, view if part is None else box_of_part(part, view)
+    )
 
 
 def queries_of(
