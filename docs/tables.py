@@ -303,6 +303,42 @@ def kinds(of: str) -> str:
     return markdown(["order by", "mean", over, *groups], rows)
 
 
+def box_search() -> str:
+    """Average precision of searches by a photograph and by a box of it."""
+    by = {(row["question"], row["trait"], row["way"], row["part"]): row for row in kept("box-search")}
+
+    def value(key: tuple[str, ...], sides: str) -> str:
+        row = by.get(key)
+        if row is None:
+            return ""
+        at, low, high = (float(row[side]) for side in sides.split())
+        return (
+            f"{at:+.1f} ({low:+.1f} to {high:+.1f})"
+            if sides[0] == "o"
+            else f"{at:.1f} ({low:.1f} to {high:.1f})"
+        )
+
+    rows = []
+    for question, trait, way, part in by:
+        if way != "photograph" or part == "appearance":
+            continue
+        name = ", ".join(filter(None, (question, trait, "`--by label`" if part == "label" else "")))
+        own = [(question, trait, kind, part) for kind in ("photograph", "box", "cut out")]
+        over = [value(key, "over over_low over_high") for key in own[1:]]
+        chance = by.get((question, trait, "chance", ""))
+        first = f"{float(chance['mean']):.1f}" if chance else ""
+        rows.append([name, by[own[0]]["questions"], first, value(own[0], "mean low high"), *over])
+    head = [
+        "question",
+        "number",
+        "chance",
+        "whole photograph",
+        "box, more than that",
+        "cut out, more than that",
+    ]
+    return markdown(head, rows)
+
+
 def collection_search() -> str:
     """Writing and searching a synthetic collection."""
     rows = kept("collection-search")
@@ -735,6 +771,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "triton": triton,
     "phones": phones,
     "collection-stores": collection_stores,
+    "box-search": box_search,
     "collection-page": collection_page,
     "teach": teach,
     "unfamiliar": unfamiliar,

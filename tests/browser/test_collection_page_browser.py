@@ -152,6 +152,99 @@ def test_keys_alone_search_select_and_save(page: Any, address: str, browser: Any
     assert "like=" not in page.url
 
 
+def box_of(page: Any) -> list[float]:
+    """The box in the address."""
+    return [float(side) for side in re.split("%2C", page.url.split("box=0%3A")[1].split("&")[0])]
+
+
+def test_a_box_is_drawn_moved_resized_and_removed(page: Any, address: str) -> None:
+    opened(page, address, "?label=0&like=0")
+    plain = shown(page)
+    page.wait_for_selector("#examples img.come")
+    area = page.locator("#examples .inner").bounding_box()
+    x, y, width, height = (area[side] for side in ("x", "y", "width", "height"))
+
+    def drag(start: tuple[float, float], end: tuple[float, float]) -> None:
+        page.mouse.move(x + start[0] * width, y + start[1] * height)
+        page.mouse.down()
+        page.mouse.move(x + end[0] * width, y + end[1] * height, steps=3)
+        page.mouse.up()
+
+    after(page, lambda: drag((0.9, 0.5), (0.4, 1.5)))
+    assert box_of(page) == pytest.approx([0.4, 0.5, 0.9, 1.0], abs=0.01)
+    assert "in the box" in page.inner_text("#examples")
+    drawn = page.locator(".drawn")
+    assert page.evaluate("document.activeElement.className") == "drawn"
+    after(page, lambda: drag((0.6, 0.8), (0.4, 0.7)))  # moved
+    assert box_of(page) == pytest.approx([0.2, 0.4, 0.7, 0.9], abs=0.01)
+    after(page, lambda: drag((0.21, 0.41), (0.1, 0.2)))  # by its corner
+    assert box_of(page) == pytest.approx([0.1, 0.2, 0.7, 0.9], abs=0.03)
+    before = page.url
+    drag((0.02, 0.95), (0.03, 0.96))  # hardly more than a click
+    assert page.url == before
+    # The box that is shown is the one in the address, also after going back.
+    after(page, page.go_back)
+    sides = drawn.bounding_box()
+    assert [(sides["x"] - x) / width, (sides["y"] - y) / height] == pytest.approx([0.2, 0.4], abs=0.02)
+    after(page, lambda: page.locator("#examples .plain").click())
+    assert "box=" not in page.url
+    assert drawn.count() == 0
+    assert shown(page) == plain
+
+
+def test_keys_alone_draw_a_box(page: Any, address: str) -> None:
+    opened(page, address, "?label=0&like=0")
+    page.locator("#examples .plain").focus()
+    after(page, lambda: page.keyboard.press("Enter"))
+    assert box_of(page) == [0.25, 0.25, 0.75, 0.75]
+    assert page.evaluate("document.activeElement.className") == "drawn"
+
+    def keys() -> None:
+        for key in (
+            "ArrowLeft",
+            "ArrowUp",
+            "ArrowUp",
+            "Shift+ArrowRight",
+            "Shift+ArrowDown",
+            "Shift+ArrowDown",
+        ):
+            page.keyboard.press(key)
+
+    after(page, keys)
+    assert box_of(page) == [0.23, 0.21, 0.75, 0.75]
+    assert "23 to 75 % from the left, 21 to 75 % from the top" in page.locator(".drawn").get_attribute(
+        "aria-label"
+    )
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    after(page, lambda: page.keyboard.press("Escape"))
+    assert "box=" not in page.url
+    assert "like=0" in page.url
+    assert page.evaluate("document.activeElement.textContent") == "Draw a box"
+
+
+@pytest.mark.parametrize("open_page", [(390, 844, "dark")], ids=["phone"], indirect=True)
+def test_a_finger_draws_a_box(page: Any, address: str) -> None:
+    opened(page, address, "?label=0&like=0")
+    area = page.locator("#examples .inner").bounding_box()
+    touch = page.context.new_cdp_session(page)
+
+    def point(kind: str, *at: float) -> None:
+        places = (
+            [{"x": area["x"] + at[0] * area["width"], "y": area["y"] + at[1] * area["height"]}] if at else []
+        )
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    def draw() -> None:
+        point("touchStart", 0.2, 0.3)
+        for step in (0.4, 0.6, 0.8):
+            point("touchMove", step, step + 0.1)
+        point("touchEnd")
+
+    after(page, draw)
+    assert box_of(page) == pytest.approx([0.2, 0.3, 0.8, 0.9], abs=0.02)
+    assert page.evaluate("scrollY") == 0
+
+
 @one_width
 def test_filters_leave_nothing_and_are_removed(page: Any, address: str) -> None:
     opened(page, address, "?label=0&present=1&absent=1")
@@ -187,7 +280,14 @@ def test_a_photograph_that_is_gone_leaves_its_place(page: Any, address: str) -> 
 
 def test_axe_finds_no_serious_fault(page: Any, address: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe to check pages with")
-    for search in ("", "?label=0&like=3&like=4&unlike=5", "?label=0&present=1&absent=1", "?label=unicorn"):
+    box = "&box=3:0.1,0.1,0.6,0.7"
+    for search in (
+        "",
+        f"?label=0&like=3{box}",
+        "?label=0&like=3&like=4&unlike=5",
+        "?label=0&present=1&absent=1",
+        "?label=unicorn",
+    ):
         opened(page, address, search)
         page.wait_for_timeout(300)
         if page.locator("#grid .shot").count():

@@ -164,6 +164,35 @@ def test_an_uploaded_photograph_is_searched_like_a_stored_one(client: httpx.Clie
     assert "upload it again" in gone.json()["error"]
 
 
+def test_a_box_of_a_photograph_is_searched_like_the_collections_own(
+    client: httpx.Client, collection: Path, folder: Path
+) -> None:
+    opened = lw.Collection.open(collection)
+    label, box = opened.labels[0], (0.25, 0.0, 1.0, 0.5)
+    expected = opened.search(label, files(folder)[2], box=box, top=COUNT)
+    query = opened.queries(label, files(folder)[2], box=box)[0]
+    answer = results(client, label=label, like="2", box="2:0.25,0,1,0.5")
+    assert [int(row["id"]) for row in answer["results"]] == expected["image"].to_pylist()
+    shown = answer["like"][0]
+    assert (shown["marked"], shown["score"], shown["box"]) == (list(box), query.score, list(query.box))
+    scores = {row["name"]: row["score"] for row in shown["labels"]}
+    assert scores[label] == query.score
+    assert results(client, like="2", box="2:0.25,0,1,0.5")["label"] == max(scores, key=scores.__getitem__)
+    two = results(client, label=label, like=["2", "3"], unlike="5", box=["2:0.25,0,1,0.5", "5:0,0,0.5,1"])
+    assert [row["marked"] for row in (*two["like"], *two["unlike"])] == [list(box), None, [0, 0, 0.5, 1]]
+    plain = results(client, label=label, like="2")
+    assert plain["like"][0]["marked"] is None
+    assert plain["results"] != answer["results"]
+    for bad, message in (
+        ("2:10,20,30,40", "divide pixels by its width and height"),
+        ("2", "expected x0,y0,x1,y1"),
+        ("3:0,0,1,0.5", "a box of photograph 3; expected a photograph of the search"),
+    ):
+        refused = client.get("/collection/results", params={"label": label, "like": "2", "box": bad})
+        assert refused.status_code == 422
+        assert message in refused.json()["error"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -34,6 +34,14 @@ def search(
         list[str] | None,
         typer.Option("--not", help="a photograph to be unlike; several times", metavar="PHOTO"),
     ] = None,
+    boxes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--box",
+            help="part of a PHOTO that is compared, in shares of its width and height; once for each PHOTO",
+            metavar="X0,Y0,X1,Y1",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(help="number of results", min=1)] = 20,
     where: Annotated[
         str | None,
@@ -61,14 +69,16 @@ def search(
 
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
+    from labelwise.collection.boxes import boxes_of, read_box
     from labelwise.errors import LabelwiseError
     from labelwise.inference.screen import note
 
     check_suffix(out, (".html", ".csv", ".json"))
     if by is ResultOrder.score and (photos or negatives):
         raise LabelwiseError("--by score with photographs", "either of them", "leave the photographs out")
+    marked = boxes_of([read_box(text) for text in boxes] if boxes else None, len(photos or ()))
     opened, notes = Collection.open(collection), list[str]()
-    near = opened.queries(label, photos, run) if photos else []
+    near = opened.queries(label, photos, run, marked) if photos else []
     far = opened.queries(label, negatives, run) if negatives else []
     results = opened.search(
         label, near, negatives=far, top=top, where=where, by=by.value, exact=exact, say=notes.append

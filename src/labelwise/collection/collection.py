@@ -87,23 +87,25 @@ class Collection:
         return self._tables.rows(FEATURES, given, label).sort_by("image").select(list(columns))
 
     def queries(
-        self, label: str, images: Image | Iterable[Image], run: str | Path | None = None
+        self, label: str, images: Image | Iterable[Image], run: str | Path | None = None, box: Any = None
     ) -> list[Query]:
-        """A label's features in photographs, computed with the run of the collection.
+        """A label's features in photographs, or in boxes of them, computed with the run of the collection.
 
         Args:
             label: a label of the run.
             images: as `Predictor.predict` takes them.
             run: the run, if it is no longer where the collection was made.
+            box: `(x0, y0, x1, y1)` of one photograph in shares of its width and height; or a list of them, `None` for a
+                whole photograph.
 
         Raises:
-            LabelwiseError: another run, an unreadable image, or an unknown label.
+            LabelwiseError: another run, an unreadable image, an unknown label, or a box that cannot be used.
         """
         self._check(label)
         key = str(run)
         if key not in self._embedders:
             self._embedders[key] = open_embedder(self.identity, run, self.path)
-        return queries_of(self._embedders[key], images, label)
+        return queries_of(self._embedders[key], images, label, box)
 
     def search(
         self,
@@ -111,6 +113,7 @@ class Collection:
         images: Image | Iterable[Image | Query] = (),
         *,
         negatives: Image | Iterable[Image | Query] = (),
+        box: Any = None,
         top: int = 20,
         where: str | None = None,
         by: str = "feature",
@@ -124,6 +127,7 @@ class Collection:
             label: the label that is compared.
             images: photographs to be like; or `Query` objects of `queries`.
             negatives: photographs to be unlike.
+            box: of the photographs to be like, as `queries`.
             top: number of results.
             where: condition on other labels, see `labelwise.collection.where.parse_condition`.
             by: `feature`; `label` or `appearance` for one part of it; or `score` for the label's probability, highest
@@ -151,7 +155,8 @@ class Collection:
             )
         if by == SCORE:
             return self._by_score(label, where, top)
-        near, far = (self._as_queries(label, given, run) for given in (images, negatives))
+        near = self._as_queries(label, images, run, box)
+        far = self._as_queries(label, negatives, run)
         for query in (q for q in (*near, *far) if not q.selected):
             say(f"{query.path or 'a photograph'} is not selected as {label} (score {query.score:.2f})")
         near, far = ([query.part(by, look_dim) for query in queries] for queries in (near, far))
@@ -241,11 +246,15 @@ class Collection:
         rows = self.rows(best, label, SHOWN).sort_by(order)
         return _ranked(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
 
-    def _as_queries(self, label: str, given: Any, run: str | Path | None) -> list[Query]:
+    def _as_queries(self, label: str, given: Any, run: str | Path | None, box: Any = None) -> list[Query]:
         given = list(given) if isinstance(given, list | tuple) else given
         if isinstance(given, list) and all(isinstance(item, Query) for item in given):
+            if box is not None and given:
+                raise LabelwiseError(
+                    "a box with queries that are computed", "photographs", "give it to `queries`"
+                )
             return given
-        return self.queries(label, given, run)
+        return self.queries(label, given, run, box)
 
     def _check(self, label: str) -> None:
         if label not in self.identity.labels:

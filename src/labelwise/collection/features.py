@@ -13,6 +13,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from labelwise.collection.appearance import appearance, as_map, early_stage, known_regions, places
+from labelwise.collection.boxes import (
+    WHOLE,
+    Box,
+    box_of_part,
+    cut_maps,
+    cut_pixels,
+    cut_regions,
+    mirrored,
+)
 from labelwise.collection.schema import JOINED
 from labelwise.export.engines import Eager
 from labelwise.inference.predictor import Predictor
@@ -22,7 +31,6 @@ SHARE = 0.5
 HEAD_WEIGHTS = {True: 0.5, False: 2.0}
 """Weight of the head's feature beside the early stage and the colours, each of unit length, for a label with a region
 and for one without; chosen by `benchmarks/kinds.py` on val."""
-Part = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -75,25 +83,41 @@ class Embedder:
         self.one_feature = kind != JOINED and output.shared
 
     @torch.inference_mode()
-    def __call__(self, images: UInt8[Tensor, "B 3 h w"], maps: bool = True) -> Embedded:
-        """Features of outputs of the predictor's transform, as one batch."""
-        output, pooled, features = self._forward(images, maps)
+    def __call__(
+        self, images: UInt8[Tensor, "B 3 h w"], maps: bool = True, box: Box | None = None
+    ) -> Embedded:
+        """Features of outputs of the predictor's transform, as one batch.
+
+        Args:
+            images: the outputs.
+            maps: also return the evidence.
+            box: of each image; everything is then computed from its map in the box, see `cut_maps`.
+        """
+        output, pooled, features = self._forward(images, maps, None if box == WHOLE else box)
         decisions = self.predictor.decisions
         p = decisions.probabilities(output.logits.float().cpu().numpy())
         evidence = output.maps.float().cpu().numpy() if maps and output.maps is not None else None
         return Embedded(p, decisions.select(p), _half(features), evidence, _half(normalize(pooled, dim=-1)))
 
-    def _forward(self, images: Tensor, maps: bool) -> tuple[Any, Tensor, Tensor]:
+    def _forward(self, images: Tensor, maps: bool, box: Box | None = None) -> tuple[Any, Tensor, Tensor]:
         """The model's output, the pooled map of the first view, and the features to store."""
         seen: list[Tensor] = []
         early: list[Tensor | None] = []
+        count = len(images)
 
-        def keep(module: Any, inputs: Any, feature_map: Float[Tensor, "n C h w"]) -> None:
-            seen.extend((inputs[0][: len(images)], feature_map[: len(images)].float().mean((2, 3))))
+        def keep(module: Any, inputs: Any, feature_map: Float[Tensor, "n C h w"]) -> Tensor:
+            if box is not None:  # a second half of the batch are the mirror images
+                feature_map = cut_maps(
+                    feature_map, [box] * count + [mirrored(box)] * (len(feature_map) - count)
+                )
+            seen.extend((inputs[0][:count], feature_map[:count].float().mean((2, 3))))
+            return feature_map
 
         def keep_early(module: Any, inputs: Any, output: Any) -> None:
             stage = as_map(output, self._early[1]) if self._early else None
-            early.append(None if stage is None else stage[: len(images)])
+            if stage is not None:
+                stage = stage[:count] if box is None else cut_maps(stage[:count].float(), [box] * count)
+            early.append(stage)
 
         hooks = [self._engine.model.backbone.register_forward_hook(keep)]
         if self._early is not None:
@@ -107,7 +131,10 @@ class Embedder:
         pixels, pooled = seen[:2]
         own = normalize(output.features.float(), dim=-1)
         if joined:
-            looks = appearance(pixels, early[0] if early else None, places(output.maps, self._regions))
+            regions = self._regions
+            if box is not None:
+                pixels, regions = cut_pixels(pixels, box), cut_regions(regions, box)
+            looks = appearance(pixels, early[0] if early else None, places(output.maps, regions))
             own = normalize(torch.cat([self._weights * own, looks], -1), dim=-1)
         return output, pooled, own
 
@@ -116,7 +143,7 @@ def _half(features: Tensor) -> np.ndarray:
     return features.cpu().numpy().astype(np.float16)
 
 
-def evidence_box(evidence: Float[np.ndarray, "h w"], shown: Part = (0.0, 0.0, 1.0, 1.0)) -> Part:
+def evidence_box(evidence: Float[np.ndarray, "h w"], shown: Box = WHOLE) -> Box:
     """The box `(x0, y0, x1, y1)` around the places that are connected to the peak and reach half of it.
 
     Args:
@@ -131,12 +158,7 @@ def evidence_box(evidence: Float[np.ndarray, "h w"], shown: Part = (0.0, 0.0, 1.
     """
     regions, _ = ndimage.label(evidence >= SHARE * evidence.max())
     rows, columns = np.nonzero(regions == regions.flat[int(evidence.argmax())])
-    (height, width), (x0, y0, x1, y1) = evidence.shape, shown
+    height, width = evidence.shape
     sides = columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height
     left, top, right, bottom = (float(side) for side in sides)
-    return (
-        x0 + left * (x1 - x0),
-        y0 + top * (y1 - y0),
-        x0 + right * (x1 - x0),
-        y0 + bottom * (y1 - y0),
-    )
+    return box_of_part((left, top, right, bottom), shown)

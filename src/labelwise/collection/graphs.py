@@ -7,6 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from labelwise.collection.boxes import WHOLE, Box
 from labelwise.collection.features import Embedded, Embedder
 from labelwise.collection.schema import JOINED, LABEL
 from labelwise.engines.runtimes import Describing
@@ -38,8 +39,20 @@ class GraphEmbedder:
         self.dim, self.whole_dim = features.shape[2], whole.shape[1]
         self.one_feature = features.shape[1] > 1 and bool((features == features[:, :1]).all())
 
-    def __call__(self, images: UInt8[Tensor, "B 3 h w"], maps: bool = True) -> Embedded:
-        """Features of outputs of the predictor's transform, as one batch."""
+    def __call__(
+        self, images: UInt8[Tensor, "B 3 h w"], maps: bool = True, box: Box | None = None
+    ) -> Embedded:
+        """Features of outputs of the predictor's transform, as one batch; see `Embedder`.
+
+        Raises:
+            LabelwiseError: a box, since a graph computes its map itself.
+        """
+        if box not in (None, WHOLE):
+            raise LabelwiseError(
+                f"a box with a graph ({self._engine.name})",
+                "a run or an export of its weights, whose map can be cut",
+                "name the run, or leave the box out",
+            )
         logits, evidence, features, whole = self._engine.describe(images)
         p = self.predictor.decisions.probabilities(logits)
         half = features.astype(np.float16), whole.astype(np.float16)

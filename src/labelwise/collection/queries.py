@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from labelwise.collection.boxes import Box, box_of_part, boxes_of, seen_box
 from labelwise.collection.schema import Identity, weights_digest
 from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
-    from labelwise.collection.features import Embedder
+    from labelwise.collection.features import Embedded, Embedder
     from labelwise.collection.graphs import GraphEmbedder
     from labelwise.inference.inputs import Image
 
@@ -37,14 +38,16 @@ class Query:
         selected: whether the label is selected.
         box: of the label's evidence, in fractions of the photograph.
         digest: SHA-256 of the file; "" for pixels.
+        marked: the box to which the feature is restricted; `None` for the whole photograph.
     """
 
     path: str
     feature: Float32[np.ndarray, " D"]
     score: float
     selected: bool
-    box: tuple[float, float, float, float]
+    box: Box
     digest: str
+    marked: Box | None = None
 
     def part(self, by: str, look_dim: int) -> Query:
         """The same photograph with the other part of its feature set to 0.
@@ -67,6 +70,7 @@ class Query:
             "selected": self.selected,
             "box": list(self.box),
             "digest": self.digest,
+            "marked": None if self.marked is None else list(self.marked),
         }
 
 
@@ -102,44 +106,86 @@ def open_embedder(identity: Identity, run: str | Path | None, path: str | Path) 
     return embedder_of(predictor, identity.feature)
 
 
-def queries_of(
-    embedder: Embedder | GraphEmbedder, images: Image | Iterable[Image], label: str
-) -> list[Query]:
-    """Features of a label in photographs.
+@dataclass(frozen=True)
+class Look:
+    """What a run computes of a photograph, or of a box of it.
+
+    Args:
+        path, digest, marked: see `Query`.
+        result: the outputs, with maps.
+        view: the part of the photograph that the maps cover.
+    """
+
+    path: str
+    digest: str
+    marked: Box | None
+    result: Embedded
+    view: Box
+
+    def query(self, label: int) -> Query:
+        """The photograph of a search by a label, given by its number."""
+        from labelwise.collection.features import evidence_box
+
+        result = self.result
+        assert result.maps is not None, "a box needs maps"
+        return Query(
+            self.path,
+            result.features[0, label].astype(np.float32),
+            float(result.scores[0, label]),
+            bool(result.chosen[0, label]),
+            evidence_box(result.maps[0, label], self.view),
+            self.digest,
+            self.marked,
+        )
+
+
+def look_at(embedder: Embedder | GraphEmbedder, image: Image, marked: Box | None = None) -> Look:
+    """A photograph, or a box of it, as the run of an embedder sees it.
 
     Raises:
-        LabelwiseError: an image that cannot be read, or a label that the run does not have.
+        LabelwiseError: an image that cannot be read, or a box that cannot be used.
     """
-    from labelwise.collection.features import evidence_box
     from labelwise.data.fixed import shown_part
-    from labelwise.inference.inputs import as_images, decode_upright, name_of_image
+    from labelwise.inference.inputs import decode_upright, name_of_image
 
-    transform, j = embedder.predictor.transform, embedder.predictor.labels.index(label)
-    queries = []
-    for image in as_images(images):
-        content = bytes(image) if isinstance(image, bytes | bytearray | memoryview) else None
-        if isinstance(image, str | os.PathLike):
-            try:
-                content = Path(image).read_bytes()
-            except OSError as error:
-                raise LabelwiseError(
-                    f"photograph {os.fspath(image)} ({error.strerror})", "an image file", "correct the path"
-                ) from None
-        pixels = decode_upright(image, transform, [])
-        result = embedder(transform(pixels)[None])
-        assert result.maps is not None, "a box needs maps"
-        box = evidence_box(result.maps[0, j], shown_part(transform.config, *pixels.shape[1:]))
-        queries.append(
-            Query(
-                name_of_image(image),
-                result.features[0, j].astype(np.float32),
-                float(result.scores[0, j]),
-                bool(result.chosen[0, j]),
-                box,
-                hashlib.sha256(content).hexdigest() if content else "",
-            )
-        )
-    return queries
+    content = bytes(image) if isinstance(image, bytes | bytearray | memoryview) else None
+    if isinstance(image, str | os.PathLike):
+        try:
+            content = Path(image).read_bytes()
+        except OSError as error:
+            raise LabelwiseError(
+                f"photograph {os.fspath(image)} ({error.strerror})", "an image file", "correct the path"
+            ) from None
+    transform = embedder.predictor.transform
+    pixels = decode_upright(image, transform, [])
+    view = shown_part(transform.config, *pixels.shape[1:])
+    part = None if marked is None else seen_box(marked, view)
+    result = embedder(transform(pixels)[None], box=part)
+    digest = hashlib.sha256(content).hexdigest() if content else ""
+    return Look(
+        name_of_image(image), digest, marked, result, view if part is None else box_of_part(part, view)
+    )
+
+
+def queries_of(
+    embedder: Embedder | GraphEmbedder, images: Image | Iterable[Image], label: str, boxes: Any = None
+) -> list[Query]:
+    """Features of a label in photographs, or in boxes of them.
+
+    Args:
+        embedder: of the run.
+        images: the photographs.
+        label: of the run.
+        boxes: see `boxes_of`.
+
+    Raises:
+        LabelwiseError: as `look_at`, or a label that the run does not have.
+    """
+    from labelwise.inference.inputs import as_images
+
+    given, number = as_images(images), embedder.predictor.labels.index(label)
+    marked = boxes_of(boxes, len(given))
+    return [look_at(embedder, *both).query(number) for both in zip(given, marked, strict=True)]
 
 
 def combined(

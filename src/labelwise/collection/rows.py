@@ -13,7 +13,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from labelwise.collection.features import Embedder, Part, evidence_box
+from labelwise.collection.boxes import Box
+from labelwise.collection.features import Embedder, evidence_box
 from labelwise.collection.graphs import GraphEmbedder
 from labelwise.collection.schema import Identity, feature_schema, image_schema
 from labelwise.data.decode import UnreadableImage, image_size
@@ -37,7 +38,7 @@ class Photo(NamedTuple):
     error: str | None
     size: tuple[int, int]
     digest: str
-    shown: Part
+    shown: Box
 
 
 class PhotoDataset(torch.utils.data.Dataset):
@@ -81,7 +82,7 @@ def of_batch(
     scores = np.zeros((len(batch), len(names)), np.float16)
     whole = np.zeros((len(batch), identity.whole_dim), np.float16)
     selected: list[list[str]] = [[] for _ in batch]
-    of: list[tuple[int, int, float, bool, Part]] = []  # image, label, score, selected, box
+    of: list[tuple[int, int, float, bool, Box]] = []  # image, label, score, selected, box
     features: list[np.ndarray] = []
     readable = [i for i, photo in enumerate(batch) if photo.pixels is not None]
     if readable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from labelwise.continual.regularisers import ElasticWeights, former_answers, hea
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import Stream
 from labelwise.evaluation.figures import decimals
-from labelwise.extractors.regions import place_prior, regions_of
+from labelwise.extractors.regions import regions_among
 from labelwise.methods import create_method
 from labelwise.model import LabelModel
 from labelwise.runs.config import Config
@@ -234,7 +234,9 @@ class Learner:
             terms=config.terms(),
             priors=priors,
             vector_dim=config.vectors.dim,
-            regions=self._regions(names),
+            regions=regions_among(
+                names, self.stream.train.labels, config.regions.outside, config.regions.labels
+            ),
         )
         if task:
             grow(self.method.model, method, config.method, priors)
@@ -245,13 +247,6 @@ class Learner:
         self.method: Method = method
         self.guard = Guard(method, self.stream.train, config.optim.clip_norm)
         self.optimizer: torch.optim.Optimizer = optimizer
-
-    def _regions(self, names: Sequence[str]) -> dict[str, Any]:
-        """Where the labels so far may look; groups and regions are those of all labels."""
-        all_labels, settings = self.stream.train.labels, self.config.regions
-        place_prior(all_labels, settings.outside, settings.labels)  # refuses names that no task has
-        regions = regions_of(all_labels, settings.labels)
-        return {"outside": settings.outside, "labels": {name: regions[name] for name in names if name in regions}}
 
     def _priors(self, task: int, labels: int) -> LabelPriors:
         """Counts of the task's own images, where only the labels annotated in the task are known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
@@ -168,3 +168,20 @@ def place_prior(
     """
     regions_of(label_set, labels)
     return PlacePrior(label_set, outside, labels) if outside < 1 else None
+
+
+def regions_among(
+    names: Sequence[str], label_set: LabelSet, outside: float, labels: Mapping[str, Sequence[float]] | None
+) -> dict[str, Any]:
+    """The arguments of `place_prior` for a few of all labels, whose groups and regions count.
+
+    Args:
+        names: the few labels.
+        label_set, outside, labels: of all labels, as `place_prior` takes them.
+
+    Raises:
+        LabelwiseError: see `place_prior`, also for the names of labels that are not among the few.
+    """
+    place_prior(label_set, outside, labels)
+    regions = regions_of(label_set, labels)
+    return {"outside": outside, "labels": {name: regions[name] for name in names if name in regions}}

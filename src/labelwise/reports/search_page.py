@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -55,7 +56,7 @@ def write_search(
         facts=[*facts, *([("Condition", where)] if where else [])],
         notes=list(notes),
         queries=[
-            (title, [photo_tile(query.path, [f"score {query.score:.2f}"], box=query.box) for query in given])
+            (title, [_query_tile(query) for query in given])
             for title, given in (("Photographs", queries), ("Unlike", negatives))
             if given
         ],
@@ -63,3 +64,9 @@ def write_search(
         tiles=[result_tile(row, label) for row in rows],
     )
     write_page(out, text)
+
+
+def _query_tile(query: Query) -> dict[str, Any]:
+    """A photograph of the search with the drawn box, or with that of the evidence."""
+    lines = [f"score {query.score:.2f}" + (" in the box" if query.marked else "")]
+    return photo_tile(query.path, lines, box=query.marked or query.box)

@@ -103,9 +103,7 @@ class Config(Section):
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(0, ge=0, description="epochs without a better val mAP before stopping; 0 for never")
     seed: int = Field(0, ge=0, description="random seed of splits, initial weights, order and augmentation")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="of the training step; losses stay fp32"
-    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of a step; losses stay fp32")
     tf32: bool = Field(
         False,
         description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",

@@ -15,6 +15,7 @@ from pyarrow import csv
 from pydantic import BaseModel, ConfigDict, Field
 
 from labelwise.collection import Collection
+from labelwise.collection.boxes import read_box
 from labelwise.collection.collection import vectors_of_column
 from labelwise.data.decode import UnreadableImage
 from labelwise.data.review import Review
@@ -25,7 +26,8 @@ from labelwise.serving.intake import read_request
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.query_photos import ID, Photograph
 from labelwise.serving.review_additions import add_cells
-from labelwise.serving.searching import Searches, SearchRequest
+from labelwise.serving.search_request import SearchRequest
+from labelwise.serving.searching import Searches
 from labelwise.serving.taught_label import teach_label
 
 LONGEST_LIST = 10_000
@@ -70,6 +72,13 @@ _UPLOADED: dict[int | str, dict[str, Any]] = {
 }
 _Id = Annotated[str, Field(pattern=f"^({ID.pattern})$")]
 _Ids = Annotated[Sequence[_Id], Query(max_length=100)]
+_Boxes = Annotated[
+    Sequence[str],
+    Query(
+        max_length=100,
+        description="ID:X0,Y0,X1,Y1, the part of a photograph that is compared, in shares of its sides",
+    ),
+]
 _Names = Annotated[Sequence[str], Query(max_length=50)]
 
 
@@ -119,10 +128,15 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
         absent: _Names = (),
         least: Annotated[float, Query(ge=0, le=1)] = 0,
         by: Literal["feature", "score"] = "feature",
+        box: _Boxes = (),
         page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     ) -> dict[str, Any]:
+        with _refusing(other=422):
+            boxes = tuple(
+                (identifier, read_box(sides)) for identifier, _, sides in (b.partition(":") for b in box)
+            )
         question = SearchRequest(
-            label or None, tuple(like), tuple(unlike), tuple(present), tuple(absent), least, by
+            label or None, tuple(like), tuple(unlike), tuple(present), tuple(absent), least, by, boxes
         )
         with _refusing():
             return searches.results(question, page)
@@ -176,7 +190,7 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
 
     def picture_of(photo: str, make: Callable[[Photograph], bytes], version: str | None) -> Response:
         with _refusing():
-            photograph = searches.photographs.find(searches.collection, photo)
+            photograph = searches.photographs.shown(searches.collection, photo)
             content = make(photograph)
         # An address with the file's version never changes what it shows.
         kept = "max-age=31536000, immutable" if version == photograph.version else "no-cache"

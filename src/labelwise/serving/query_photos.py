@@ -6,27 +6,33 @@ import hashlib
 import os
 import re
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelwise.collection import Collection
+from labelwise.collection.boxes import Box
 from labelwise.collection.features import Embedder
 from labelwise.collection.graphs import GraphEmbedder
-from labelwise.collection.queries import Query, queries_of
+from labelwise.collection.queries import Look, Query, look_at
 from labelwise.cores import usable_cores
 from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.errors import LabelwiseError
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Refused
-from labelwise.serving.pictures import LONGEST, jpeg
+from labelwise.serving.pictures import jpeg
 from labelwise.serving.recent import Recent
+from labelwise.serving.thumbnails import Thumbnails
 
 ID = re.compile(r"\d{1,15}|u[0-9a-f]{64}")
 """The number of an image in the collection; or `u` and the SHA-256 of an uploaded file."""
 THUMBNAIL = 320
 """Longest side of a thumbnail in pixels."""
+FIRST = 12
+"""Thumbnails of a page of results that are made before they are asked for."""
 NAMED = 12
 """Labels of a photograph that are named beside the selected ones."""
 
@@ -41,13 +47,15 @@ class Photograph:
         digest: SHA-256 of its file.
         size: width and height in pixels.
         labels: `(name, probability, selected)`, the most probable first: the selected ones and the next.
+        marked: the box of it that is compared, with its labels; `None` for all of it.
     """
 
     id: str
     path: str
     digest: str
     size: tuple[int, int]
-    labels: tuple[tuple[str, float, bool], ...]
+    labels: tuple[tuple[str, float, bool], ...] = ()
+    marked: Box | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +77,7 @@ class Photograph:
             "width": self.size[0],
             "height": self.size[1],
             "labels": [{"name": n, "score": s, "selected": chosen} for n, s, chosen in self.labels],
+            "marked": None if self.marked is None else list(self.marked),
         }
 
 
@@ -88,6 +97,22 @@ class Photographs:
         self._computing, self._decoding = threading.Lock(), threading.Semaphore(usable_cores())
         self._photographs: Recent[Photograph] = Recent(4096)
         self._queries: Recent[Query] = Recent(512)
+        self._looks: Recent[Look] = Recent(16)
+        self._shown: Recent[Photograph] = Recent(4096)
+        self._thumbnails = Thumbnails(kept)
+
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether features of a box can be computed, which a graph cannot."""
+        return isinstance(self._embedder, Embedder)
+
+    def shown(self, collection: Collection, identifier: str) -> Photograph:
+        """A photograph whose file is wanted: as `find`, without labels if it was on a page of results.
+
+        Raises:
+            Refused: 404, none of this id.
+        """
+        return self._shown.of(identifier, lambda: self.find(collection, identifier))
 
     def find(self, collection: Collection, identifier: str) -> Photograph:
         """A photograph by its id.
@@ -102,6 +127,22 @@ class Photographs:
         if int(identifier) >= len(collection):
             raise _unknown(identifier)
         return self._photographs.of(identifier, lambda: _stored(collection, int(identifier)))
+
+    def boxed(self, photograph: Photograph, marked: Box) -> Photograph:
+        """A box of a photograph, with the labels that the model sees in it.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+            Refused: 422, a box that cannot be used.
+        """
+        try:
+            result = self._look(replace(photograph, marked=marked)).result
+        except UnreadableImage:
+            raise
+        except LabelwiseError as error:
+            raise Refused(422, error.given, error.expected, error.todo) from None
+        labels = _labels(self._embedder.predictor.labels.names, result.scores[0], result.chosen[0])
+        return replace(photograph, labels=labels, marked=marked)
 
     def upload(self, content: bytes) -> Photograph:
         """Keeps an uploaded photograph and returns it with its labels.
@@ -119,7 +160,8 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return self._queries.of((photograph.id, label), lambda: self._query(collection, photograph, label))
+        key = photograph.id, photograph.marked, label
+        return self._queries.of(key, lambda: self._query(collection, photograph, label))
 
     def thumbnail(self, photograph: Photograph) -> bytes:
         """A small JPEG, made once.
@@ -127,7 +169,21 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return self._kept.made(f"thumbnail {photograph.digest}", lambda: self._jpeg(photograph, THUMBNAIL))
+        return self._thumbnails.get(*self._wanted(photograph))
+
+    def begin_thumbnails(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Makes the thumbnails of photographs that are about to be shown, given by their rows in the collection."""
+        photographs = [
+            Photograph(str(row["image"]), row["path"], row["digest"], (row["width"], row["height"]))
+            for row in rows
+        ]
+        for photograph in photographs:
+            self._shown.of(photograph.id, lambda photograph=photograph: photograph)
+        self._thumbnails.begin(map(self._wanted, photographs[:FIRST]))
+
+    def _wanted(self, photograph: Photograph) -> tuple[str, Callable[[], bytes]]:
+        key = f"thumbnail {photograph.digest}"
+        return key, lambda: jpeg(self._content(photograph), THUMBNAIL, self._pixels)
 
     def picture(self, photograph: Photograph) -> bytes:
         """A JPEG that fits a screen.
@@ -135,7 +191,8 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return self._jpeg(photograph)
+        with self._decoding:
+            return jpeg(self._content(photograph), max_pixels=self._pixels)
 
     def file(self, photograph: Photograph, folder: Path) -> Path:
         """The photograph as a file; an uploaded one is written to the folder.
@@ -150,19 +207,21 @@ class Photographs:
         path.write_bytes(content)
         return path
 
-    def _jpeg(self, photograph: Photograph, longest: int = LONGEST) -> bytes:
-        with self._decoding:
-            return jpeg(self._content(photograph), longest, self._pixels)
-
     def _query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
-        if photograph.path:
+        if photograph.path and photograph.marked is None:
             columns = ("path", "feature", "score", "selected", "box", "digest")
             for row in collection.rows([int(photograph.id)], label, columns).to_pylist():
                 feature = np.array(row["feature"], np.float32)
                 box = tuple(row["box"])
                 return Query(row["path"], feature, row["score"], row["selected"], box, row["digest"])
-        with self._decoding, self._computing:
-            return queries_of(self._embedder, self._content(photograph), label)[0]
+        return self._look(photograph).query(self._embedder.predictor.labels.index(label))
+
+    def _look(self, photograph: Photograph) -> Look:
+        def look() -> Look:
+            with self._decoding, self._computing:
+                return look_at(self._embedder, self._content(photograph), photograph.marked)
+
+        return self._looks.of((photograph.id, photograph.marked), look)
 
     def _content(self, photograph: Photograph) -> bytes:
         if not photograph.path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 from jaxtyping import Float32, Int64
 
 from labelwise.collection import Collection
+from labelwise.collection.boxes import Box
 from labelwise.collection.queries import Query, combined, open_embedder
-from labelwise.collection.where import Condition, Has, Joined, Not, Score
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Refused
 from labelwise.serving.query_photos import Photograph, Photographs
 from labelwise.serving.recent import Recent
+from labelwise.serving.search_request import SearchRequest
 
 PAGE = 48
 """Results on a page."""
@@ -33,42 +34,6 @@ FRESH = 2.0
 """Seconds between two looks for images that another process added."""
 _IMAGE = ("image", "path", "digest", "width", "height", "labels")
 _ROW = (*_IMAGE, "score", "box")
-
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """A search.
-
-    Args:
-        label: the label that is compared; `None` for the most probable stored label of the first photograph, or,
-            without a photograph, for all images.
-        like: ids of photographs to be like.
-        unlike: ids of photographs to be unlike.
-        present: labels that must be selected.
-        absent: labels that must not be selected.
-        least: least probability of the label.
-        by: `feature`, the order of likeness; or `score`, that of the label's probability.
-    """
-
-    label: str | None = None
-    like: tuple[str, ...] = ()
-    unlike: tuple[str, ...] = ()
-    present: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-    least: float = 0.0
-    by: str = "feature"
-
-    def condition(self, label: str | None, names: Sequence[str]) -> Condition | None:
-        """The condition of the search, apart from the label that is compared.
-
-        Args:
-            label: that label.
-            names: labels in the order of the column `scores`.
-        """
-        parts: list[Condition] = [*map(Has, self.present), *(Not(Has(name)) for name in self.absent)]
-        if label is not None and self.least > 0:
-            parts.append(Score(names.index(label), ">=", self.least))
-        return Joined("and", tuple(parts)) if parts else None
 
 
 @dataclass(frozen=True)
@@ -137,6 +102,7 @@ class Searches:
             "images": len(collection),
             "labels": sorted(labels, key=lambda label: -label["photographs"]),
             "one_feature": collection.identity.one_feature,
+            "takes_boxes": self.photographs.takes_boxes,
         }
 
     def scores(self, images: Sequence[int], label: str) -> dict[str, float]:
@@ -161,10 +127,18 @@ class Searches:
         """
         number, collection = self._latest()
         _check_labels(question, collection)
+        boxes = dict(question.boxes)
         near, far = (
-            [self.photographs.find(collection, identifier) for identifier in given]
+            [self._photograph(collection, identifier, boxes.pop(identifier, None)) for identifier in given]
             for given in (question.like, question.unlike)
         )
+        if boxes:
+            raise Refused(
+                422,
+                f"a box of photograph {next(iter(boxes))}",
+                "a photograph of the search",
+                "leave the box out",
+            )
         label = question.label or _best(near, collection.labels)
         queries: list[list[Query]] = [[], []]
         if label is not None:
@@ -173,10 +147,19 @@ class Searches:
         depth = NEAR if PAGE * page <= NEAR else MOST
         ranking = self._rankings.of(
             (number, label, by_feature and depth, question),
-            lambda: _ranking(collection, label, question, queries if by_feature else None, depth),
+            lambda: _ranking(
+                collection,
+                label,
+                question,
+                queries if by_feature else None,
+                depth,
+                lambda: self._counts.of(number, collection.counts),
+            ),
         )
         pages = max(1, -(-ranking.listed // PAGE))
         page = min(page, pages)
+        rows = _rows(collection, label, question, ranking, PAGE * (page - 1))
+        self.photographs.begin_thumbnails([row for row, _ in rows])
         return {
             "label": label,
             "order": "collection" if label is None else "feature" if by_feature else "score",
@@ -186,8 +169,12 @@ class Searches:
             "pages": pages,
             "like": _sides(near, queries[0]),
             "unlike": _sides(far, queries[1]),
-            "results": _rows(collection, label, question, ranking, PAGE * (page - 1)),
+            "results": [_row(*row) for row in rows],
         }
+
+    def _photograph(self, collection: Collection, identifier: str, box: Box | None) -> Photograph:
+        photograph = self.photographs.find(collection, identifier)
+        return photograph if box is None else self.photographs.boxed(photograph, box)
 
 
 def _check_labels(question: SearchRequest, collection: Collection) -> None:
@@ -211,6 +198,7 @@ def _ranking(
     question: SearchRequest,
     queries: list[list[Query]] | None,
     depth: int,
+    counts: Callable[[], Mapping[str, int]],
 ) -> Ranking:
     """The images of a search in their order, at most `MOST` of them."""
     condition = question.condition(label, collection.identity.labels)
@@ -225,7 +213,7 @@ def _ranking(
         for side in queries
     )
     digests = pa.array({query.digest for side in queries for query in side}, pa.string())
-    total = collection.count(label, condition)
+    total = counts().get(label, 0) if condition is None else collection.count(label, condition)
     hits = collection.nearest(
         label,
         combined(near, far),
@@ -244,16 +232,17 @@ def _ranking(
 
 def _rows(
     collection: Collection, label: str | None, question: SearchRequest, ranking: Ranking, first: int
-) -> list[dict[str, Any]]:
+) -> list[tuple[dict[str, Any], float | None]]:
+    """Rows of a page of results, and their likeness."""
     if ranking.images is None:
         condition = question.condition(label, collection.identity.labels)
-        return [_row(r, None) for r in collection.readable(condition, first, PAGE, _IMAGE).to_pylist()]
+        return [(row, None) for row in collection.readable(condition, first, PAGE, _IMAGE).to_pylist()]
     numbers = ranking.images[first : first + PAGE].tolist()
     cosines = ranking.similarity
     similarity = [None] * len(numbers) if cosines is None else cosines[first : first + PAGE].tolist()
     rows = {row["image"]: row for row in collection.rows(numbers, label, _ROW).to_pylist()}
     return [
-        _row(rows[number], likeness)
+        (rows[number], likeness)
         for number, likeness in zip(numbers, similarity, strict=True)
         if number in rows
     ]

@@ -1,6 +1,8 @@
 // The search of a collection: the address holds the search, the server answers a page of results, keys reach everything.
 import { ask, askJson, at, build, percent, send } from "/assets/common.js";
+import { drawing } from "/assets/drawing.js";
 
+const SOON = 6; // results whose pictures come first
 const SHOWN = 40; // labels at once; the field finds the others
 const LISTS = ["like", "unlike", "present", "absent"];
 const base = (name) => `/collection/${name}`;
@@ -10,7 +12,9 @@ let answer = null;
 let about = { labels: [], images: 0 };
 let turn = null; // the request on its way
 const selection = new Map();
+const fingers = matchMedia("(hover: none)").matches;
 const urls = []; // of the pictures on the page
+const examples = new Map(); // the elements of each photograph of the search
 
 // The search in the address -----------------------------------------------------------------------------------------
 
@@ -19,6 +23,7 @@ function read() {
   return {
     label: given.get("label"), by: given.get("by") === "score" ? "score" : "feature",
     least: Number(given.get("least")) || 0, page: Math.max(1, Number.parseInt(given.get("page") ?? "1", 10) || 1),
+    boxes: Object.fromEntries(given.getAll("box").map((box) => box.split(":", 2))),
     ...Object.fromEntries(LISTS.map((name) => [name, given.getAll(name)])),
   };
 }
@@ -27,6 +32,7 @@ function parameters() {
   const given = new URLSearchParams();
   if (search.label !== null) given.set("label", search.label);
   for (const name of LISTS) for (const value of search[name]) given.append(name, value);
+  for (const [id, sides] of Object.entries(search.boxes)) given.append("box", `${id}:${sides}`);
   if (search.least) given.set("least", search.least);
   if (search.by === "score") given.set("by", "score");
   if (search.page > 1) given.set("page", search.page);
@@ -36,6 +42,7 @@ function parameters() {
 /** Changes the search, and the address with it; a page number belongs to one search only. */
 function go(changes, { replace = false } = {}) {
   search = { ...search, page: 1, ...changes };
+  search.boxes = Object.fromEntries(Object.entries(search.boxes).filter(([id]) => [...search.like, ...search.unlike].includes(id)));
   const asked = parameters();
   history[replace ? "replaceState" : "pushState"](null, "", asked ? `?${asked}` : location.pathname);
   return load();
@@ -82,7 +89,7 @@ function showFailure(error) {
   at("problem").replaceChildren(build("p", { className: "error", textContent: error.message }), again, " ", start);
 }
 
-const nothing = () => ({ label: null, least: 0, by: "feature", ...Object.fromEntries(LISTS.map((name) => [name, []])) });
+const nothing = () => ({ label: null, least: 0, by: "feature", boxes: {}, ...Object.fromEntries(LISTS.map((name) => [name, []])) });
 
 // What is searched --------------------------------------------------------------------------------------------------
 
@@ -121,18 +128,17 @@ const ids = (photographs) => photographs.map((photograph) => photograph.id).join
 const sameQuestion = () => ids(answer.like) === search.like.join() && ids(answer.unlike) === search.unlike.join();
 
 function showQuestion(photographs) {
-  const key = JSON.stringify([search.like, search.unlike, answer.label]);
-  if (at("examples").dataset.key === key) return;
-  at("examples").dataset.key = key;
-  at("examples").classList.toggle("many", photographs.length > 1);
-  at("examples").replaceChildren(...photographs.map((photograph) => {
-    const list = search.like.includes(photograph.id) ? "like" : "unlike";
-    const remove = build("button", { className: "remove", type: "button", textContent: "×", "aria-label": `Remove ${photograph.name} from the search` });
-    remove.addEventListener("click", () => go({ [list]: search[list].filter((other) => other !== photograph.id) }));
-    const score = photograph.score === undefined ? "" : `score ${percent(photograph.score)}`;
-    return build("li", {}, frame("div", photograph), remove,
-      build("p", { className: "small", title: photograph.name, textContent: [list === "unlike" ? "Unlike" : "", photographs.length > 1 ? "" : photograph.name, score].filter(Boolean).join(" · ") }));
-  }));
+  const key = JSON.stringify([search.like, search.unlike, answer.label, about.takes_boxes]);
+  if (at("examples").dataset.key !== key) {
+    at("examples").dataset.key = key;
+    at("examples").classList.toggle("many", photographs.length > 1);
+    examples.clear();
+    at("examples").replaceChildren(...photographs.map(example));
+  }
+  for (const photograph of photographs) showExample(photograph, photographs.length > 1);
+  const drawn = Object.keys(search.boxes).length > 0;
+  at("hint").textContent = !about.takes_boxes ? ""
+    : drawn ? (fingers ? "Drag the box or its corners." : "Arrow keys move the box, with Shift they resize it; Esc removes it.") : "Draw a box on the photograph to compare only that part.";
   const first = photographs[0];
   const stored = new Set(about.labels.map((label) => label.name));
   const compared = first.labels.filter((label) => stored.has(label.name)).slice(0, 12);
@@ -143,6 +149,32 @@ function showQuestion(photographs) {
     chip.addEventListener("click", () => go({ label: label.name }));
     return build("li", {}, chip);
   }));
+}
+
+/** A photograph of the search, on which a box can be drawn. */
+function example(photograph) {
+  const { id, name } = photograph;
+  const list = search.like.includes(id) ? "like" : "unlike";
+  const remove = build("button", { className: "remove", type: "button", textContent: "×", "aria-label": `Remove ${name} from the search` });
+  remove.addEventListener("click", () => go({ [list]: search[list].filter((other) => other !== id) }));
+  const shown = frame("div", photograph);
+  const text = build("p", { className: "small", title: name });
+  const pen = about.takes_boxes ? drawing(shown.querySelector(".inner"), name, (box) => {
+    const { [id]: before, ...others } = search.boxes;
+    go({ boxes: box ? { ...others, [id]: box.join() } : others, by: "feature" });
+  }) : null;
+  examples.set(id, { shown, text, pen });
+  return build("li", {}, shown, remove, text, ...(pen ? [pen.button] : []));
+}
+
+/** What an answer says of a photograph of the search, and its box in the address. */
+function showExample({ id, name, score, box }, many) {
+  const { shown, text, pen } = examples.get(id);
+  const sides = search.boxes[id];
+  const found = score === undefined ? "" : `score ${percent(score)}${sides ? " in the box" : ""}`;
+  text.textContent = [search.unlike.includes(id) ? "Unlike" : "", many || sides ? "" : name, found].filter(Boolean).join(" · ");
+  if (box) place(shown.querySelector(".box"), box);
+  pen?.show(sides ? sides.split(",").map(Number) : null);
 }
 
 function showLabels() {
@@ -219,16 +251,20 @@ function tile(photograph) {
 /** A photograph in a frame of fixed size, with a box where the model saw the label; it is fetched when it comes near. */
 function frame(kind, photograph, properties = { className: "frame" }) {
   const { width, height, box } = photograph;
-  const image = build("img", { alt: kind === "button" ? "" : photograph.name, width, height, "data-src": `${base(`photographs/${photograph.id}`)}/thumbnail?version=${photograph.version}` });
+  const image = build("img", { draggable: kind === "button", alt: kind === "button" ? "" : photograph.name, width, height, "data-src": `${base(`photographs/${photograph.id}`)}/thumbnail?version=${photograph.version}` });
   const inner = build("span", { className: 3 * width < 4 * height ? "inner tall" : "inner" }, image);
   inner.style.aspectRatio = `${width} / ${height}`;
   if (box) {
     const mark = build("span", { className: "box" });
-    Object.assign(mark.style, { left: `${100 * box[0]}%`, top: `${100 * box[1]}%`, width: `${100 * (box[2] - box[0])}%`, height: `${100 * (box[3] - box[1])}%` });
+    place(mark, box);
     inner.append(mark);
   }
   near.observe(inner);
   return build(kind, properties, inner);
+}
+
+function place(mark, [left, top, right, bottom]) {
+  Object.assign(mark.style, { left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * (right - left)}%`, height: `${100 * (bottom - top)}%` });
 }
 
 const near = new IntersectionObserver((entries) => {
@@ -241,7 +277,9 @@ const near = new IntersectionObserver((entries) => {
 async function fetchPicture(inner) {
   const image = inner.querySelector("img");
   try {
-    const got = await ask(image.dataset.src);
+    // The first photographs do not wait for those below.
+    const priority = [...at("grid").children].indexOf(inner.closest("li")) < SOON ? "high" : "low";
+    const got = await ask(image.dataset.src, { priority });
     if (!got.ok) throw new Error((await got.json()).error);
     const url = URL.createObjectURL(await got.blob());
     urls.push(url);
@@ -279,7 +317,7 @@ function unselect() {
   showSelection();
 }
 
-function example(list) {
+function joinSearch(list) {
   const chosen = [...selection.keys()];
   const other = list === "like" ? "unlike" : "like";
   unselect();
@@ -417,8 +455,8 @@ for (const [id, by] of [["previous", -1], ["next", 1]]) {
   });
 }
 at("clear-question").addEventListener("click", () => go({ like: [], unlike: [] }));
-at("alike").addEventListener("click", () => example("like"));
-at("unlike").addEventListener("click", () => example("unlike"));
+at("alike").addEventListener("click", () => joinSearch("like"));
+at("unlike").addEventListener("click", () => joinSearch("unlike"));
 at("table").addEventListener("click", saveTable);
 at("teach").addEventListener("click", toTeach);
 at("review").addEventListener("click", toReview);
