@@ -178,8 +178,11 @@ class Photographs:
             for row in rows
         ]
         for photograph in photographs:
-            self._shown.of(photograph.id, lambda photograph=photograph: photograph)
+            self._remember(photograph)
         self._thumbnails.begin(map(self._wanted, photographs[:FIRST]))
+
+    def _remember(self, photograph: Photograph) -> None:
+        self._shown.of(photograph.id, lambda: photograph)
 
     def _wanted(self, photograph: Photograph) -> tuple[str, Callable[[], bytes]]:
         key = f"thumbnail {photograph.digest}"
