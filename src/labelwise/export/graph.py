@@ -22,7 +22,7 @@ from labelwise.engines.runtimes import DECIDED, INPUT, OUTPUTS, openvino_core
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.decide import Decide
 from labelwise.export.phones import PHONE_FILES, Pixels, require_converter, write_phone
-from labelwise.export.plain import attends_over_many, plain_forms, without_resampling
+from labelwise.export.plain import attends_in_other_dimensions, plain_forms, without_resampling
 from labelwise.model import LabelModel
 from labelwise.runs.views import Views
 from labelwise.types import Output
@@ -130,7 +130,7 @@ def exported_graph(
     traced = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
     with quiet(), torch.no_grad(), refusing("torch.export", "choose another method or backbone"):
         exported = _traced(traced, example, name, dynamic)
-        if attends_over_many(exported):
+        if attends_in_other_dimensions(exported):
             for part in traced.modules():
                 if hasattr(part, "fused_attn"):  # timm's switch between one operation and its formula
                     part.fused_attn = False  # type: ignore[assignment]

@@ -87,10 +87,10 @@ def _value(module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
     return values[node]
 
 
-def attends_over_many(exported: torch.export.ExportedProgram) -> bool:
-    """Whether a program attends over more than four dimensions at once, which ONNX's exporter cannot express."""
+def attends_in_other_dimensions(exported: torch.export.ExportedProgram) -> bool:
+    """Whether a program attends over tensors without four dimensions, which ONNX's exporter cannot express."""
     attention = (n for n in exported.graph.nodes if n.target == _aten.scaled_dot_product_attention.default)
-    return any(node.meta["val"].ndim > 4 for node in attention)
+    return any(node.meta["val"].ndim != 4 for node in attention)
 
 
 def _over_last_of_three(node: Node) -> bool:
