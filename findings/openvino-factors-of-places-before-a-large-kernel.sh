@@ -3,9 +3,9 @@
 # Date:     2026-11-30
 # Expected: a map of 7 × 7 places times a constant per place, then a convolution of 7 × 7 places: each place is scaled
 #           before the sum over the kernel, as with a kernel of 5 × 5.
-# Happens:  the constants are multiplied into the kernel, since their sizes agree, and all outputs but those of windows
-#           that end at the map are wrong. An upper bound between the two operations keeps them apart. CSATv2 pools to
-#           the size of its next kernel, which becomes such a division.
+# Happens:  the constants are multiplied into the kernel, since their sizes agree, and the sums are wrong. An upper bound
+#           between the two operations keeps them apart. CSATv2 pools to the size of its next kernel, which becomes such
+#           a division.
 set -eu
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT

@@ -8,9 +8,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from labelwise.cli import backbones
 from labelwise.errors import LabelwiseError
@@ -220,3 +222,25 @@ def test_the_images_of_a_check_are_those_of_its_table(tmp_path: Path) -> None:
     assert [row["split"] for row in rows] == ["train"] * 4 + ["val"] * 2
     assert all((tmp_path / row["image"]).is_file() for row in rows)
     assert json.dumps(rows).count('"left": "1"') == 3
+
+
+class Amplifies(torch.nn.Module):
+    """Logits that turn over `gain` times between black and white."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(gain))
+
+    def forward(self, images: torch.Tensor) -> SimpleNamespace:
+        """The sine of each image's mean."""
+        mean = images.to(self.gain.dtype).mean((1, 2, 3)) / 255
+        return SimpleNamespace(logits=(mean[:, None] * self.gain).sin())
+
+
+@pytest.mark.parametrize(("gain", "amplifies"), [(1.0, False), (1e5, True)])
+def test_networks_that_amplify_rounding_are_known(gain: float, amplifies: bool) -> None:
+    torch.manual_seed(0)
+    model = Amplifies(gain)
+    images = torch.randint(0, 256, (4, 3, 7, 7), dtype=torch.uint8)
+    assert backbone_check._amplifies_rounding(model, images) == amplifies
+    assert model.gain.dtype == torch.float32

@@ -132,6 +132,30 @@ def test_kernels_as_large_as_a_scaled_map(
         torch.testing.assert_close(answer, Convolves()(x)[0].detach(), atol=1e-3, rtol=1e-4)
 
 
+class Attends(nn.Module):
+    """Attention as in timm: one operation, or its formula without `fused_attn`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fused_attn = True
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The images attend to themselves."""
+        if self.fused_attn:
+            return (F.scaled_dot_product_attention(images, images, images),)
+        return ((images @ images.mT / images.shape[-1] ** 0.5).softmax(-1) @ images,)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (2, 4, 5), (2, 2, 4, 5)])
+def test_attention_that_onnx_cannot_express_is_written_as_its_formula(
+    shape: tuple[int, ...], seeded: torch.Generator
+) -> None:
+    exported = exported_graph(Attends(), torch.zeros(3, *shape), "images")
+    assert any("scaled_dot_product" in target for target in targets(exported)) == (len(shape) == 3)
+    x = torch.randn(2, *shape, generator=seeded)
+    torch.testing.assert_close(exported.module()(x)[0], Attends()(x)[0])
+
+
 def test_a_program_is_in_the_plain_memory_format() -> None:
     backbone = TimmBackbone("test_efficientnet", "none", 64).eval()
     exported = exported_graph(backbone, torch.zeros(3, 3, 64, 64, dtype=torch.uint8), "images")

@@ -126,7 +126,7 @@ def _random_run(name: str, folder: Path) -> Run:
 
 
 @torch.no_grad()
-def _amplifies_rounding(model: LabelModel, images: Tensor) -> bool:
+def _amplifies_rounding(model: nn.Module, images: Tensor) -> bool:
     """Whether logits in single and double precision differ; not if a network computes in single precision alone."""
     single = model(images).logits
     try:

@@ -24,7 +24,7 @@ def plain_forms(exported: torch.export.ExportedProgram) -> None:
     - A split into one part becomes its input: LiteRT's converter refuses it.
     - Zeros around a map before max pooling are joined to it: ONNX Runtime 1.31 leaves zeros that are padded to the
       pooling, which pads with the smallest number, so that the border of a negative map differs.
-    - A convolution whose kernel is as large as a scaled map reads the map through a bound that none is under:
+    - A convolution whose kernel is as large as a scaled map reads the map through the lowest bound of all:
       OpenVINO 2026.4 multiplies the kernel by factors of the places, as if they were factors of the channels.
     """
     graph = exported.graph_module.graph
