@@ -1,6 +1,6 @@
 """Throughput of the server under load on loopback, compared with offline prediction of the same photographs.
 
-    python benchmarks/serving.py RUN PHOTOS [--connections 64] [--seconds 60] [--csv FILE]
+Run: python benchmarks/serving.py RUN PHOTOS [--connections 64] [--seconds 60] [--csv FILE]
 
 Each connection sends one photograph after the other, as a form, and waits for its response. This process generates the
 load, so that on a small machine it uses CPU time that is available to the offline prediction.
@@ -12,8 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -23,7 +21,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kept import keep
+from measuring import conditions, keep, show
 
 BOUNDARY = "photograph"
 
@@ -165,9 +163,7 @@ async def load(
 
 def main() -> None:
     """Runs the benchmark and prints its results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("photos", type=Path)
     parser.add_argument("--connections", type=int, default=64)
@@ -207,12 +203,10 @@ def main() -> None:
         "shares": " ".join(f"{share:.2f}" for share in shares),
         "memory_before_mib": round(first),
         "memory_after_mib": round(last),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
+        **conditions(),
     }
-    print("  ".join(f"{k} {v}" for k, v in row.items()))
-    if args.csv:
-        keep(args.csv, [row])
+    show(row)
+    keep(args.csv, [row])
 
 
 if __name__ == "__main__":

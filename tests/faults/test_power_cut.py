@@ -99,7 +99,7 @@ def test_damaged_weights_are_never_used(run: Path) -> None:
 
 
 def test_the_benchmark_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+    file = Path(__file__).parents[2] / "tools" / "faults.py"
     words = ["--trials", "4", "--kinds", "fine-tuned", "--seed", "11", "--csv", tmp_path / "a.csv"]
     monkeypatch.syspath_prepend(str(file.parent))  # as where a script is run by its name
     found = tiny_runs.forked(*words, script=file)
