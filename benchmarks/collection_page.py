@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ import numpy as np
 from collection_crops import make
 from labelwise.collection import Collection
 from measuring import conditions, keep, resident, show
+from serving import fetch, server
 
 WIDTHS, SCHEMES = {1280: 900, 390: 844}, ("light", "dark")
 COLUMNS = ("p50_ms", "p95_ms", "most_ms", "requests", "layout_shift", "serious_faults")
@@ -190,25 +189,17 @@ def main() -> None:
         make(args.base, args.work, args.photographs)
     if args.shots:
         args.shots.mkdir(parents=True, exist_ok=True)
-    collection, log = Collection.open(args.work / "collection"), args.work / "server.log"
-    port = 8471
-    command = [sys.executable, "-m", "labelwise", "serve", args.run, "--port", str(port)]
+    collection = Collection.open(args.work / "collection")
     shutil.rmtree(args.work / "cache", ignore_errors=True)
-    environment = {**os.environ, "LABELWISE_CACHE": str(args.work / "cache")}
-    command += ["--collection", str(args.work / "collection")]
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, stderr=out, env=environment)
-    try:
+    os.environ["LABELWISE_CACHE"] = str(args.work / "cache")
+    with server(args.run, 16, ["--collection", str(args.work / "collection")]) as (port, process):
+        fetch(port, "/collection/about")
         address = f"http://127.0.0.1:{port}"
-        ready(address, server)
         measured = over_http(address, collection, args.requests)
         for row in measured:
             print(row, flush=True)
         measured += in_chromium(address, collection, args.shots, args.requests)
-        memory = round(resident("VmHWM", server.pid) * 1024 / 1e6, 2)
-    finally:
-        server.terminate()
-        server.wait(60)
+        memory = round(resident("VmHWM", process) * 1024 / 1e6, 2)
     lines = []
     for row in measured:
         lines.append(
@@ -224,21 +215,6 @@ def main() -> None:
         )
         show(lines[-1])
     keep(args.csv, lines)
-
-
-def ready(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Waits until the server answers."""
-    import httpx
-
-    for _ in range(600):
-        if server.poll() is not None:
-            raise SystemExit("the server ended; see its log")
-        try:
-            httpx.get(f"{address}/collection/about", trust_env=False, timeout=60).raise_for_status()
-            return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise SystemExit("the server does not answer")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def main() -> None:
         if source is None:
             continue
         os.environ["PYTHONPATH"] = str(source)
-        with server(given.run, 16, options) as port:
+        with server(given.run, 16, options) as (port, _):
             asyncio.run(capacity_of(port, messages, 5.0))
             capacity = asyncio.run(capacity_of(port, messages, given.seconds / 2))
             for share in given.loads:

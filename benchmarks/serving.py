@@ -72,8 +72,8 @@ class Offline:
 
 
 @contextlib.contextmanager
-def server(run: str, batch: int, options: Sequence[str] = ()) -> Iterator[int]:
-    """Runs `labelwise serve` in a separate process; yields its port."""
+def server(run: str, batch: int, options: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
+    """Runs `labelwise serve` in a separate process; yields its port and the id of the process."""
     command = [sys.executable, "-m", "labelwise", "serve", run, "--port", "0", "--batch-size", str(batch)]
     command += options
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -89,7 +89,7 @@ def server(run: str, batch: int, options: Sequence[str] = ()) -> Iterator[int]:
     try:
         while not ready(port):
             time.sleep(0.1)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         print(f"stopped with exit code {process.wait(60)}")
@@ -178,7 +178,7 @@ def main() -> None:
     offline = Offline(args.run, files, args.batch)
     part = args.seconds / args.rounds
     times, failed, took, rates, shares = [], 0, 0.0, [], []
-    with server(args.run, args.batch) as port:
+    with server(args.run, args.batch) as (port, _):
         asyncio.run(load(port, messages, args.connections, min(3.0, part)))
         first = memory(port)
         # Both alternate, so that other load affects both.

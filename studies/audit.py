@@ -121,7 +121,7 @@ def test_map(data: Dataset, settings: dict[str, Any], seed: int, folder: Path) -
 
 
 def main() -> None:
-    """Runs the benchmark, prints and writes its results."""
+    """Prints the results and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source")
     parser.add_argument("--seeds", type=int, default=3)

@@ -141,7 +141,7 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Runs the benchmark and prints its results."""
+    """Prints the results and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipe", nargs="?", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/continual"))

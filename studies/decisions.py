@@ -89,7 +89,7 @@ def rows_of(runs: list[Run]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Runs the benchmark, prints and writes its results."""
+    """Prints the results and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--csv", type=Path)

@@ -104,7 +104,7 @@ def with_conditions(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def main() -> None:
-    """Runs the benchmark, prints and writes its results."""
+    """Prints the results and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--splits", type=int, default=5)

@@ -103,7 +103,7 @@ def by_probability(result: Audit, bad: np.ndarray) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Runs the benchmark, prints and writes its results."""
+    """Prints the results and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="NAME=SOURCE")
     parser.add_argument("--long-tail", nargs="*", default=[], help="names whose train becomes a long tail")

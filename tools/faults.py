@@ -88,6 +88,11 @@ class Scene:
         return [command, source, f"csv:{self.base}/photos/labels.csv", "--out", str(out), *rest, *more]
 
     @property
+    def processes(self) -> int:
+        """How many processes train."""
+        return 2 if self.kind == PAIR else 1
+
+    @property
     def expected(self) -> bytes:
         """The final weights that every trial must reproduce."""
         return (self.base / f"whole-{self.kind}" / WEIGHTS).read_bytes()
@@ -145,7 +150,6 @@ def break_it(
     scene: Scene, fault: str, out: Path, log: Path, chance: random.Random
 ) -> tuple[list[int], float]:
     """Starts and interrupts a run; returns exit codes of its processes, and the seconds from the signal to the end."""
-    processes = 2 if scene.kind == PAIR else 1
     prepare, more = None, []
     if fault == "disk":
         prepare = _failing_disk(chance, 40)
@@ -153,7 +157,7 @@ def break_it(
         prepare, more = _failing_reads(chance, 120), ["--set", "data.max_unreadable=1"]
     if fault == "worker":
         more = ["--set", "workers=1"]
-    pids = start(scene.arguments(out, *more), log, prepare, processes)
+    pids = start(scene.arguments(out, *more), log, prepare, scene.processes)
     if fault in ("disk", "read"):
         return ended(pids), 0.0
     if fault == "worker":
@@ -193,7 +197,7 @@ def trial(scene: Scene, fault: str, number: int, chance: random.Random, tally: T
             return "lost", f"SIGTERM ended with {codes}; {end_of(log)}"
         if fault not in ("cut", "zeros") and not _opens(out):
             return "lost", "a state that cannot be opened"
-        resumed = ended(start(scene.arguments(out, "--resume"), log, None, 2 if scene.kind == PAIR else 1))
+        resumed = ended(start(scene.arguments(out, "--resume"), log, None, scene.processes))
         if any(resumed):
             outcome = "refused" if all(code == 2 for code in resumed) else "lost"
             return outcome, f"{note}; {end_of(log)}"
@@ -225,7 +229,7 @@ def scene_of(kind: str, base: Path) -> Scene:
     """The uninterrupted run of a kind."""
     scene, started = Scene(kind, base, 0.0), time.monotonic()
     out, log = base / f"whole-{kind}", base / f"whole-{kind}.log"
-    codes = ended(start(scene.arguments(out), log, None, 2 if kind == PAIR else 1))
+    codes = ended(start(scene.arguments(out), log, None, scene.processes))
     if any(codes):
         raise SystemExit(f"{kind}: {log.read_text(errors='replace')}")
     return Scene(kind, base, time.monotonic() - started)
@@ -265,18 +269,15 @@ def measure(
     return tallies
 
 
-def conditions() -> str:
-    """The conditions of the measurement."""
-    return (
-        f"32 photographs, test_vit, 1 thread, {platform.machine()}, {os.cpu_count()} cores, beside other work"
-    )
-
-
 def row_of(kind: str, fault: str, seed: int, tally: Tally) -> dict[str, object]:
     """The row of a kind and fault."""
     counts = {name: tally.counts[name] for name in ("equal", "refused", "lost")}
-    start = {"kind": kind, "fault": fault, "seed": seed, "trials": sum(counts.values())}
-    return {**start, **counts, "slowest_end_s": round(tally.slowest, 2), "conditions": conditions()}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    return {
+        **{"kind": kind, "fault": fault, "seed": seed, "trials": sum(counts.values()), **counts},
+        "slowest_end_s": round(tally.slowest, 2),
+        "conditions": f"32 photographs, test_vit, 1 thread, {machine}, beside other work",
+    }
 
 
 def _training_modules(package: ModuleType) -> list[str]:

@@ -131,7 +131,7 @@ def milliseconds(times: list[float], share: float) -> float:
 
 
 def main() -> int:
-    """Runs the benchmark and prints its results."""
+    """Prints the results and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("photo", help="an image file that well-behaved clients send")
@@ -142,7 +142,7 @@ def main() -> int:
     args = parser.parse_args()
     messages, photo = [message(args.photo)], Path(args.photo).read_bytes()
     seen: Counter[str] = Counter()
-    with server(args.run, 16) as port:
+    with server(args.run, 16) as (port, _):
         asyncio.run(watched(port, messages, args.clients, 3, lambda _: []))
         quiet, failed = asyncio.run(watched(port, messages, args.clients, args.seconds, lambda _: []))
         # The first attack fills caches; memory that grows after it would grow without bound.
