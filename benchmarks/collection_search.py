@@ -169,9 +169,7 @@ def main() -> None:
     """Runs both phases in processes of their own and writes one row per kind of search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--features", type=int, default=1_000_000)
-    parser.add_argument(
-        "--whole", type=int, default=1280, help="width of the whole-image feature, as of lite0"
-    )
+    parser.add_argument("--whole", type=int, default=1280, help="width of the whole-image feature")
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--exact", type=int, default=100, help="queries that are compared with exact search")
     parser.add_argument("--out", help="keep the collection here, and use a folder that is there")

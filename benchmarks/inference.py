@@ -178,9 +178,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of every engine (default 1)")
     parser.add_argument("--csv", help="file to write")
     parser.add_argument("--run", help="a finished run: time and evaluate its own graphs")
-    parser.add_argument(
-        "--images", type=int, default=500, help="validation images to evaluate them on (default 500)"
-    )
+    parser.add_argument("--images", type=int, default=500, help="val images to evaluate them on")
     parser.add_argument("--test", type=int, default=0, help="test images to evaluate them on (default none)")
     parser.add_argument("--formats", nargs="+", choices=FILES, default=list(FILES), help="graphs of --run")
     options = parser.parse_args()

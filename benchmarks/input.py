@@ -162,9 +162,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--csv", help="file to write")
-    parser.add_argument(
-        "--accuracy", metavar="RUN", help="a run on squashed images, of data with a test split"
-    )
+    parser.add_argument("--accuracy", metavar="RUN", help="a run on squashed images")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.accuracy:

@@ -120,9 +120,7 @@ def main() -> None:
     """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="time scikit-learn and torchmetrics too")
-    parser.add_argument(
-        "--stream", type=int, metavar="LABELS", help="only the streaming form, 125,000 images"
-    )
+    parser.add_argument("--stream", type=int, metavar="LABELS", help="only that in a stream")
     parser.add_argument("--small", action="store_true", help="only 40,000 x 80")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls per row (default 5)")
     parser.add_argument("--threads", type=int, help="threads of every library that uses torch's setting")

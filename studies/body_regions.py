@@ -104,9 +104,7 @@ def main() -> None:
     """Print the shares of all attributes, and write those of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument(
-        "--images", type=int, default=0, help="size of a random sample of the test images; 0 for all"
-    )
+    parser.add_argument("--images", type=int, default=0, help="random sample of the test images; 0 for all")
     parser.add_argument("--csv", default="")
     given = parser.parse_args()
     runs = [Run.open(path) for path in given.runs]

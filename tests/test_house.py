@@ -253,7 +253,7 @@ def test_a_page_or_the_log_names_every_script(folder: str) -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     programs = [path for path in SCRIPTS[folder] if PROGRAM in path.read_text(encoding="utf-8")]
     assert [path.name for path in programs if place(path) not in text] == []
-    assert set(re.findall(rf"\b{folder}/\w+\.py", text)) <= {place(path) for path in SCRIPTS[folder]}
+    assert set(re.findall(rf"(?<!\w/)\b{folder}/\w+\.py", text)) <= {place(path) for path in SCRIPTS[folder]}
 
 
 @every_script

@@ -31,9 +31,7 @@ def main() -> int:
     """Runs the comparison of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="kills that must happen (default: 20)")
-    parser.add_argument(
-        "--data", default="digits:?train=256&val=64&test=64&size=64", help="SOURCE to train on"
-    )
+    parser.add_argument("--data", default="digits:?train=256&val=64&test=64&size=64", help="SOURCE")
     parser.add_argument("--words", default=ARGUMENTS, help="further arguments of `labelwise train`")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the kills")
     parser.add_argument("--out", type=Path, help="folder of the two runs (default: a temporary one)")
