@@ -78,11 +78,12 @@ def server(run: str, batch: int, options: Sequence[str] = ()) -> Iterator[tuple[
     command += options
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    line = process.stderr.readline()
-    match = re.search(r":(\d+) ", line)
-    if match is None:
-        process.terminate()
-        raise SystemExit(line + process.stderr.read())
+    start = ""
+    while not (match := re.search(r"http://127\.0\.0\.1:(\d+) ", start)):
+        line = process.stderr.readline()
+        start += line
+        if not line:
+            raise SystemExit(start)
     port = int(match[1])
     # The log is discarded, so that the server never blocks on a full pipe.
     drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)

@@ -91,7 +91,7 @@ def main() -> None:
             {
                 "row": re.sub(r"-seed\d+$", "", path.name),
                 "method": run.config.method,
-                "discriminative": run.config.discriminative.get("weight", ""),
+                "discriminative": run.config.terms().get("discriminative", {}).get("weight", ""),
                 "seed": run.config.seed,
                 **{k: round(v, 4) for k, v in evaluate(run, args.split, accelerator, watch).items()},
                 "images": len(data_of(run).split("train")),
