@@ -75,7 +75,7 @@ lock: setup
 	echo 'setuptools>=77' | $(LOCK) -c requirements.lock pyproject.toml - \
 	  --extra serve --extra onnx --extra openvino -o requirements-serve.lock
 	echo 'setuptools>=77' | $(LOCK) -c requirements.lock runtime/pyproject.toml - --extra serve -o runtime/requirements.lock
-	$(BIN)/python benchmarks/licences.py
+	$(BIN)/python tools/licences.py
 
 # Compares the lock with the public list of vulnerabilities; the one step that needs the network for its answer.
 audit: setup

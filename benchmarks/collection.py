@@ -1,6 +1,6 @@
 """Time and equality of predictions in one process and on Ray Data, with 1 and 2 workers and with killed workers.
 
-    python benchmarks/collection.py RUN PHOTOS [--csv results/collection.csv]
+Run: python benchmarks/collection.py RUN PHOTOS [--csv results/collection.csv]
 
 Each row is one `labelwise predict` in a separate process, including its start. `one killed`: a model actor receives
 SIGKILL once half of the parts are written; `restarted`: the whole command receives it and is run again. The files of
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -20,25 +19,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kept import keep
 from pyarrow import dataset
+
+from measuring import conditions, keep, show
 
 
 def command(run: str, photos: list[str], out: Path, part: int, *more: str) -> subprocess.Popen:
     """Starts the program in its own session."""
-    arguments = [
-        sys.executable,
-        "-m",
-        "labelwise",
-        "predict",
-        run,
-        *photos,
-        "--out",
-        str(out),
-        "--part",
-        str(part),
-    ]
-    return subprocess.Popen([*arguments, *more], stderr=subprocess.DEVNULL, start_new_session=True)
+    program = [sys.executable, "-m", "labelwise", "predict", run, *photos]
+    options = ["--out", str(out), "--part", str(part), *more]
+    return subprocess.Popen([*program, *options], stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def written(out: Path) -> list[Path]:
@@ -71,34 +61,34 @@ def ways(
 ) -> Iterator[tuple[str, int, Path, Callable[[Path], subprocess.Popen]]]:
     """Name, workers, folder and start function of each row."""
 
-    def plain(*more: str) -> Callable[[Path], subprocess.Popen]:
-        return lambda out: command(run, photos, out, part, *more)
+    def plain(workers: int, *more: str) -> Callable[[Path], subprocess.Popen]:
+        return lambda out: command(run, photos, out, part, "--workers", str(workers), *more)
+
+    ray, two = ("--engine", "ray"), plain(2, "--engine", "ray")
 
     def killed(out: Path) -> subprocess.Popen:
-        process = command(run, photos, out, part, "--engine", "ray", "--workers", "2")
+        process = two(out)
         half_done(process, out, parts)
         os.kill(networks()[0], signal.SIGKILL)
         return process
 
     def restarted(out: Path) -> subprocess.Popen:
-        first = command(run, photos, out, part, "--engine", "ray", "--workers", "2")
+        first = two(out)
         half_done(first, out, parts)
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
-        return command(run, photos, out, part, "--engine", "ray", "--workers", "2")
+        return two(out)
 
-    yield "here", 1, folder / "here", plain("--workers", "1")
-    yield "ray", 1, folder / "ray1", plain("--engine", "ray", "--workers", "1")
-    yield "ray", 2, folder / "ray2", plain("--engine", "ray", "--workers", "2")
+    yield "here", 1, folder / "here", plain(1)
+    yield "ray", 1, folder / "ray1", plain(1, *ray)
+    yield "ray", 2, folder / "ray2", two
     yield "ray, one killed", 2, folder / "killed", killed
     yield "ray, restarted", 2, folder / "restarted", restarted
 
 
 def main() -> int:
     """Runs the benchmark; returns 1 if an image was not predicted exactly once, or differs from the single process."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("photos", type=Path)
     parser.add_argument("--part", type=int, default=512)
@@ -129,14 +119,11 @@ def main() -> int:
                     "equal_to_here": equal,
                     "seconds": round(seconds, 1),
                     "images_per_second": round(len(files) / seconds, 1),
-                    "cores": os.cpu_count(),
-                    "load": round(os.getloadavg()[0], 1),
-                    "machine": platform.machine(),
+                    **conditions(),
                 }
             )
-            print("  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
-    if args.csv:
-        keep(args.csv, rows)
+            show(rows[-1])
+    keep(args.csv, rows)
     return int(not right)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from collection_search import vectors
 from labelwise.collection import Collection
 from labelwise.collection.collection import vectors_of_column
 from labelwise.collection.schema import feature_schema, image_schema
@@ -20,12 +21,6 @@ from labelwise.collection.store import FolderStore
 
 PART, BLOCK = 4096, 400
 COLUMNS = ("image", "path", "width", "height", "digest", "labels", "row")
-
-
-def vectors(values: np.ndarray, kind: Any = np.float16) -> pa.Array:
-    """`[n, d]` as a column."""
-    flat = pa.array(np.ascontiguousarray(values, kind).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 @lru_cache(BLOCK)
@@ -120,18 +115,17 @@ def arrow(
 ) -> tuple[pa.Table, pa.Table]:
     """The rows of a part as tables."""
     at = part.pop("row")
-    base = {**part, "scores": vectors(scores[at])}
-    images = pa.table(
-        {**base, "error": pa.nulls(len(at), pa.string()), "whole": vectors(whole[at])}, image_schema(identity)
-    )
+    base = {**part, "scores": vectors(scores[at].astype(np.float16))}
+    more = {"error": pa.nulls(len(at), pa.string()), "whole": vectors(whole[at].astype(np.float16))}
+    images = pa.table(base | more, image_schema(identity))
     row, labels, values, boxes, features = zip(*sorted(cells, key=lambda cell: cell[1]), strict=True)
     repeated = images.select(list(base)).take(pa.array(row))
     own = {
         "label": list(labels),
         "score": list(values),
         "selected": [True] * len(row),
-        "box": vectors(np.array(boxes), np.float32),
-        "feature": vectors(np.array(features)),
+        "box": vectors(np.array(boxes, np.float32)),
+        "feature": vectors(np.array(features, np.float16)),
     }
     columns = dict(zip(base, repeated.columns, strict=True)) | own
     return images, pa.table(columns, feature_schema(identity))

@@ -1,7 +1,7 @@
 """The page that searches a collection, with 100,000 photographs.
 
-    labelwise embed RUN voc:VOC --split test --out BASE
-    python benchmarks/collection_page.py RUN BASE --work FOLDER [--csv results/collection-page.csv] [--shots FOLDER]
+Run: labelwise embed RUN voc:VOC --split test --out BASE
+     python benchmarks/collection_page.py RUN BASE --work FOLDER [--csv results/collection-page.csv] [--shots FOLDER]
 
 The photographs are crops of those of BASE: 60 to 100 % of each side, half of them mirrored, at most 256 px, as JPEG
 files of their own. A crop has the labels of its photograph, the boxes of its evidence as far as they lie in the crop,
@@ -18,21 +18,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from collection_crops import make
-from kept import keep
 
+from collection_crops import make
 from labelwise.collection import Collection
+from measuring import conditions, keep, resident, show
+from serving import fetch, server
 
 WIDTHS, SCHEMES = {1280: 900, 390: 844}, ("light", "dark")
+COLUMNS = ("p50_ms", "p95_ms", "most_ms", "requests", "layout_shift", "serious_faults")
 SHIFT = """window.shift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries())
 if (!entry.hadRecentInput) window.shift += entry.value; }).observe({ type: "layout-shift", buffered: true });"""
 PAINTED = """() => new Promise((done) => { const look = () => document.querySelector("#grid img.come")
@@ -102,11 +101,19 @@ def over_http(address: str, collection: Collection, requests: int) -> list[dict[
     return rows
 
 
+def faults_of(page: Any, name: str) -> list[str]:
+    """What axe-core calls serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page).response["violations"]
+    serious = [v for v in violations if v["impact"] in ("serious", "critical")]
+    return [f"{name}: {v['id']} ({v['impact']}) {v['nodes'][0]['html'][:100]}" for v in serious]
+
+
 def in_chromium(
     address: str, collection: Collection, shots: Path | None, requests: int
 ) -> list[dict[str, Any]]:
     """Times to the first photograph, shifts and faults of the page at each width and scheme."""
-    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
@@ -134,19 +141,11 @@ def in_chromium(
                     page.goto(f"{address}/collection{query}")
                     page.wait_for_selector("body[data-whole]")
                     page.wait_for_timeout(600)
-                    faults += [
-                        f"{name}: {v['id']} ({v['impact']}) {v['nodes'][0]['html'][:100]}"
-                        for v in Axe().run(page).response["violations"]
-                        if v["impact"] in ("serious", "critical")
-                    ]
+                    faults += faults_of(page, name)
                     if name == "search":
                         page.locator("#grid .shot").nth(1).focus()
                         page.keyboard.press("Space")
-                        faults += [
-                            f"selected: {v['id']} {v['nodes'][0]['html'][:100]}"
-                            for v in Axe().run(page).response["violations"]
-                            if v["impact"] in ("serious", "critical")
-                        ]
+                        faults += faults_of(page, "selected")
                     if shots:
                         page.screenshot(path=shots / f"{name}-{width}-{scheme}.png")
                     if name == "search":
@@ -177,9 +176,7 @@ def in_chromium(
 
 def main() -> None:
     """Makes the collection, unless it is there, serves it and measures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", help="the run of the collection BASE")
     parser.add_argument("base", type=Path, help="a collection that labelwise embed wrote", metavar="BASE")
     parser.add_argument("--work", type=Path, required=True, help="folder for the crops and their collection")
@@ -192,26 +189,17 @@ def main() -> None:
         make(args.base, args.work, args.photographs)
     if args.shots:
         args.shots.mkdir(parents=True, exist_ok=True)
-    collection, log = Collection.open(args.work / "collection"), args.work / "server.log"
-    port = 8471
-    command = [sys.executable, "-m", "labelwise", "serve", args.run, "--port", str(port)]
+    collection = Collection.open(args.work / "collection")
     shutil.rmtree(args.work / "cache", ignore_errors=True)
-    environment = {**os.environ, "LABELWISE_CACHE": str(args.work / "cache")}
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            [*command, "--collection", str(args.work / "collection")], stderr=out, env=environment
-        )
-    try:
+    os.environ["LABELWISE_CACHE"] = str(args.work / "cache")
+    with server(args.run, 16, ["--collection", str(args.work / "collection")]) as (port, process):
+        fetch(port, "/collection/about")
         address = f"http://127.0.0.1:{port}"
-        ready(address, server)
         measured = over_http(address, collection, args.requests)
         for row in measured:
             print(row, flush=True)
         measured += in_chromium(address, collection, args.shots, args.requests)
-        memory = peak(server.pid)
-    finally:
-        server.terminate()
-        server.wait(60)
+        memory = round(resident("VmHWM", process) * 1024 / 1e6, 2)
     lines = []
     for row in measured:
         lines.append(
@@ -220,41 +208,13 @@ def main() -> None:
                 "photographs": len(collection),
                 "features": sum(collection.counts().values()),
                 "labels": len(collection.labels),
-                **{
-                    k: row.get(k, "")
-                    for k in ("p50_ms", "p95_ms", "most_ms", "requests", "layout_shift", "serious_faults")
-                },
+                **{k: row.get(k, "") for k in COLUMNS},
                 "server_peak_gb": memory,
-                "cores": os.cpu_count(),
-                "load": round(os.getloadavg()[0], 1),
-                "machine": platform.machine(),
+                **conditions(),
             }
         )
-        print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)
-    if args.csv:
-        keep(args.csv, lines)
-
-
-def ready(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Waits until the server answers."""
-    import httpx
-
-    for _ in range(600):
-        if server.poll() is not None:
-            raise SystemExit("the server ended; see its log")
-        try:
-            httpx.get(f"{address}/collection/about", trust_env=False, timeout=60).raise_for_status()
-            return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise SystemExit("the server does not answer")
-
-
-def peak(process: int) -> float:
-    """Largest resident memory of a process in GB."""
-    status = Path(f"/proc/{process}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1e6, 2)
+        show(lines[-1])
+    keep(args.csv, lines)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""Writing, opening and searching a collection of synthetic label features.
+"""Writing, opening and searching a collection of synthetic label features, in each of the stores.
 
-    python benchmarks/collection_search.py [--features 1000000] [--csv results/collection-search.csv]
+Run: python benchmarks/collection_search.py [--features 1000000] [--csv results/collection-search.csv]
+     python benchmarks/collection_search.py --out ADDRESS --features 100000 --csv results/collection-stores.csv --add
+
+ADDRESS is a new folder, pgvector:DSN or qdrant:URL.
 
 Features of 20 labels, as many of each, in parts of 4,096 images as `labelwise embed` writes them. A label's features
 are its centre plus 128 directions with variances 1/k, of unit length; centre and spectrum are near those of `dlfl`
@@ -13,9 +16,8 @@ changes less than the time of a query. Data are made before they are timed.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -26,11 +28,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from kept import keep
 
 from labelwise.collection import Collection
+from labelwise.collection.backends import created, server
 from labelwise.collection.schema import Identity, feature_schema, image_schema
-from labelwise.collection.store import FolderStore, engine
+from labelwise.collection.store import engine
+from measuring import conditions, keep, show
 
 LABELS, DIM, RANK, PART = 20, 512, 128, 4096
 CENTRE = 0.87
@@ -61,7 +64,7 @@ class Source:
 
 def vectors(values: np.ndarray) -> pa.Array:
     """`[n, d]` as a column."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(values)), values.shape[1])
 
 
 def identity(whole: int) -> Identity:
@@ -97,31 +100,34 @@ def part_of(source: Source, first: int, count: int, record: Identity) -> tuple[p
     return pa.table(images, image_schema(record)), pa.table({**base, **own}, feature_schema(record))
 
 
-def write(out: Path, features: int, whole: int) -> dict[str, Any]:
+def write(out: str, features: int, whole: int) -> dict[str, Any]:
     """Writes the collection; returns rates and memory."""
-    source, record = Source(), identity(whole)
-    tables, seconds = FolderStore.create(out, record), 0.0
-    for first in range(0, features, PART):
-        rows = part_of(source, first, min(PART, features - first), record)
+    source, record, seconds = Source(), identity(whole), 0.0
+    with created(out, record) as tables:
+        for first in range(0, features, PART):
+            rows = part_of(source, first, min(PART, features - first), record)
+            started = time.perf_counter()
+            tables.add(*rows)
+            seconds += time.perf_counter() - started
         started = time.perf_counter()
-        tables.add(*rows)
-        seconds += time.perf_counter() - started
-    started = time.perf_counter()
-    tables.finish()
+        tables.finish()
+        indexing = time.perf_counter() - started
+    files = [f for f in Path(out).rglob("*") if f.is_file()]
     return {
         "features_per_second": round(features / seconds),
-        "index_seconds": round(time.perf_counter() - started, 1),
+        "index_seconds": round(indexing, 1),
         "write_peak_gb": peak(),
-        "gb_on_disk": round(sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e9, 2),
+        "gb_on_disk": round(sum(f.stat().st_size for f in files) / 1e9, 2) if files else "",
     }
 
 
-def search(out: Path, queries: int, where: str, exact: int) -> dict[str, Any]:
+def search(out: str, queries: int, where: str, exact: int) -> dict[str, Any]:
     """Searches the collection; returns times, recall and memory."""
     source, rng = Source(), np.random.default_rng(99)
     labels = rng.integers(LABELS, size=queries)
     asked = source.draw(labels, rng).astype(np.float32)
-    engine()  # imports the library
+    if not server(out):
+        engine()  # imports the library
     started = time.perf_counter()
     collection = Collection.open(out)
     opened = time.perf_counter() - started
@@ -136,7 +142,7 @@ def search(out: Path, queries: int, where: str, exact: int) -> dict[str, Any]:
     answers = [found(i, False) for i in range(queries)]
     cpu = time.process_time() - cpu
     memory = peak()
-    truth = [found(i, True) for i in range(exact)]
+    truth = [found(i, True) for i in range(min(exact, queries))]
     pairs = zip(answers[:exact], truth, strict=True)
     shares = [len(a & b) / len(b) for (_, a), (_, b) in pairs if b]  # no row fits some searches
     times, exactly = (1000 * np.array([s for s, _ in given]) for given in (answers, truth))
@@ -149,7 +155,7 @@ def search(out: Path, queries: int, where: str, exact: int) -> dict[str, Any]:
         "recall_at_20": round(float(np.mean(shares)), 4),
         "exact_p50_ms": round(float(np.percentile(exactly, 50)), 1),
         "queries": queries,
-        "exact_queries": exact,
+        "exact_queries": len(truth),
         "search_peak_gb": memory,
     }
 
@@ -161,42 +167,42 @@ def peak() -> float:
 
 def main() -> None:
     """Runs both phases in processes of their own and writes one row per kind of search."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--features", type=int, default=1_000_000)
-    parser.add_argument(
-        "--whole", type=int, default=1280, help="width of the whole-image feature, as of lite0"
-    )
+    parser.add_argument("--whole", type=int, default=1280, help="width of the whole-image feature")
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--exact", type=int, default=100, help="queries that are compared with exact search")
-    parser.add_argument("--out", type=Path, help="keep the collection here, and use one that is there")
+    parser.add_argument("--out", help="keep the collection here, and use a folder that is there")
+    parser.add_argument("--indexed", type=int, help="features of a label from which PostgreSQL has an index")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--add", action="store_true", help="keep the rows of the file")
     parser.add_argument("--phase", help=argparse.SUPPRESS)
     parser.add_argument("--where", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.phase:
-        phase = {
-            "write": lambda: write(args.out, args.features, args.whole),
-            "search": lambda: search(args.out, args.queries, args.where, args.exact),
-        }
-        print(json.dumps(phase[args.phase]()))
-        return
+    if args.indexed is not None:
+        from labelwise.collection import pgvector_store
+
+        pgvector_store.INDEXED = args.indexed
+    if args.phase == "write":
+        return print(json.dumps(write(args.out, args.features, args.whole)))
+    if args.phase == "search":
+        return print(json.dumps(search(args.out, args.queries, args.where, args.exact)))
     with tempfile.TemporaryDirectory() as scratch:
-        out, own = args.out or Path(scratch) / "collection", [sys.executable, __file__, *sys.argv[1:]]
-        own += ["--out", str(out)]
+        out = args.out or str(Path(scratch) / "collection")
+        own = [sys.executable, __file__, *sys.argv[1:], "--out", out]
 
         def run(phase: str, *more: str) -> dict[str, Any]:
             done = subprocess.run([*own, "--phase", phase, *more], check=True, stdout=subprocess.PIPE)
             return json.loads(done.stdout)
 
-        written = run("write") if not out.exists() else {}
-        if written:
-            print(written, flush=True)
+        written = run("write") if not Path(out).exists() else {}
+        show(written)
         lines = []
         for kind, condition in KINDS.items():
             lines.append(
                 {
+                    "store": server(out) or "lancedb",
+                    "index_from": args.indexed,
                     "search": kind,
                     "features": args.features,
                     "labels": LABELS,
@@ -204,14 +210,13 @@ def main() -> None:
                     "whole_dimension": args.whole,
                     **written,
                     **run("search", "--where", condition),
-                    "cores": os.cpu_count(),
-                    "load": round(os.getloadavg()[0], 1),
-                    "machine": platform.machine(),
+                    **conditions(),
                 }
             )
-            print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)
-    if args.csv:
-        keep(args.csv, lines)
+            show(lines[-1])
+    if args.add and args.csv.is_file():
+        lines = list(csv.DictReader(args.csv.open(newline="", encoding="utf-8"))) + lines
+    keep(args.csv, lines)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ Run: python benchmarks/decoupling.py [--labels 80] [--repeats 5] [--csv FILE]
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 from labelwise.extractors import SemanticDecoupling
 from labelwise.memory import keep_freed_memory
 from labelwise.relations import LabelVectors
+from measuring import keep, processor, resident, show
 
 
 class FiveLayers(nn.Module):
@@ -87,12 +86,6 @@ def measure(form: str, backward: bool, args: argparse.Namespace) -> dict[str, fl
     return {"seconds": median(work, args.repeats), "megabytes": peak}
 
 
-def resident(what: str) -> float:
-    """Resident megabytes of this process, current (`VmRSS`) or peak (`VmHWM`)."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(what))
-
-
 def median(work: Callable[[], None], repeats: int) -> float:
     """Median CPU seconds of a function."""
     times = []
@@ -120,25 +113,11 @@ def largest_difference(args: argparse.Namespace) -> float:
         return (naive(x) - fused(x)).abs().max().item()
 
 
-def processor() -> str:
-    """The processor's name, if the system provides it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Runs the benchmark and prints ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in {
-        "labels": 80,
-        "side": 14,
-        "channels": 2048,
-        "joint": 512,
-        "batch": 2,
-        "repeats": 5,
-    }.items():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    numbers = {"labels": 80, "side": 14, "channels": 2048, "joint": 512, "batch": 2, "repeats": 5}
+    for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--keep-freed", action="store_true", help="keep freed memory, as training here does")
     parser.add_argument("--csv", type=Path)
@@ -149,14 +128,14 @@ def main() -> None:
     if args.form:
         print(json.dumps(measure(args.form, args.backward, args)))
         return
-    sizes = {k: getattr(args, k) for k in ("labels", "side", "channels", "joint", "batch", "repeats")}
+    sizes = {k: getattr(args, k) for k in numbers}
     where = {
         "threads": 1,
         "torch": torch.__version__,
         "processor": processor(),
         "keep_freed": args.keep_freed,
     }
-    print("  ".join(f"{k} {v}" for k, v in {**sizes, **where}.items()))
+    show({**sizes, **where})
     print(f"largest difference of features with equal weights: {largest_difference(args):.2g}")
     rows = []
     for backward in (False, True):
@@ -171,12 +150,8 @@ def main() -> None:
                 "times_faster": round(naive["seconds"] / row["seconds"], 1),
                 "times_less_memory": round(naive["megabytes"] / max(row["megabytes"], 0.1), 1),
             })  # fmt: skip
-            print("  ".join(f"{k} {v}" for k, v in rows[-1].items()))
-    if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*rows[0], *sizes, *where])
-            writer.writeheader()
-            writer.writerows({**row, **sizes, **where} for row in rows)
+            show(rows[-1])
+    keep(args.csv, [{**row, **sizes, **where} for row in rows])
 
 
 if __name__ == "__main__":

@@ -22,8 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from decoupling import processor, resident
-from kept import keep
 from torch import nn
 
 from labelwise.classifiers import PerLabelClassifier
@@ -33,6 +31,7 @@ from labelwise.methods import create_model
 from labelwise.metrics import RankingStream
 from labelwise.metrics import functional as F
 from labelwise.relations import LabelVectors
+from measuring import keep, processor, resident
 
 CHANNELS, SIDE = 2048, 14
 LABELS, ROWS, SIZES = (20, 80, 320, 1280, 9600), (1_000, 10_000, 100_000, 1_000_000), (112, 224, 448, 896)
@@ -175,8 +174,7 @@ def main() -> None:
         if options.only in name:
             values, repeats = (values[:-1], 1) if options.short else (values, options.repeats)
             rows += series(name, against, values, make, repeats)
-    if options.csv:
-        keep(options.csv, rows, FIELDS)
+    keep(options.csv, rows, FIELDS)
 
 
 if __name__ == "__main__":

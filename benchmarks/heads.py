@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from kept import keep
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,6 +20,7 @@ from labelwise.backbones import TimmBackbone
 from labelwise.classifiers import PerLabelClassifier
 from labelwise.extractors import Pooled, QueryAttention
 from labelwise.memory import keep_freed_memory
+from measuring import keep, show
 
 
 class Head(nn.Module):
@@ -69,7 +69,7 @@ def median(work: Callable[[], None], repeats: int, device: str) -> float:
 
 def main() -> None:
     """Runs the benchmark and prints ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--labels", type=int, default=80)
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--batch", type=int, default=2)
@@ -106,12 +106,11 @@ def main() -> None:
             "step_ratio": round(step / base[1], 4),
             "flop_ratio": round(flops / base[2], 4),
         }
-        print("  ".join(f"{k} {v}" for k, v in row.items()))
+        show(row)
         rows.append({**row, "backbone": args.backbone, "size": args.size, "labels": args.labels,
                      "batch": args.batch, "device": device, "threads": torch.get_num_threads(),
                      "torch": torch.__version__, "machine": platform.machine()})  # fmt: skip
-    if args.csv:
-        keep(args.csv, rows)
+    keep(args.csv, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Speed of engines on this machine: images per second of one model with each, and the ratio to PyTorch.
 
-python benchmarks/inference.py --csv results/inference.csv
-python benchmarks/inference.py --run runs/mine --csv results/precision.csv
+Run: python benchmarks/inference.py --csv results/inference.csv
+     python benchmarks/inference.py --run runs/mine --csv results/precision.csv
 
 The weights are random, since time does not depend on them. Each engine must first reproduce the model's probabilities.
 With one thread, CPU time is measured, which other load affects less than wall time.
@@ -23,20 +23,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from kept import keep
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.accuracy import measure_accuracy
 from labelwise.export.bench import Bench, Remembered
-from labelwise.export.engines import (
-    Eager,
-    Engine,
-    OnnxRuntime,
-    OpenVINO,
-    TorchProgram,
-    seconds_per_image,
-)
+from labelwise.export.engines import Eager, Engine, OnnxRuntime, OpenVINO, TorchProgram, seconds_per_image
 from labelwise.export.exporting import AUTO, wanted
 from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import compare
@@ -44,6 +36,7 @@ from labelwise.export.photographs import batches, readable
 from labelwise.methods import create_model
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.types import LabelSet
+from measuring import keep
 
 LABELS = 20
 FIELDS = (
@@ -171,8 +164,7 @@ def of_run(options: argparse.Namespace) -> None:
         table.append(row)
         speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x  mAP {row['mAP']:.4f}"
         print(f"{row['split']:5} {row['engine']:34}", speed, "" if row["passes"] else "refused", flush=True)
-    if options.csv:
-        keep(options.csv, table, RUN_FIELDS)
+    keep(options.csv, table, RUN_FIELDS)
 
 
 def main() -> None:
@@ -186,9 +178,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of every engine (default 1)")
     parser.add_argument("--csv", help="file to write")
     parser.add_argument("--run", help="a finished run: time and evaluate its own graphs")
-    parser.add_argument(
-        "--images", type=int, default=500, help="validation images to evaluate them on (default 500)"
-    )
+    parser.add_argument("--images", type=int, default=500, help="val images to evaluate them on")
     parser.add_argument("--test", type=int, default=0, help="test images to evaluate them on (default none)")
     parser.add_argument("--formats", nargs="+", choices=FILES, default=list(FILES), help="graphs of --run")
     options = parser.parse_args()
@@ -204,8 +194,7 @@ def main() -> None:
                 columns = (row[k] for k in ("backbone", "image_size", "batch", "engine"))
                 speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x"
                 print("{:22} {:4} {:3}  {:28}".format(*columns), speed, flush=True)
-    if options.csv:
-        keep(options.csv, table, FIELDS)
+    keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

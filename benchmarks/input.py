@@ -1,8 +1,10 @@
 """Speed from image file to training tensor on one core: labelwise, Pillow with torchvision, and a packed store.
 
-python benchmarks/input.py --csv results/input.csv            # random pictures of 640 x 480
-python benchmarks/input.py --photographs DIR --csv results/input.csv    # photographs, enlarged to 640 x 480
-python benchmarks/input.py --accuracy RUN --csv results/input-accuracy.csv    # a run's test mAP by Pillow and by ours
+Run: python benchmarks/input.py [--photographs DIR] --csv results/input.csv
+     python benchmarks/input.py --accuracy RUN --csv results/input-accuracy.csv
+
+Pictures are random, or photographs of DIR, enlarged to 640 x 480. With --accuracy: a run's test mAP by Pillow and by
+labelwise.
 
 CPU time of one thread, median of repeats over the same images in batches of 32. The difference is the mean absolute
 difference, in grey levels, to Pillow's decoding and antialiased bicubic resize.
@@ -17,6 +19,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -25,7 +28,6 @@ import PIL
 import pyarrow as pa
 import torch
 import torchvision
-from kept import keep
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
@@ -39,7 +41,9 @@ from labelwise.inference import Predictor
 from labelwise.metrics.functional import mean_average_precision
 from labelwise.runs.run import Run
 from labelwise.types import LabelSet
+from measuring import keep
 
+LARGE = (640, 480)
 FIELDS = (
     "way", "pixels", "milliseconds_per_image", "images_per_second", "times_faster", "mean_absolute_difference",
     "images", "file_kB", "repeats", "threads", "clock", "load", "torchvision", "pillow", "processor",
@@ -55,12 +59,11 @@ def make_photographs(folder: Path, given: str | None, count: int) -> list[Path]:
         if source is None:
             layers = [rng.integers(0, 256, (3 * s, 4 * s, 3), dtype=np.uint8) for s in (2, 8, 32)]
             parts = [
-                np.asarray(Image.fromarray(x).resize((640, 480), Image.Resampling.BICUBIC), float)
-                for x in layers
+                np.asarray(Image.fromarray(x).resize(LARGE, Image.Resampling.BICUBIC), float) for x in layers
             ]
             image = Image.fromarray((0.6 * parts[0] + 0.3 * parts[1] + 0.1 * parts[2]).astype(np.uint8))
         else:
-            image = Image.open(source).convert("RGB").resize((640, 480), Image.Resampling.BICUBIC)
+            image = Image.open(source).convert("RGB").resize(LARGE, Image.Resampling.BICUBIC)
         files.append(folder / f"{i:05}.jpg")
         image.save(files[-1], quality=90)
     return files
@@ -113,9 +116,7 @@ def rows(folder: Path, files: list[Path], size: int, repeats: int) -> Iterator[d
     for way, make in ways.items():
         each = seconds(make, repeats) / len(files)
         base = base or each
-        images_of_way = torch.cat([images for images, _ in zip(make(), range(2), strict=False)])[
-            : len(expected)
-        ].int()
+        images_of_way = torch.cat(list(islice(make(), 2)))[: len(expected)].int()
         values = (
             way, size, round(1e3 * each, 3), round(1 / each, 1), round(base / each, 2),
             round((images_of_way - expected).abs().float().mean().item(), 4), len(files),
@@ -146,10 +147,10 @@ def accuracy(path: str, share: float = 2.0) -> list[dict]:
     return [
         {
             "way": way,
-            "mAP": round(mean_average_precision(np.concatenate(logits), data.values, data.known), 6),
+            "mAP": round(mean_average_precision(np.concatenate(z), data.values, data.known), 6),
             **conditions,
         }
-        for way, logits in logits_by_way.items()
+        for way, z in logits_by_way.items()
     ]
 
 
@@ -161,16 +162,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--csv", help="file to write")
-    parser.add_argument(
-        "--accuracy", metavar="RUN", help="a run on squashed images, of data with a test split"
-    )
+    parser.add_argument("--accuracy", metavar="RUN", help="a run on squashed images")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.accuracy:
         table = accuracy(options.accuracy)
         print("\n".join(map(str, table)))
-        if options.csv:
-            keep(options.csv, table)
+        keep(options.csv, table)
         return
     table = []
     with tempfile.TemporaryDirectory() as name:
@@ -179,12 +177,9 @@ def main() -> None:
             for row in rows(Path(name), files, size, options.repeats):
                 table.append(row)
                 speed = f"{row['milliseconds_per_image']:8.3f} ms  {row['times_faster']:6.2f} x"
-                print(
-                    f"{row['way']:24} {size:4} px {speed}  difference {row['mean_absolute_difference']}",
-                    flush=True,
-                )
-    if options.csv:
-        keep(options.csv, table, FIELDS)
+                difference = f"difference {row['mean_absolute_difference']}"
+                print(f"{row['way']:24} {size:4} px {speed}  {difference}", flush=True)
+    keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from decoupling import processor
-from kept import keep
 
 from labelwise.data import digits
 from labelwise.data.loading import train_loader
@@ -34,6 +32,7 @@ from labelwise.training.loop import Trainer
 from labelwise.training.optim import build_optimizer
 from labelwise.training.progress import ProgressBar
 from labelwise.types import Batch
+from measuring import keep, processor, show
 
 
 class InMemory:
@@ -100,14 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--method", default="dlfl")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
-    for name, default in {
-        "size": 224,
-        "batch": 16,
-        "steps": 20,
-        "rounds": 3,
-        "log-every": 10,
-        "threads": 1,
-    }.items():
+    numbers = {"size": 224, "batch": 16, "steps": 20, "rounds": 3, "log-every": 10, "threads": 1}
+    for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
@@ -146,9 +139,8 @@ def main() -> None:
            "end_of_epoch_seconds": round(times["end"], 3),
            **{k: v for k, v in vars(args).items() if k != "csv"},
            "device": accelerator.device.type, "torch": torch.__version__, "processor": processor()}  # fmt: skip
-    print("  ".join(f"{k} {v}" for k, v in row.items()))
-    if args.csv:
-        keep(args.csv, [row])
+    show(row)
+    keep(args.csv, [row])
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from decoupling import processor
-from kept import keep
 from torch import Tensor
 
 from labelwise.losses import AsymmetricLoss, BinaryCrossEntropy
 from labelwise.types import Targets
+from measuring import keep, processor
 
 IMAGES, LABELS = 128, (80, 9600)
 FIELDS = ("loss", "form", "labels", "milliseconds", "ratio", "difference", "images", "device", "repeats",
@@ -52,9 +51,8 @@ def compiled(loss: Loss) -> Loss:
 
 def milliseconds(loss: Loss, z: Tensor, t: Targets, repeats: int) -> float:
     """Median of forward and backward."""
-    clock = (
-        time.process_time if torch.get_num_threads() == 1 and z.device.type == "cpu" else time.perf_counter
-    )
+    alone = torch.get_num_threads() == 1 and z.device.type == "cpu"
+    clock = time.process_time if alone else time.perf_counter
 
     def step() -> None:
         z.grad = None
@@ -98,15 +96,12 @@ def main() -> None:
                 taken = milliseconds(loss, z, t, options.repeats)
                 base = base or taken
                 error = abs(loss(z, t).item() - expected)
-                print(
-                    f"{name}  {IMAGES} x {labels:5}  {form:20} {taken:9.3f} ms  {taken / base:5.2f} x  "
-                    f"error {error:.1e}"
-                )
+                times = f"{taken:9.3f} ms  {taken / base:5.2f} x  error {error:.1e}"
+                print(f"{name}  {IMAGES} x {labels:5}  {form:20} {times}")
                 where = (IMAGES, device, options.repeats, options.threads, torch.__version__, processor())
                 row = (name, form, labels, round(taken, 4), round(taken / base, 3), f"{error:.1e}", *where)
                 rows.append(dict(zip(FIELDS, row, strict=True)))
-    if options.csv:
-        keep(options.csv, rows, FIELDS)
+    keep(options.csv, rows, FIELDS)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Speed of the exact metrics compared with scikit-learn and torchmetrics: medians and ratios.
 
-python benchmarks/metrics.py                       labelwise only
-python benchmarks/metrics.py --peers --csv out.csv with the other libraries (minutes at the larger size)
-python benchmarks/metrics.py --stream 9600         125,000 images through a file, with the peak memory
+Run: python benchmarks/metrics.py                       labelwise only
+     python benchmarks/metrics.py --peers --csv out.csv with the other libraries (minutes at the larger size)
+     python benchmarks/metrics.py --stream 9600         125,000 images through a file, with the peak memory
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from kept import keep
 
 from labelwise.metrics import RankingStream
 from labelwise.metrics import functional as F
+from measuring import keep
 
 SIZES = ((40_000, 80), (125_000, 480))
 POSITIVES = 2.937 / 80
@@ -89,9 +89,8 @@ def rows(images: int, labels: int, repeats: int, with_peers: bool) -> list[dict[
             base = base or seconds
             values = (work, images, labels, who, seconds, seconds / base, repeats, torch.get_num_threads())
             table.append(dict(zip(FIELDS, values, strict=True)))
-            print(
-                f"{work:14} {images} x {labels}  {who:20} {seconds * 1e3:10.1f} ms  {seconds / base:8.1f} x"
-            )
+            times = f"{seconds * 1e3:10.1f} ms  {seconds / base:8.1f} x"
+            print(f"{work:14} {images} x {labels}  {who:20} {times}")
     return table
 
 
@@ -113,27 +112,15 @@ def streamed(images: int, labels: int, batch: int = 500) -> list[dict[str, objec
     print(
         f"stream {images} x {labels}: mAP {mean_ap:.6f}, {seconds:.1f} s, {before >> 10} to {peak >> 10} MiB"
     )
-    values = (
-        "mAP, streamed",
-        images,
-        labels,
-        "labelwise",
-        seconds,
-        1.0,
-        1,
-        torch.get_num_threads(),
-        peak >> 10,
-    )
-    return [dict(zip((*FIELDS, "peak_MiB"), values, strict=True))]
+    values = ("mAP, streamed", images, labels, "labelwise", seconds, 1.0, 1, torch.get_num_threads())
+    return [{**dict(zip(FIELDS, values, strict=True)), "peak_MiB": peak >> 10}]
 
 
 def main() -> None:
     """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="time scikit-learn and torchmetrics too")
-    parser.add_argument(
-        "--stream", type=int, metavar="LABELS", help="only the streaming form, 125,000 images"
-    )
+    parser.add_argument("--stream", type=int, metavar="LABELS", help="only that in a stream")
     parser.add_argument("--small", action="store_true", help="only 40,000 x 80")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls per row (default 5)")
     parser.add_argument("--threads", type=int, help="threads of every library that uses torch's setting")
@@ -146,13 +133,10 @@ def main() -> None:
     print(f"threads {torch.get_num_threads()}, numpy {np.__version__}, torch {torch.__version__}")
     if options.stream:
         table = streamed(125_000, options.stream)
-        if options.csv:
-            keep(options.csv, table)
-        return
-    sizes = SIZES[:1] if options.small else SIZES
-    table = [row for size in sizes for row in rows(*size, options.repeats, options.peers)]
-    if options.csv:
-        keep(options.csv, table, FIELDS)
+    else:
+        sizes = SIZES[:1] if options.small else SIZES
+        table = [row for size in sizes for row in rows(*size, options.repeats, options.peers)]
+    keep(options.csv, table)
 
 
 if __name__ == "__main__":

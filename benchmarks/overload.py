@@ -1,6 +1,6 @@
 """A server beyond its capacity: answers in time, and how fast the others are refused, before and now.
 
-    python benchmarks/overload.py RUN_OR_EXPORT PHOTOS [--before OLD/src] [--within 2] [--seconds 60] [--csv FILE]
+Run: python benchmarks/overload.py RUN_OR_EXPORT PHOTOS [--before OLD/src] [--within 2] [--seconds 60] [--csv FILE]
 
 Every request has a connection of its own. Capacity is the rate of answers to 64 clients that each wait for their answer
 before the next request. Then requests arrive at even intervals at multiples of that rate, and each is given up after
@@ -17,8 +17,7 @@ import statistics
 import time
 from pathlib import Path
 
-from kept import keep
-
+from measuring import keep, show
 from serving import message, server
 
 CLIENTS = 64
@@ -71,9 +70,7 @@ async def arrivals(
 
 def main() -> None:
     """Runs each build in turn and writes a row for each load."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("photos", type=Path)
     parser.add_argument("--before", type=Path, help="src of another build, which has no --answer-within")
@@ -92,7 +89,7 @@ def main() -> None:
         if source is None:
             continue
         os.environ["PYTHONPATH"] = str(source)
-        with server(given.run, 16, options) as port:
+        with server(given.run, 16, options) as (port, _):
             asyncio.run(capacity_of(port, messages, 5.0))
             capacity = asyncio.run(capacity_of(port, messages, given.seconds / 2))
             for share in given.loads:
@@ -115,10 +112,9 @@ def main() -> None:
                     "cores": os.cpu_count(),
                     "load_average": round(os.getloadavg()[0], 1),
                 }
-                print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+                show(row)
                 rows.append(row)
-    if given.csv:
-        keep(given.csv, rows)
+    keep(given.csv, rows)
 
 
 if __name__ == "__main__":

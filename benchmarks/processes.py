@@ -17,19 +17,18 @@ import tempfile
 from pathlib import Path
 
 import torch
-from decoupling import processor
-from kept import keep
 
 from labelwise.data import digits
 from labelwise.data.table import write_table
+from measuring import keep, processor
 
-SAME = (
+SAME = [
     "extractor.dropout=0",
     "extractor.map_dropout=0",
     "augment.flip=0",
     "augment.multi_scale=[]",
     "log_every=1",
-)
+]
 WITHIN = 1e-4
 
 
@@ -73,8 +72,7 @@ def main() -> None:
                          "backbone": args.backbone, "image_size": args.size, "batch": args.batch, 
                          "cores": os.cpu_count(),
                          "threads": 1, "torch": torch.__version__, "processor": processor()})  # fmt: skip
-    if args.csv:
-        keep(args.csv, rows)
+    keep(args.csv, rows)
     if any(float(row["largest_difference"]) > WITHIN for row in rows):
         sys.exit(f"the curves differ by more than {WITHIN:g}")
 

@@ -1,6 +1,6 @@
 """A table of a million rows: time to open, memory of the parent and of a worker, first batch, memory over batches.
 
-python benchmarks/rows.py --csv results/rows.csv
+Run: python benchmarks/rows.py --csv results/rows.csv
 
 Every row has its own file (hard links to a few random pictures, 1,000 per folder). Each value comes from a new process;
 memory is the increase after the libraries were loaded, in MiB.
@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from kept import keep
 from PIL import Image
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
+
+from measuring import keep, resident, show
 
 FIELDS = (
     "form", "rows", "labels", "open_seconds", "open_processor_seconds", "resident_MiB", "peak_MiB",
@@ -65,12 +66,6 @@ def write_tables(folder: Path, names: pa.Array, labels: int) -> list[str]:
     parquet.write_table(table, f"{stem}.parquet")
     arrow_csv.write_csv(table, f"{stem}.csv")
     return [f"parquet:{stem}.parquet", f"csv:{stem}.csv"]
-
-
-def resident(kind: str = "VmRSS") -> float:
-    """Resident memory of this process, MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
 def private() -> float:
@@ -144,24 +139,16 @@ def main() -> None:
         for rows in options.rows:
             for labels in options.labels:
                 for source in write_tables(Path(name), names[:rows], labels):
-                    command = [
-                        sys.executable,
-                        __file__,
-                        "--measure",
-                        source,
-                        "--batches",
-                        str(options.batches),
-                    ]
-                    stats = json.loads(
-                        subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                    )
+                    own = ["--measure", source, "--batches", str(options.batches)]
+                    command = [sys.executable, __file__, *own]
+                    done = subprocess.run(command, check=True, capture_output=True, text=True)
+                    stats = json.loads(done.stdout)
                     row = {"form": source.partition(":")[0], "rows": rows, "labels": labels}
                     row |= {key: round(value, 3) for key, value in stats.items()}
                     row |= {"batches": options.batches, "threads": 1, "load": round(os.getloadavg()[0], 1)}
                     table.append(row | {"processor": platform.machine()})
-                    print("  ".join(f"{key} {value}" for key, value in table[-1].items()), flush=True)
-    if options.csv:
-        keep(options.csv, table, FIELDS)
+                    show(table[-1])
+    keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Duplicate search and check of a million rows: CPU time and peak memory.
 
-python benchmarks/scale_check.py --csv results/scale-check.csv
-python benchmarks/scale_check.py --only near-random store --rows 100000
+Run: python benchmarks/scale_check.py --csv results/scale-check.csv
+     python benchmarks/scale_check.py --only near-random store --rows 100000
 
 `pairs-*` finds all pairs of 64-bit hashes within 10 bits; `near-*` is all of `near_duplicates` with cached hashes and
 thumbnails. `check` is `labelwise data check`, and `train` is the opening of the data by training (reading, splits that
@@ -30,9 +30,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from kept import keep
 from PIL import Image
-from rows import resident, write_tables
+
+from measuring import keep, resident, show
+from rows import write_tables
 
 if TYPE_CHECKING:
     from labelwise.data.cache import PrintCache
@@ -151,24 +152,17 @@ def prepare(case: str, folder: Path, rows: int, labels: int) -> None:
 
 def work_of(case: str, folder: Path, rows: int) -> Work:
     """The measured function of a case."""
-    from labelwise.data import read
+    from labelwise.data import duplicates, read
     from labelwise.data.cache import PrintCache, StoredThumbs
     from labelwise.data.check import check
-    from labelwise.data.duplicates import (
-        Fingerprints,
-        close_pairs,
-        dataset_content_codes,
-        near_duplicates,
-        repeated_groups,
-    )
 
     if case.startswith("pairs-"):
         hashes, _ = random_hashes(case.removeprefix("pairs-"), rows)
-        return lambda: len(close_pairs(hashes, 10))
+        return lambda: len(duplicates.close_pairs(hashes, 10))
     if case.startswith("near-"):
         thumbs = StoredThumbs(PrintCache(), np.arange(rows))
-        prints = Fingerprints(np.load(folder / "hashes.npy"), thumbs, np.ones(rows, bool), ())
-        return lambda: len(near_duplicates(prints))
+        prints = duplicates.Fingerprints(np.load(folder / "hashes.npy"), thumbs, np.ones(rows, bool), ())
+        return lambda: len(duplicates.near_duplicates(prints))
     source = (folder / "source").read_text()
     if case == "check":
         return lambda: len(check(source).near or ())
@@ -176,7 +170,7 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
         data = read(source)
 
         def twice() -> int:
-            copies = repeated_groups(dataset_content_codes(data))
+            copies = duplicates.repeated_groups(duplicates.dataset_content_codes(data))
             assert check(source, near=False).unreadable == []
             return len(copies)
 
@@ -216,12 +210,6 @@ def measure(case: str, folder: Path, rows: int) -> dict[str, float]:
     }
 
 
-def commit() -> str:
-    """The commit of the code, "" without git."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
 def main() -> None:
     """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -236,6 +224,8 @@ def main() -> None:
         case, folder, rows = options.measure
         print(json.dumps(measure(case, Path(folder), int(rows))))
         return
+    from labelwise.evaluation.origin import code_version
+
     table = []
     for case in options.only:
         with tempfile.TemporaryDirectory() as name:
@@ -243,17 +233,15 @@ def main() -> None:
             rows = options.megabytes if case == "store" else options.rows
             prepare(case, Path(name), rows, options.labels)
             command = [sys.executable, __file__, "--measure", case, name, str(rows)]
-            figures = json.loads(
-                subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            )
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        figures = json.loads(done.stdout)
         row = {"case": case, "rows": rows // 2 if case == "store" else rows}
         row |= {"labels": options.labels if case in ("check", "train") else ""}
         row |= {key: round(value, 1) for key, value in figures.items()}
-        row |= {"threads": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "commit": commit()}
+        row |= {"threads": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "commit": code_version()}
         table.append(row | {"numpy": np.__version__, "processor": platform.machine()})
-        print("  ".join(f"{key} {value}" for key, value in table[-1].items()), flush=True)
-        if options.csv:
-            keep(options.csv, table, FIELDS)
+        show(table[-1])
+        keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

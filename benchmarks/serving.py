@@ -1,6 +1,6 @@
 """Throughput of the server under load on loopback, compared with offline prediction of the same photographs.
 
-    python benchmarks/serving.py RUN PHOTOS [--connections 64] [--seconds 60] [--csv FILE]
+Run: python benchmarks/serving.py RUN PHOTOS [--connections 64] [--seconds 60] [--csv FILE]
 
 Each connection sends one photograph after the other, as a form, and waits for its response. This process generates the
 load, so that on a small machine it uses CPU time that is available to the offline prediction.
@@ -12,8 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -23,7 +21,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kept import keep
+from measuring import conditions, keep, show
 
 BOUNDARY = "photograph"
 
@@ -74,24 +72,25 @@ class Offline:
 
 
 @contextlib.contextmanager
-def server(run: str, batch: int, options: Sequence[str] = ()) -> Iterator[int]:
-    """Runs `labelwise serve` in a separate process; yields its port."""
+def server(run: str, batch: int, options: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
+    """Runs `labelwise serve` in a separate process; yields its port and the id of the process."""
     command = [sys.executable, "-m", "labelwise", "serve", run, "--port", "0", "--batch-size", str(batch)]
     command += options
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    line = process.stderr.readline()
-    match = re.search(r":(\d+) ", line)
-    if match is None:
-        process.terminate()
-        raise SystemExit(line + process.stderr.read())
+    start = ""
+    while not (match := re.search(r"http://127\.0\.0\.1:(\d+) ", start)):
+        line = process.stderr.readline()
+        start += line
+        if not line:
+            raise SystemExit(start)
     port = int(match[1])
     # The log is discarded, so that the server never blocks on a full pipe.
     drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
     try:
         while not ready(port):
             time.sleep(0.1)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         print(f"stopped with exit code {process.wait(60)}")
@@ -165,9 +164,7 @@ async def load(
 
 def main() -> None:
     """Runs the benchmark and prints its results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("photos", type=Path)
     parser.add_argument("--connections", type=int, default=64)
@@ -182,7 +179,7 @@ def main() -> None:
     offline = Offline(args.run, files, args.batch)
     part = args.seconds / args.rounds
     times, failed, took, rates, shares = [], 0, 0.0, [], []
-    with server(args.run, args.batch) as port:
+    with server(args.run, args.batch) as (port, _):
         asyncio.run(load(port, messages, args.connections, min(3.0, part)))
         first = memory(port)
         # Both alternate, so that other load affects both.
@@ -207,12 +204,10 @@ def main() -> None:
         "shares": " ".join(f"{share:.2f}" for share in shares),
         "memory_before_mib": round(first),
         "memory_after_mib": round(last),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
+        **conditions(),
     }
-    print("  ".join(f"{k} {v}" for k, v in row.items()))
-    if args.csv:
-        keep(args.csv, [row])
+    show(row)
+    keep(args.csv, [row])
 
 
 if __name__ == "__main__":

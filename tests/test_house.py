@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
+FOLDERS = ("benchmarks", "studies", "tools")
+"""Of scripts: speed and memory, accuracy, and checks of the project."""
+SCRIPTS = {place: sorted((ROOT / place).glob("*.py")) for place in FOLDERS}
+
 ROOMS = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
 
 
@@ -100,7 +104,7 @@ def test_the_pattern_of_machine_paths() -> None:
 
 
 def test_no_file_names_a_machines_folder() -> None:
-    places = [ROOT / name for name in ("src", "tests", "docs", "recipes", "benchmarks", "results")]
+    places = [ROOT / name for name in ("src", "tests", "docs", "recipes", "results", *FOLDERS)]
     files = [p for folder in places if folder.is_dir() for p in folder.rglob("*")]
     files += [p for p in ROOT.iterdir() if p.suffix in {".md", ".toml", ".txt"} or p.name == "Makefile"]
     found = []
@@ -201,3 +205,68 @@ def test_a_second_meaning_of_a_name_is_found() -> None:
     assert set(ambiguous({"train": [*twice["train"], "audit/audit.py"]})) == {"train"}
     assert set(ambiguous({"read": ["data/readers/csv.py", "rules/file.py"]})) == {"read"}
     assert ambiguous({"build": ["methods/dlfl.py", "methods/dsrb.py"], "fit": ["training/fit.py"]}) == {}
+
+
+every_script = pytest.mark.parametrize("path", [p for paths in SCRIPTS.values() for p in paths], ids=place)
+every_folder = pytest.mark.parametrize("folder", FOLDERS)
+PROGRAM = 'if __name__ == "__main__":'
+HELP = "argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)"
+
+
+@every_script
+def test_a_script_says_what_it_measures_and_how_it_is_run(path: Path) -> None:
+    """A module that scripts share says for which; `--help` of a script is its docstring and its options."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    compile(tree, str(path), "exec")
+    lines = (ast.get_docstring(tree) or "").splitlines()
+    assert lines, "no docstring"
+    assert lines[0].endswith((".", "?")), "the first line is a whole sentence"
+    if PROGRAM in text:
+        runs = [line for line in lines if f"python {place(path)}" in line]
+        assert runs, f"no line: Run: python {place(path)} ..."
+        assert all(re.match("Run: |     ", line) for line in runs)
+        assert text.count(HELP) == 1
+    else:
+        others = [p.read_text(encoding="utf-8") for p in SCRIPTS[path.parent.name] if p != path]
+        assert any(f"from {path.stem} import" in other or path.name in other for other in others), (
+            "used by none"
+        )
+
+
+@every_folder
+def test_the_page_of_a_folder_lists_its_scripts(folder: str) -> None:
+    page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 25
+    assert set(re.findall(r"\]\((\w+\.py)\)", page)) == {path.name for path in SCRIPTS[folder]}
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert [link for link in links if not (ROOT / folder / link).exists()] == []
+    rows = [line for line in page.splitlines() if line.startswith("| [")]
+    assert [row for row in rows if not re.search(r"\.\./(?:results|docs)/|CONTRIBUTING", row)] == [], (
+        "no figures"
+    )
+
+
+@every_folder
+def test_a_page_or_the_log_names_every_script(folder: str) -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "results" / "LOG.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    programs = [path for path in SCRIPTS[folder] if PROGRAM in path.read_text(encoding="utf-8")]
+    assert [path.name for path in programs if place(path) not in text] == []
+    assert set(re.findall(rf"(?<!\w/)\b{folder}/\w+\.py", text)) <= {place(path) for path in SCRIPTS[folder]}
+
+
+@every_script
+def test_what_a_script_imports_of_the_project_exists(path: Path) -> None:
+    """Without importing it: scripts are run by hand, and a name that moved would be noticed late."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        stem = node.module.replace(".", "/")
+        found = [f for f in (ROOT / "src" / f"{stem}.py", ROOT / "src" / stem / "__init__.py") if f.is_file()]
+        found += [p for paths in SCRIPTS.values() for p in paths if p.stem == stem]
+        text = "".join(file.read_text(encoding="utf-8") for file in found)
+        inside = {p.stem for p in (ROOT / "src" / stem).glob("*")}
+        own = [n.name for n in node.names if n.name not in inside]
+        assert found or not stem.startswith("labelwise"), f"no module {node.module}"
+        assert not found or [name for name in own if not re.search(rf"\b{name}\b", text)] == []

@@ -39,7 +39,7 @@ def test_every_direct_dependency_has_its_licence_listed() -> None:
     every = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert set(rows) - {"package"} == needed(extras=tuple(every)), "run python benchmarks/licences.py"
+    assert set(rows) - {"package"} == needed(extras=tuple(every)), "run python tools/licences.py"
     assert not any("GPL" in told and "LGPL" not in told for told in rows.values())
 
 

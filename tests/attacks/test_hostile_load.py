@@ -16,10 +16,9 @@ import pytest
 
 import tiny_runs
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import hostile
-
 from live_server import program
 from serving import fetch, memory, message, ready
 

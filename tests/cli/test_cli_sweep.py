@@ -193,13 +193,13 @@ def test_rows_are_compared_and_published_figures_are_printed_separately(tmp_path
 def test_differences_of_a_folder_equal_those_of_its_sweep(
     tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """benchmarks/differences.py reads the rows from the runs' names, with and without known proportions."""
+    """studies/differences.py reads the rows from the runs' names, with and without known proportions."""
     text = {**yaml.safe_load(plan.read_text()), "proportions": [0.5, 1], "seeds": [0]}
     plan.write_text(yaml.safe_dump(text, sort_keys=False))
     out, table = tmp_path / "sweep", tmp_path / "table.csv"
     outcome = command("sweep", "--config", plan, "--out", out, "--against", "gap")
     assert outcome.code == 0, outcome.err
-    script = Path(__file__).parents[2] / "benchmarks" / "differences.py"
+    script = Path(__file__).parents[2] / "studies" / "differences.py"
     monkeypatch.setattr(sys, "argv", [str(script), str(out), "--against", "gap", "--csv", str(table)])
     monkeypatch.syspath_prepend(script.parent)
     runpy.run_path(str(script), run_name="__main__")

@@ -98,8 +98,8 @@ def test_damaged_weights_are_never_used(run: Path) -> None:
     assert "both damaged; expected one of them undamaged" in message
 
 
-def test_the_benchmark_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+def test_a_short_run_of_the_faults_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(__file__).parents[2] / "tools" / "faults.py"
     words = ["--trials", "4", "--kinds", "fine-tuned", "--seed", "11", "--csv", tmp_path / "a.csv"]
     monkeypatch.syspath_prepend(str(file.parent))  # as where a script is run by its name
     found = tiny_runs.forked(*words, script=file)

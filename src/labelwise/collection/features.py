@@ -30,7 +30,7 @@ SHARE = 0.5
 """Share of the peak from which a place belongs to the box of the evidence."""
 HEAD_WEIGHTS = {True: 0.5, False: 2.0}
 """Weight of the head's feature beside the early stage and the colours, each of unit length, for a label with a region
-and for one without; chosen by `benchmarks/kinds.py` on val."""
+and for one without; chosen by `studies/kinds.py` on val."""
 
 
 @dataclass(frozen=True)
