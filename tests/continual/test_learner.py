@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from torch import nn
 
 from labelwise.continual.judging import best_threshold, figures_at_threshold, summary, task_matrix
 from labelwise.continual.learner import Learner
+from labelwise.continual.regularisers import former_features
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import make_stream
 from labelwise.data.dataset import Dataset
@@ -136,6 +138,29 @@ def test_replay_keeps_what_fine_tuning_loses(tmp_path: Path) -> None:
     assert results["joint"]["forgetting"] is None
     assert results["er"]["fitted"] is not None
     assert results["finetune"]["fitted"] is None
+
+
+@pytest.mark.parametrize("method", ["dlfl", "baseline-mlp"])
+def test_rows_of_old_labels_are_frozen_and_their_features_stay_near(method: str, tmp_path: Path) -> None:
+    moved = {}
+    for weight in (0.0, 20.0):
+        made = learner(
+            tmp_path / f"{weight}", "features", "class-incremental", method, passes=4, feature_weight=weight
+        )
+        made.learn(quiet, stop_after=len(made._steps(0)))
+        assert made.former is not None
+        first = made.former.model
+        made.learn(quiet)
+        last = made.method.model.eval()
+        before, after = first.state_dict(), last.state_dict()
+        rows = [name for name, value in after.items() if value.shape != before[name].shape]
+        assert "classifier.weight" in rows
+        assert all(after[name][:2].equal(before[name]) for name in rows)
+        images = made._batch(made.stream.tasks[0].train[:40], np.zeros(40, np.int64)).images
+        with torch.no_grad():
+            new, old = (m(images, is_map=True).features[:, :2] for m in (last, first))
+        moved[weight] = former_features(new, old).item()
+    assert moved[20.0] < 0.5 * moved[0.0]
 
 
 def test_joint_training_takes_as_many_steps_and_images_as_replay(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""EWC and LwF against figures by hand."""
+"""EWC, LwF and distilled label features against figures by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from labelwise.classifiers import PerLabelClassifier
-from labelwise.continual.regularisers import ElasticWeights, former_answers
+from labelwise.continual.regularisers import ElasticWeights, FormerModel, former_answers, former_features
 from labelwise.extractors import Pooled
 from labelwise.model import LabelModel
+from labelwise.runs.continual_settings import ContinualSettings
 from labelwise.types import Batch, Targets
 
 
@@ -79,3 +80,31 @@ def test_former_answers_are_least_where_they_are_kept(temperature: float, seeded
     slow = F.binary_cross_entropy(torch.sigmoid(old / temperature), torch.sigmoid(old / temperature))
     assert loss.item() == pytest.approx(temperature**2 * slow.item(), rel=1e-4)
     assert former_answers(new + 0.5, old, temperature) > loss
+
+
+def test_distances_of_features_are_in_units_of_their_length(seeded: torch.Generator) -> None:
+    new, old = torch.randn(2, 4, 3, 5, generator=seeded).unbind()
+    distances = [float(((new[b, k] - old[b, k]) ** 2).sum()) for b in range(4) for k in range(3)]
+    lengths = [float((old[b, k] ** 2).sum()) for b in range(4) for k in range(3)]
+    loss = former_features(new, old)
+    assert loss.item() == pytest.approx(sum(distances) / sum(lengths), rel=1e-5)
+    assert former_features(7 * new, 7 * old).item() == pytest.approx(loss.item(), rel=1e-5)
+    assert former_features(old, torch.zeros_like(old)).isfinite()
+
+
+@pytest.mark.parametrize("regulariser", ["lwf", "features"])
+def test_a_former_model_judges_the_old_labels_alone(regulariser: str, seeded: torch.Generator) -> None:
+    model, grown = linear(), linear(3)
+    former = FormerModel(model, [0, 1], regulariser, ContinualSettings(lwf_weight=2.0, feature_weight=2.0))
+    (batch,) = batches(torch.randn(1, 3, generator=seeded), torch.ones(1, 3), torch.ones(1, 3) > 0)
+    with torch.no_grad():
+        old, new = (m(batch.images, is_map=True) for m in (model, grown))
+    if regulariser == "lwf":
+        expected = 2 * former_answers(new.logits[:, :2], old.logits)
+    else:
+        expected = 2 * former_features(new.features[:, :2], old.features)
+    assert former.penalty(grown, batch).item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-12)
+    with torch.no_grad():
+        model.classifier.weight += 1.0  # the copy stays
+        grown.classifier.weight[2] += 1.0
+    assert former.penalty(grown, batch).item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-12)

@@ -280,9 +280,12 @@ def test_every_request_has_an_id_and_a_line_in_the_log(
         odd = client.get("/healthz", headers={"X-Request-ID": 'a"b'})
         time.sleep(0.1)
     ids = [answer.headers["x-request-id"] for answer in (given, odd)]
-    assert ids[0] == "abc-1" and re.fullmatch(r"[0-9a-f]{32}", ids[1])
+    assert ids[0] == "abc-1"
+    assert re.fullmatch(r"[0-9a-f]{32}", ids[1])
     lines = [json.loads(record.message) for record in caplog.records if record.name == "labelwise.serving"]
-    lines = [line for line in lines if line["path"] != "/openapi.json"]  # of the test before, logged after its answer
+    lines = [
+        line for line in lines if line["path"] != "/openapi.json"
+    ]  # of the test before, logged after its answer
     assert [line["id"] for line in lines] == ids
     assert (lines[0]["event"], lines[0]["path"], lines[0]["status"]) == ("request", "/predict", 200)
     assert (lines[0]["images"], lines[0]["method"]) == (2, "POST")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from labelwise.composition.growth import carry_moments, grow
 from labelwise.continual.judging import evaluate_tasks, scores_of
 from labelwise.continual.memories import make_memory
 from labelwise.continual.memory import Memory
-from labelwise.continual.regularisers import ElasticWeights, former_answers, head_state
+from labelwise.continual.regularisers import ElasticWeights, FormerModel, head_state
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import Stream
 from labelwise.evaluation.figures import decimals
 from labelwise.extractors.regions import regions_among
 from labelwise.methods import create_method
-from labelwise.model import LabelModel
 from labelwise.runs.config import Config
 from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
 from labelwise.training.guard import Guard
@@ -71,7 +69,7 @@ class Learner:
         if self.strategy.memory:
             self.memory = make_memory(self.strategy.memory, s.memory, labels, config.seed, s.power)
         self.weights = ElasticWeights(s.ewc_weight) if self.strategy.regulariser == "ewc" else None
-        self.former: LabelModel | None = None
+        self.former: FormerModel | None = None
         self._plan: list[np.ndarray] = []
         self._planned = -1
         self._build(0)
@@ -147,7 +145,7 @@ class Learner:
         if self.weights is not None:
             loss = loss + self.weights.penalty(self.method.model)
         if self.former is not None:
-            loss = loss + self._former_answers(batch)
+            loss = loss + self.former.penalty(self.method.model, batch)
         self.optimizer.zero_grad()
         loss.backward()
         is_finite, _ = self.guard.step(progress.step + 1, {"loss": loss}, [batch.index.numpy()])
@@ -156,19 +154,12 @@ class Learner:
             say(f"warning: {skipped}; the step is skipped")
         if is_finite:
             self.optimizer.step()
+            if self.former is not None:
+                self.former.restore_rows(self.method.model)
         first_pass = progress.step_in_epoch < len(self._plan) // self.settings.passes
         if self.memory is not None and first_pass:
             marks = self.stream.train.positive[rows] & self.stream.annotated(task)
             self.memory.offer(rows.astype(np.int64), marks, task)
-
-    def _former_answers(self, batch: Batch) -> torch.Tensor:
-        """The LwF term over the labels of former tasks."""
-        assert self.former is not None
-        columns = sorted({j for t in self.stream.tasks[: self.progress.epoch] for j in t.labels})
-        with torch.no_grad():
-            old = self.former(batch.images, is_map=True).logits[:, columns]
-        new = self.method.model(batch.images, is_map=True).logits[:, columns]
-        return self.settings.lwf_weight * former_answers(new, old, self.settings.temperature)
 
     def _batch(self, rows: np.ndarray, tasks: np.ndarray) -> Batch:
         """Maps of rows, with the states annotated in each row's task, for the labels that the model has."""
@@ -199,10 +190,17 @@ class Learner:
                 self.weights.remember(
                     self.method.model, (self._batch(r, np.array([task])) for r in rows[:, None])
                 )
-            if self.strategy.regulariser == "lwf":
-                self.former = _frozen(self.method.model)
+            self.former = self._former(task)
             self._build(task + 1)
         self.progress.epoch, self.progress.step_in_epoch = task + 1, 0
+
+    def _former(self, task: int) -> FormerModel | None:
+        """The current model, frozen after a task; `None` for a strategy that does not distil it."""
+        kind = self.strategy.regulariser
+        if kind not in ("lwf", "features"):
+            return None
+        columns = sorted({j for t in self.stream.tasks[: task + 1] for j in t.labels})
+        return FormerModel(self.method.model, columns, kind, self.settings)
 
     def _remembered(self) -> tuple[np.ndarray, ...] | None:
         """Probabilities, positives and known cells of the rows in memory; `None` without a memory."""
@@ -265,7 +263,7 @@ class Learner:
             optimizer=self.optimizer.state_dict(),
             memory=self.memory.state() if self.memory else None,
             weights=self.weights.state() if self.weights else None,
-            former=head_state(self.former) if self.former is not None else None,
+            former=head_state(self.former.model) if self.former is not None else None,
             history=self.history,
             record=self.record,
         )
@@ -278,8 +276,9 @@ class Learner:
         task = min(progress.epoch, self.tasks - 1)
         for t in range(1, task + 1):
             if state["former"] is not None and t == task:
-                self.former = _frozen(self.method.model)
-                self.former.load_state_dict(state["former"], strict=False)
+                self.former = self._former(t - 1)
+                assert self.former is not None
+                self.former.model.load_state_dict(state["former"], strict=False)
             self._build(t)
         self.method.load_state_dict(state["method"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -288,12 +287,3 @@ class Learner:
         if self.weights is not None:
             self.weights.load(state["weights"])
         self.progress, self.history = progress, state["history"]
-
-
-def _frozen(model: LabelModel) -> LabelModel:
-    """A frozen copy; the backbone, which is frozen anyway, is shared."""
-    copy = deepcopy(model, {id(model.backbone): model.backbone}).eval()
-    for name, p in copy.named_parameters():
-        if not name.startswith("backbone."):
-            p.requires_grad_(False)
-    return copy

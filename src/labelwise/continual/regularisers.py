@@ -1,8 +1,9 @@
-"""Regularisers against forgetting: elastic weight consolidation and learning without forgetting."""
+"""Regularisers against forgetting: elastic weights, and distillation of the former model's scores or label features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelwise.model import LabelModel
+from labelwise.runs.continual_settings import ContinualSettings
 from labelwise.types import Batch
 
 Named = dict[str, Tensor]
@@ -103,6 +105,73 @@ def former_answers(
     targets = torch.sigmoid(old.detach() / temperature)
     logits = new[:, : old.shape[1]] / temperature
     return temperature**2 * F.binary_cross_entropy_with_logits(logits, targets)
+
+
+def former_features(new: Float[Tensor, "B K D"], old: Float[Tensor, "B K D"]) -> Float[Tensor, ""]:
+    """Distillation of label features: `mean_bl ||f_bl - f'_bl||^2 / mean_bl ||f'_bl||^2` over the K old labels.
+
+    The division makes the weight independent of a head's scale and width. Ours: distillation as in LwF, of the input of
+    each label's classifier instead of its output.
+
+    Args:
+        new: features of the old labels.
+        old: those of the frozen former model.
+
+    >>> f = torch.tensor([[[3.0, 4.0]]])
+    >>> former_features(2 * f, f).item()
+    1.0
+    """
+    old = old.detach()
+    squared = old.square().sum(-1).mean().clamp_min(1e-12)
+    return (new - old).square().sum(-1).mean() / squared
+
+
+class FormerModel:
+    """The frozen model before a task, from which the task's model may not move away.
+
+    With `lwf` the scores of the old labels are distilled. With `features` their features are, and rows of old labels in
+    parameters with a row per label (queries, classifiers) are frozen.
+
+    Args:
+        model: the model before the task; it is copied, and the backbone is shared.
+        columns: labels of former tasks.
+        regulariser: `lwf` or `features`.
+        settings: weights and temperature.
+    """
+
+    def __init__(
+        self, model: LabelModel, columns: Sequence[int], regulariser: str, settings: ContinualSettings
+    ) -> None:
+        self.model = deepcopy(model, {id(model.backbone): model.backbone}).eval()
+        for name, p in self.model.named_parameters():
+            if not name.startswith("backbone."):
+                p.requires_grad_(False)
+        self.columns, self.by_features, self.settings = list(columns), regulariser == "features", settings
+
+    def penalty(self, model: LabelModel, batch: Batch) -> Float[Tensor, ""]:
+        """The term to add to the loss of a batch."""
+        with torch.no_grad():
+            old = self.model(batch.images, is_map=batch.is_map)
+        if self.by_features:
+            training = model.training
+            model.eval()  # dropout would be part of the distance
+            new = model(batch.images, is_map=batch.is_map)
+            model.train(training)
+            features = (output.features[:, self.columns] for output in (new, old))
+            return self.settings.feature_weight * former_features(*features)
+        new = model(batch.images, is_map=batch.is_map)
+        logits = (output.logits[:, self.columns] for output in (new, old))
+        return self.settings.lwf_weight * former_answers(*logits, self.settings.temperature)
+
+    @torch.no_grad()
+    def restore_rows(self, model: LabelModel) -> None:
+        """Set the rows of old labels in parameters that grew back to those of the former model, with `features`."""
+        if not self.by_features:
+            return
+        frozen = dict(self.model.named_parameters())
+        for name, p in model.named_parameters():
+            if not name.startswith("backbone.") and p.shape != frozen[name].shape:
+                p[tuple(slice(n) for n in frozen[name].shape)] = frozen[name]
 
 
 def head_state(model: nn.Module) -> Named:

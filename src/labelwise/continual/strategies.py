@@ -12,7 +12,7 @@ class ContinualStrategy:
     Args:
         summary: one line.
         memory: rule of the replay memory, or `None`.
-        regulariser: `ewc`, `lwf`, or `None`.
+        regulariser: `ewc`, `lwf`, `features`, or `None`.
         joint: all tasks at once, the upper bound.
     """
 
@@ -34,5 +34,10 @@ STRATEGIES = {
     "ewc": ContinualStrategy(
         "penalty on changes of weights that are important for former tasks", regulariser="ewc"
     ),
-    "lwf": ContinualStrategy("distillation from the former model", regulariser="lwf"),
+    "lwf": ContinualStrategy("distillation of the former model's scores", regulariser="lwf"),
+    "features": ContinualStrategy(
+        "replay from a reservoir; old labels keep their queries and classifiers, and their features are distilled",
+        memory="reservoir",
+        regulariser="features",
+    ),
 }

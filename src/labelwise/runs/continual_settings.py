@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Setting = Literal["online", "class-incremental"]
-StrategyName = Literal["finetune", "joint", "er", "balanced", "prs", "ocdm", "ewc", "lwf"]
+StrategyName = Literal["finetune", "joint", "er", "balanced", "prs", "ocdm", "ewc", "lwf", "features"]
 
 
 class ContinualSettings(BaseModel):
@@ -37,4 +37,7 @@ class ContinualSettings(BaseModel):
         200, ge=1, description="ewc: images of a task for estimating the importance of weights"
     )
     lwf_weight: float = Field(1.0, ge=0, description="lwf: weight of the former model's scores")
+    feature_weight: float = Field(
+        1.0, ge=0, description="features: weight of the squared distance to the former model's label features"
+    )
     temperature: float = Field(1.0, gt=0, description="lwf: temperature of the former model's scores")
