@@ -175,7 +175,12 @@ def main() -> int:
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        chosen = [t for t in targets(Path(scratch)) if t.name.startswith(args.only or "")]
+        every = targets(Path(scratch))
+        chosen = [t for t in every if t.name.startswith(args.only or "")]
+        if not chosen:
+            parser.error(
+                f"--only {args.only}; expected the start of one of {', '.join(t.name for t in every)}"
+            )
         shares = [next((s for n, s in SLOW.items() if t.name.startswith(n)), 1.0) for t in chosen]
         for target, share in zip(chosen, shares, strict=True):
             inputs = -(-int(args.inputs * share) // int(sum(shares)))
