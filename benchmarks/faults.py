@@ -126,7 +126,7 @@ def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
     left = [chance.randrange(reads)]
 
     def prepare() -> None:
-        original = decoding._file
+        original = decoding._open_file
 
         def opened(source: Path | str | bytes, name: str) -> io.BufferedReader | io.BytesIO:
             left[0] -= 1
@@ -137,7 +137,7 @@ def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
                 )
             return original(source, name)
 
-        decoding._file = opened
+        decoding._open_file = opened
 
     return prepare
 

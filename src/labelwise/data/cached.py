@@ -137,6 +137,7 @@ def remove(
 
 
 def _remove(path: Path) -> None:
+    """Removes a file with its list and lock, or a folder; raises `Timeout` while a process computes the file."""
     if path.is_dir():
         shutil.rmtree(path)
         return
@@ -174,5 +175,5 @@ def keep_within_limit(path: Path) -> list[Entry]:
         return []
     arrays = [entry for entry in entries() if entry.kind in ARRAYS.values()]
     others = [entry for entry in arrays if entry.path != path]
-    own = sum(entry.size for entry in arrays if entry.path == path)
-    return remove(least_recently_used(others, bytes_of(limit) - own))[0]
+    size_of_path = sum(entry.size for entry in arrays if entry.path == path)
+    return remove(least_recently_used(others, bytes_of(limit) - size_of_path))[0]

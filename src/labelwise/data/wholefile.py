@@ -20,17 +20,17 @@ def whole_file(path: Path, keep: Path | None = None) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or not writable; the old file is unchanged.
     """
-    part = path.with_name(f".{path.name}.part")
+    tmporary = path.with_name(f".{path.name}.part")
     try:
-        yield part
-        with open(part, "rb+") as file:
+        yield tmporary
+        with open(tmporary, "rb+") as file:
             os.fsync(file.fileno())
         if keep is not None and path.exists():
-            _keep(path, keep)
-        os.replace(part, path)
+            _keep_old(path, keep)
+        os.replace(tmporary, path)
         _sync_folder(path.parent)
     except BaseException:
-        part.unlink(missing_ok=True)
+        tmporary.unlink(missing_ok=True)
         raise
 
 
@@ -40,29 +40,30 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     `path` must not exist, or be an empty folder.
     """
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    tmporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(tmporary, ignore_errors=True)
     try:
-        part.mkdir()
-        yield part
+        tmporary.mkdir()
+        yield tmporary
         if path.is_dir():
             path.rmdir()
-        os.rename(part, path)
+        os.rename(tmporary, path)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(tmporary, ignore_errors=True)
         raise
 
 
-def _keep(path: Path, keep: Path) -> None:
-    spare = keep.with_name(f".{keep.name}.part")
-    spare.unlink(missing_ok=True)
+def _keep_old(path: Path, keep: Path) -> None:
+    """Moves the old file to `keep`, so that one of both names always holds it."""
+    link = keep.with_name(f".{keep.name}.part")
+    link.unlink(missing_ok=True)
     try:
-        os.link(path, spare)
+        os.link(path, link)
     except OSError:  # no hard links: for a moment only the kept file exists
         os.replace(path, keep)
         return
-    os.replace(spare, keep)
-    spare.unlink(missing_ok=True)  # `replace` does nothing if both names are the same file
+    os.replace(link, keep)
+    link.unlink(missing_ok=True)  # `replace` does nothing if both names are the same file
 
 
 def _sync_folder(folder: Path) -> None:
