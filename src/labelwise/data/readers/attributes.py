@@ -83,9 +83,9 @@ def dataset_of_attributes(
     root = image_folder(given) if given is not None else find_root(index.images, folders)
     columns, notes = _columns(index, official.names)
     states = index.states[:, columns]
-    bad = ~np.isin(states, (0, 1, UNKNOWN))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
+    invalid = ~np.isin(states, (0, 1, UNKNOWN))
+    if invalid.any():
+        row, column = np.argwhere(invalid)[0]
         raise LabelwiseError(
             f"{index.file}: {official.names[column]} = {states[row, column]} of image {index.images[row]}",
             "0, 1, or 2 for unknown",
@@ -132,30 +132,30 @@ def plain_name(name: str) -> str:
 
 def _columns(index: Index, wanted: tuple[str, ...]) -> tuple[list[int], list[str]]:
     """Column of each wanted name: the column with that name, else an unmatched column at its official position."""
-    present, notes = [plain_name(name) for name in index.names], []
-    exact, loose = {n: j for j, n in enumerate(index.names)}, {n: j for j, n in enumerate(present)}
-    taken = [exact.get(name, loose.get(plain_name(name), -1)) for name in wanted]
-    free = set(range(len(present))) - set(taken)
-    absent = [place for place, column in enumerate(taken) if column < 0]
-    if any(place not in free for place in absent) or len(absent) > len(wanted) // 4:
-        names = ", ".join(wanted[place] for place in absent[:5])
+    plain_names, notes = [plain_name(name) for name in index.names], []
+    exact, loose = {n: j for j, n in enumerate(index.names)}, {n: j for j, n in enumerate(plain_names)}
+    columns = [exact.get(name, loose.get(plain_name(name), -1)) for name in wanted]
+    unmatched = set(range(len(plain_names))) - set(columns)
+    missing = [position for position, column in enumerate(columns) if column < 0]
+    if any(position not in unmatched for position in missing) or len(missing) > len(wanted) // 4:
+        names = ", ".join(wanted[position] for position in missing[:5])
         raise LabelwiseError(
             f"{index.file} without the attributes {names}",
             f"the official names, {', '.join(wanted[:3])}, ...",
             "fetch the file again",
         )
-    for place in absent:
-        taken[place] = place
-        notes.append(f"{index.file.name} writes {wanted[place]} as {index.names[place]}.")
-    moved = next((i for i, column in enumerate(taken) if column != i), None)
+    for position in missing:
+        columns[position] = position
+        notes.append(f"{index.file.name} writes {wanted[position]} as {index.names[position]}.")
+    moved = next((i for i, column in enumerate(columns) if column != i), None)
     if moved is not None:
         notes.append(
             f"{index.file.name} has its attributes in another order ({index.names[moved]} at {moved + 1}): "
             "they were put into the official order by name."
         )
-    if len(present) > len(wanted):
-        notes.append(f"{len(wanted)} of the {len(present)} attributes of {index.file.name} are read.")
-    return taken, notes
+    if len(plain_names) > len(wanted):
+        notes.append(f"{len(wanted)} of the {len(plain_names)} attributes of {index.file.name} are read.")
+    return columns, notes
 
 
 def _split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -163,10 +163,10 @@ def _split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
     codes = np.full(len(index.images), -1, np.int16)
     names = tuple(index.splits)
     for code, (name, rows) in enumerate(index.splits.items()):
-        again = rows[codes[rows] >= 0]
-        if len(again):
+        repeated = rows[codes[rows] >= 0]
+        if len(repeated):
             raise LabelwiseError(
-                f"{index.file}: image {index.images[again[0]]} in {names[codes[again[0]]]} and in {name}",
+                f"{index.file}: image {index.images[repeated[0]]} in {names[codes[repeated[0]]]} and in {name}",
                 "each image in one split",
                 "fetch the file again",
             )
