@@ -53,8 +53,8 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
     _match_numbers(names, files, matches)
     _match_other_suffixes(names, files, keys, matches)
     if named:
-        taken = [index for index, file in enumerate(files) if file in named]
-        matches[np.isin(matches, taken)] = -1
+        used = [index for index, file in enumerate(files) if file in named]
+        matches[np.isin(matches, used)] = -1
     return _without_shared(matches, names)
 
 
@@ -81,14 +81,14 @@ def _match_other_suffixes(
     rows = np.flatnonzero(matches < 0)
     if not len(rows):
         return
-    taken = set(keys.to_pylist())
+    known = set(keys.to_pylist())
     by_stem: dict[str, list[int]] = {}
     for index, file in enumerate(files):
         by_stem.setdefault(os.path.splitext(os.path.basename(file))[0], []).append(index)
     for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
         base = (last_parts(name) or [""])[-1]
         candidates = by_stem.get(os.path.splitext(base)[0], ())
-        if len(candidates) == 1 and is_image_name(base) and not taken & {base, base.lower()}:
+        if len(candidates) == 1 and is_image_name(base) and not known & {base, base.lower()}:
             matches[row] = candidates[0]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from labelwise.errors import LabelwiseError
 
 LONGEST = 100_000  # characters of a list written as text
-_MADE = re.compile(r"(?:frozenset|set|array|tensor|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
+_TYPED = re.compile(r"(?:frozenset|set|array|tensor|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
 """A list with the name of its type, as Python writes empty sets or arrays."""
 _STATES = {"0": 0, "1": 1, "False": 0, "True": 1}
 HOT = "from lists of 0 and 1, so that labels are named by their place"
@@ -34,8 +34,8 @@ def _unwrapped(text: str) -> str:
             text = str(json.loads(text))
         except ValueError:
             return text
-    made = _MADE.fullmatch(text)
-    return text if made is None else made[1] or "[]"
+    match = _TYPED.fullmatch(text)
+    return text if match is None else match[1] or "[]"
 
 
 def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> list[str]:
@@ -83,8 +83,8 @@ def _literal(text: str) -> Any:
     if inner is None:
         return None
     if quoted := re.findall(r"'([^']*)'|\"([^\"]*)\"", inner[1]):
-        rest = re.sub(r"'[^']*'|\"[^\"]*\"", "", inner[1])
-        return [a or b for a, b in quoted] if not rest.strip(" ,\n") else None
+        between = re.sub(r"'[^']*'|\"[^\"]*\"", "", inner[1])
+        return [a or b for a, b in quoted] if not between.strip(" ,\n") else None
     parts = inner[1].split()
     if all(re.fullmatch(r"\d+", part) for part in parts):
         return [int(part) for part in parts]
@@ -101,8 +101,8 @@ def whole_numbers(texts: list[str]) -> list[str]:
     >>> whole_numbers(["1.0", "", "12.0"]), whole_numbers(["1.0", "1.5"])
     (['1', '', '12'], ['1.0', '1.5'])
     """
-    whole = all(re.fullmatch(r"\d+\.0", text) for text in texts if text)
-    return [text.removesuffix(".0") for text in texts] if whole else texts
+    are_whole = all(re.fullmatch(r"\d+\.0", text) for text in texts if text)
+    return [text.removesuffix(".0") for text in texts] if are_whole else texts
 
 
 def hot_rows(cells: Sequence[Sequence[str]], name: str) -> tuple[list[list[str]], tuple[str, ...]] | None:

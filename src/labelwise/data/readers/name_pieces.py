@@ -37,8 +37,8 @@ def refuse_states(
     filled = [row for row in rows if len(row)]
     lengths = {len(row) for row in filled}
     no_label = any(number(n) is None or (number(n) or 0) < 0 for n in names)
-    again = len(lengths) == 1 and any(len(set(row)) < len(row) for row in filled)
-    if lengths - {1} and ((no_label and not declared) or again):
+    repeats = len(lengths) == 1 and any(len(set(row)) < len(row) for row in filled)
+    if lengths - {1} and ((no_label and not declared) or repeats):
         raise LabelwiseError(
             f"{where} with lists such as [{', '.join(max(filled, key=len)[:6])}]: a state for each label",
             "names of the labels that are present, or lists of 0 and 1",
@@ -72,8 +72,8 @@ def unquoted(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     matches = {name: _QUOTED.fullmatch(name) for row in rows for name in row}
     if not matches or not all(matches.values()):
         return [list(row) for row in rows]
-    plain = {name: match[2].strip() for name, match in matches.items() if match}
-    return [[plain[name] for name in row if plain[name]] for row in rows]
+    inner = {name: match[2].strip() for name, match in matches.items() if match}
+    return [[inner[name] for name in row if inner[name]] for row in rows]
 
 
 def refuse_pieces(names: Iterable[str], where: str) -> None:
@@ -101,10 +101,10 @@ def is_sentence(text: str) -> bool:
 
 def _balanced(name: str) -> bool:
     """Whether brackets are balanced."""
-    opened: list[str] = []
+    brackets: list[str] = []
     for letter in name:
         if letter in "([{":
-            opened.append(letter)
-        elif letter in _PAIRS and (not opened or opened.pop() != _PAIRS[letter]):
+            brackets.append(letter)
+        elif letter in _PAIRS and (not brackets or brackets.pop() != _PAIRS[letter]):
             return False
-    return not opened
+    return not brackets

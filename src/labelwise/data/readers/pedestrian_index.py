@@ -46,8 +46,8 @@ def read_index(file: Path) -> Index:
 
 def _index(content: Any, file: Path) -> Index:
     """The checked content of a pickled index."""
-    parts = ("image_name", "label", "attr_name", "partition")
-    lost = [part for part in parts if not isinstance(content, dict) or part not in content]
+    keys = ("image_name", "label", "attr_name", "partition")
+    lost = [key for key in keys if not isinstance(content, dict) or key not in content]
     if lost:
         raise LabelwiseError(f"{file} without {', '.join(lost)}", "the pickled index", "fetch the file again")
     states, names = (

@@ -55,6 +55,7 @@ def read(source: Source) -> Dataset:
 
 
 def _from_mat(file: Path) -> Index:
+    """The index of the official MATLAB file, with its selected attributes."""
     struct = read_mat(file, "RAP_annotation")
     images, names = texts(entry(struct, "name", 0, file)), texts(entry(struct, "attribute", 2, file))
     states = integer_matrix(entry(struct, "data", 1, file), len(images), len(names), "the labels", file)

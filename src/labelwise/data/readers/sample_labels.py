@@ -103,49 +103,51 @@ def label_table(
         return results
 
     cells = each(lambda content: parse(content.decode("utf-8-sig")), contents)
-    title, beside = _key_of_labels(cells, source, notes)
+    title, other_keys = _key_of_labels(cells, source, notes)
     if title is not None:
         whole = not title.lower().endswith("s")
-        cells = each(lambda cell: _listed(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
+        cells = each(lambda cell: _entries(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
     if any(isinstance(cell, dict) for cell in cells):
-        return _state_table(each(_only_states, cells), names, member, notes), {}, beside
+        return _state_table(each(_object_of_states, cells), names, member, notes), {}, other_keys
     if _are_vectors(cells, names, member):
-        lists = each(lambda cell: _of_vector(cell, names), cells)
+        lists = each(lambda cell: _names_of_vector(cell, names), cells)
     else:
         entries = [[str(entry) for entry in cell] for cell in cells if cell]
         refuse_states({entry for row in entries for entry in row}, entries, f".{member}")
-        lists = each(lambda cell: _of_entries(cell, names), cells)
+        lists = each(lambda cell: _names_of_entries(cell, names), cells)
         classes = {entry for cell in cells for entry in cell or () if isinstance(entry, int) and entry >= 0}
         if classes and not names:
             names = tuple(str(number) for number in sorted(classes))
             notes.append("Labels are class numbers; ?names=FILE sets their names.")
     table = pa.table({"labels": pa.array(lists, pa.list_(pa.string()))})
-    return table, {"labels": tuple(names)} if names else {}, beside
+    return table, {"labels": tuple(names)} if names else {}, other_keys
 
 
 _EXPECTED = "a list of names or classes, a key per label with 0 or 1, a class, or names separated by commas"
 
 
-def _of_json(text: str) -> Any:
+def _parsed_json(text: str) -> Any:
+    """The labels of a JSON text."""
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(value, dict):
         return value
-    return _listed(value, whole=False)
+    return _entries(value, whole=False)
 
 
-def _of_class(text: str) -> list[str | int] | None:
+def _parsed_class(text: str) -> list[str | int] | None:
+    """The class numbers or the name in a text; `None`, which means unknown, for an empty one."""
     text = text.strip()
     if text[:1] == "[":
-        return _listed(json.loads(text), whole=True)
+        return _entries(json.loads(text), whole=True)
     if not text:
         return None
     return [int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else text]
 
 
-def _of_text(text: str) -> list[str]:
+def _parsed_text(text: str) -> list[str]:
     """Names with commas or line ends between them; raises `ValueError` for a sentence."""
     parts = [part.strip() for line in text.splitlines() for part in line.split(",")]
     sentence = next(filter(is_sentence, parts), None)
@@ -154,10 +156,10 @@ def _of_text(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {"json": _of_json, "cls": _of_class, "txt": _of_text}
+_PARSERS: dict[str, Callable[[str], Any]] = {"json": _parsed_json, "cls": _parsed_class, "txt": _parsed_text}
 
 
-def _listed(value: Any, whole: bool) -> Any:
+def _entries(value: Any, whole: bool) -> Any:
     """A JSON value as a list of names or class numbers, or a mapping of names to states; `None` means unknown.
 
     Args:
@@ -167,7 +169,7 @@ def _listed(value: Any, whole: bool) -> Any:
     if value is None or isinstance(value, dict):
         return value
     if isinstance(value, str):
-        return [value] if whole else _of_text(value)
+        return [value] if whole else _parsed_text(value)
     entries = value if isinstance(value, list) else [value]
     if all(isinstance(entry, str | int) for entry in entries):
         return entries
@@ -196,7 +198,8 @@ def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> tu
     return titles[0], others
 
 
-def _only_states(cell: Any) -> dict[str, Any]:
+def _object_of_states(cell: Any) -> dict[str, Any]:
+    """The object itself; raises `ValueError` for a list."""
     if not isinstance(cell, dict):
         raise ValueError("a list beside objects with one key per label")
     return cell
@@ -215,7 +218,8 @@ def _are_vectors(cells: Sequence[Any], names: Sequence[str], member: str) -> boo
     return is_multi_hot([tuple(cell) for cell in lists], f".{member}")
 
 
-def _of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
+def _names_of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
+    """Names of the labels with a 1; raises `ValueError` unless there is a 0 or 1 for each name."""
     if len(cell) != len(names):
         detail = f"for {len(names):,} names" if names else "without names; list them with ?names=FILE"
         raise ValueError(f"a list of {len(cell):,} numbers 0 and 1 {detail}")
@@ -224,7 +228,7 @@ def _of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
     return [name for name, entry in zip(names, cell, strict=True) if entry]
 
 
-def _of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
+def _names_of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
     """Names of classes; -1 is no class, and a list of -1 alone is unknown."""
     labels = []
     for entry in cell:
@@ -242,6 +246,7 @@ def _of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
 def _state_table(
     cells: Sequence[dict[str, Any] | None], names: Sequence[str], member: str, notes: list[str]
 ) -> pa.Table:
+    """The table of objects with one key per label."""
     if names:
         raise LabelwiseError(
             f"names= with members .{member} that have one key per label", "class numbers", "leave names= out"
@@ -254,6 +259,7 @@ def _state_table(
 
 
 def _column(values: list[Any]) -> pa.Array:
+    """JSON values as a column of their type, or of text if they have several."""
     if not any(isinstance(value, dict | list) for value in values):
         try:
             return pa.array(values)

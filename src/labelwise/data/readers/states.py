@@ -61,14 +61,14 @@ class Column:
 
     def values(self, reading: Reading) -> np.ndarray:
         """`[cells]` float32 value of each distinct cell; NaN for one that does not occur."""
-        occur = np.flatnonzero(self.counts)
+        occurring = np.flatnonzero(self.counts)
         values = np.full(len(self.cells), np.nan, np.float32)
-        values[occur] = reading.values([self.cells[i] for i in occur.tolist()])
+        values[occurring] = reading.values([self.cells[i] for i in occurring.tolist()])
         return values
 
     def present(self) -> list[Any]:
         """Distinct cells that occur and are not blank."""
-        return [self.cells[place] for place in np.flatnonzero(self.filled).tolist()]
+        return [self.cells[index] for index in np.flatnonzero(self.filled).tolist()]
 
     @cached_property
     def filled(self) -> np.ndarray:

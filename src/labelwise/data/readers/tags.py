@@ -75,22 +75,22 @@ def read(source: Source) -> Dataset:
     blank = source.choice("blank", ("negative", "unknown"))
     policy = source.choice("missing", ("stop", "skip"))
     pairs: list[Pair] = []
-    lonely: list[str] = []
+    unpaired: list[str] = []
     for in_folder, without_image in _folders(root, suffix):
         pairs += in_folder
-        lonely += without_image
+        unpaired += without_image
     _refuse_shared(pairs)
-    tags = [None if text is None else _tags(root / text, separator) for _, text in pairs]
-    for text in lonely:
-        _tags(root / text, separator)  # raises the specific error for boxes in a separate folder
+    tags = [None if text is None else _read_tags(root / text, separator) for _, text in pairs]
+    for text in unpaired:
+        _read_tags(root / text, separator)  # raises the specific error for boxes in a separate folder
     tagged = [row for row in tags if row is not None]
     if not tagged:
         raise _no_texts(root, suffix, len(pairs))
-    every = {tag for row in tagged for tag in row}
-    refuse_bits(every, f"{root}")
-    if every and all(re.fullmatch(r"[\d\s.]+", tag) for tag in every):
+    all_tags = {tag for row in tagged for tag in row}
+    refuse_bits(all_tags, f"{root}")
+    if all_tags and all(re.fullmatch(r"[\d\s.]+", tag) for tag in all_tags):
         raise LabelwiseError(
-            f"{root} with texts of numbers, as {', '.join(sorted(every)[:3])}",
+            f"{root} with texts of numbers, as {', '.join(sorted(all_tags)[:3])}",
             "tags as names",
             "write the names of the labels instead of their numbers",
         )
@@ -102,17 +102,17 @@ def read(source: Source) -> Dataset:
             "set separator=MARK, or write tags",
         )
     if "separator" not in source.options:
-        _refuse_no_names(root, pairs, tags, every)
-    if lonely and policy == "stop":
+        _refuse_no_names(root, pairs, tags, all_tags)
+    if unpaired and policy == "stop":
         raise WouldLose(
-            f"{len(lonely):,} texts without an image: {few(lonely)}",
+            f"{len(unpaired):,} texts without an image: {few(unpaired)}",
             "an image of the same name beside each",
             "add the images, or leave these texts out with missing=skip",
             ("missing", "skip"),
         )
     notes = _notes(tagged, blank)
-    if lonely:
-        notes.append(f"{len(lonely):,} texts without an image were left out: {lonely[0]}.")
+    if unpaired:
+        notes.append(f"{len(unpaired):,} texts without an image were left out: {unpaired[0]}.")
     items = [
         ImageLabels(
             image,
@@ -130,18 +130,19 @@ def _folders(root: Path, suffix: str, *, glance: bool = False) -> Iterator[tuple
     """Yields, for each folder, its images with their texts, and the texts without an image."""
     for _, start, files, _, _ in walk(root, glance=glance):
         texts = {name[: -len(suffix)]: name for name in files if name.lower().endswith(suffix)}
-        taken: set[str | None] = set()
+        used: set[str | None] = set()
         pairs: list[Pair] = []
         for image in files:
             if not is_image_name(image) or image.lower().endswith(suffix):
                 continue
             text = texts.get(image) or texts.get(os.path.splitext(image)[0])
-            taken.add(text)
+            used.add(text)
             pairs.append((start + image, None if text is None else start + text))
-        yield pairs, [start + text for text in texts.values() if text not in taken]
+        yield pairs, [start + text for text in texts.values() if text not in used]
 
 
 def _refuse_shared(pairs: Sequence[Pair]) -> None:
+    """Raises `LabelwiseError` for a text that belongs to two images."""
     owner: dict[str, str] = {}
     for image, text in pairs:
         if text is not None and owner.setdefault(text, image) != image:
@@ -170,7 +171,8 @@ def _refuse_no_names(
     refuse_joined(every, f"{root}", ",")
 
 
-def _tags(file: Path, separator: str) -> tuple[str, ...]:
+def _read_tags(file: Path, separator: str) -> tuple[str, ...]:
+    """The tags of a file; raises `LabelwiseError` unless it is text, or if it holds boxes."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -205,6 +207,7 @@ def _is_numbers(text: str) -> bool:
 
 
 def _is_prose(tags: Sequence[Sequence[str]]) -> bool:
+    """Whether tags are sentences: many words, which rarely occur on a second image."""
     count = Counter(tag for row in tags for tag in row)
     if len(count) < 2:
         return False
@@ -213,6 +216,7 @@ def _is_prose(tags: Sequence[Sequence[str]]) -> bool:
 
 
 def _notes(tags: Sequence[Sequence[str]], blank: str) -> list[str]:
+    """Notes on tags of every image and on empty texts."""
     count = Counter(tag for row in tags for tag in row)
     notes = []
     everywhere = [tag for tag, n in count.items() if n == len(tags)]
@@ -227,8 +231,9 @@ def _notes(tags: Sequence[Sequence[str]], blank: str) -> list[str]:
 
 
 def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
-    other = (name for name in _OTHER_SUFFIXES if name != suffix)
-    used = next((s for s in other for pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None)
+    """The error for a folder without texts, which names another suffix of texts beside the images."""
+    others = (name for name in _OTHER_SUFFIXES if name != suffix)
+    used = next((s for s in others for pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None)
     return LabelwiseError(
         f"{root} with {images:,} images and no {suffix} beside them",
         f"a text of tags of the same name and the suffix {suffix}",
@@ -237,4 +242,5 @@ def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
 
 
 def _split(image: str) -> str:
+    """The split of an image by its top folder; empty if that names none."""
     return canonical(image.partition("/")[0] if "/" in image else "") or ""
