@@ -82,7 +82,7 @@ def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> W
 def _split_words(name: str) -> list[str]:
     """The words of a name, in lower case.
 
-    >>> _spaced("pottedPlant"), _spaced("traffic-light")
+    >>> _split_words("pottedPlant"), _split_words("traffic-light")
     (['potted', 'plant'], ['traffic', 'light'])
     """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
@@ -153,7 +153,7 @@ def _from_text(source: str, forms: set[str]) -> dict[str, np.ndarray]:
 def _parsed_line(line: str, width: int, where: str) -> tuple[str, str]:
     """A line's word, in lower case, and its numbers; some lists have words with spaces, as `. . .`.
 
-    >>> _line("Dog 1 2", 2, "here"), _line(". . 1 2", 2, "here")
+    >>> _parsed_line("Dog 1 2", 2, "here"), _parsed_line(". . 1 2", 2, "here")
     (('dog', '1 2'), ('. .', '1 2'))
     """
     word, _, numbers = line.partition(" ")

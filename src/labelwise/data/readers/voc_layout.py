@@ -52,7 +52,7 @@ def is_voc_folder(folder: Path) -> bool:
         _xml_below(folder / "Annotations", glance=True)
     ):
         return True
-    return _looks_annotated(file for file in _beside(folder, glance=True) if any(_images_beside(file)))
+    return _looks_annotated(file for file in _beside_images(folder, glance=True) if any(_images_beside(file)))
 
 
 def _looks_annotated(files: Iterable[Path]) -> bool:
@@ -71,9 +71,9 @@ def voc_layout(root: Path) -> VocLayout:
     """
     if not (root / "ImageSets").is_dir():
         if _annotations_of(root):
-            return _unlisted(root)
-        if files := list(_beside(root)):
-            return _with_folders(root, files)
+            return _layout_without_lists(root)
+        if files := list(_beside_images(root)):
+            return _layout_beside_images(root, files)
     folder = _image_folder(root)
     files_of = ImageFiles(root / folder if folder else None)
     lists_folder = root / "ImageSets" / "Main"
@@ -87,25 +87,26 @@ def voc_layout(root: Path) -> VocLayout:
         )
     if folder is None:
         raise _without_images(root)
-    return _listed(root, folder, files_of, lists)
+    return _listed_layout(root, folder, files_of, lists)
 
 
-def _listed(root: Path, folder: str, files: ImageFiles, lists: ImageLists) -> VocLayout:
+def _listed_layout(root: Path, folder: str, files: ImageFiles, lists: ImageLists) -> VocLayout:
+    """The images of the lists, each with its file and its annotation."""
     rows, annotations = [], root / "Annotations"
     for name in lists.images:
         image = files.file_of(name)
-        places = dict.fromkeys((name, os.path.splitext(image)[0]))
-        xml = next((file for place in places if (file := annotations / f"{place}.xml").is_file()), None)
+        names = dict.fromkeys((name, os.path.splitext(image)[0]))
+        xml = next((file for base in names if (file := annotations / f"{base}.xml").is_file()), None)
         rows.append(VocRow(name, f"{folder}/{image}", xml))
     notes = list(lists.notes)
-    read = {row.xml for row in rows}
-    spare = sum(file not in read for file in _xml_below(annotations))
-    if spare:
-        notes.append(f"{spare:,} annotated images are in no list of ImageSets/Main and were left out.")
+    used = {row.xml for row in rows}
+    unlisted = sum(file not in used for file in _xml_below(annotations))
+    if unlisted:
+        notes.append(f"{unlisted:,} annotated images are in no list of ImageSets/Main and were left out.")
     return VocLayout(rows, lists.split_of, lists.splits, lists.states, notes)
 
 
-def _unlisted(root: Path) -> VocLayout:
+def _layout_without_lists(root: Path) -> VocLayout:
     """All annotated images of a tree without `ImageSets`, as tools without splits write it."""
     annotations, folder = root / "Annotations", _image_folder(root)
     if folder is None:
@@ -118,26 +119,28 @@ def _unlisted(root: Path) -> VocLayout:
         for name, file in zip(names, annotated, strict=True)
     ]
     notes = [f"There is no folder ImageSets: all {len(rows):,} annotated images are read, without splits."]
-    spare = len(files.names() - {os.path.splitext(row.image.partition("/")[2])[0] for row in rows})
-    if spare:
-        notes.append(f"{spare:,} images without an annotation were left out.")
+    unannotated = len(files.names() - {os.path.splitext(row.image.partition("/")[2])[0] for row in rows})
+    if unannotated:
+        notes.append(f"{unannotated:,} images without an annotation were left out.")
     return VocLayout(rows, {}, (), notes=notes)
 
 
 def _annotations_of(root: Path) -> list[Path]:
+    """The annotations of a tree, sorted."""
     return sorted(_xml_below(root / "Annotations"))
 
 
 def _xml_below(folder: Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Path]:
+    """The XML files in a folder and its subfolders to this depth."""
     for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
         yield from (Path(listing.path, name) for name in listing.files if name.endswith(".xml"))
 
 
-def _with_folders(root: Path, files: list[Path]) -> VocLayout:
+def _layout_beside_images(root: Path, files: list[Path]) -> VocLayout:
     """Annotations beside their images, in one folder or in one folder per split."""
-    named = [name for name in dict.fromkeys(file.parent.name for file in files) if split_in_name(name)]
+    of_splits = [name for name in dict.fromkeys(file.parent.name for file in files) if split_in_name(name)]
     splits_of_folders = dict(
-        zip(named, splits_together(named, [split_in_name(n) for n in named]), strict=True)
+        zip(of_splits, splits_together(of_splits, [split_in_name(n) for n in of_splits]), strict=True)
     )
     rows, split_of, without_split = [], {}, []
     for file in files:
@@ -166,14 +169,14 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
         for image in listing.files
         if is_image_name(image)
     }
-    spare = len({os.path.splitext(image)[0] for image in images} - with_xml)
-    if spare:
-        notes.append(f"{spare:,} images without an annotation were left out.")
+    unannotated = len({os.path.splitext(image)[0] for image in images} - with_xml)
+    if unannotated:
+        notes.append(f"{unannotated:,} images without an annotation were left out.")
     splits = tuple(split for split in SPLIT_ORDER if split in split_of.values())
     return VocLayout(rows, split_of, splits, notes=notes)
 
 
-def _beside(root: Path, *, glance: bool = False) -> Iterator[Path]:
+def _beside_images(root: Path, *, glance: bool = False) -> Iterator[Path]:
     """Annotations that may be beside their images: in the folder itself and in its direct subfolders.
 
     A glance only visits subfolders with the name of a split, as there may be thousands.
@@ -184,6 +187,7 @@ def _beside(root: Path, *, glance: bool = False) -> Iterator[Path]:
 
 
 def _images_beside(file: Path) -> Iterator[str]:
+    """Names of the images of the same stem beside an annotation."""
     for suffix in IMAGE_SUFFIXES:
         for name in (file.stem + suffix, file.stem + suffix.upper()):
             if (file.parent / name).is_file():
@@ -195,10 +199,10 @@ class ImageFiles:
 
     def __init__(self, folder: Path | None) -> None:
         self._by_name: dict[str, str] = {}
-        self._all: set[str] = set()
+        self._files: set[str] = set()
         by_last: dict[str, list[str]] = {}
         for file in sorted(image_files(folder) if folder else (), key=_preference):
-            self._all.add(file)
+            self._files.add(file)
             name = os.path.splitext(file)[0]
             if name not in self._by_name:
                 by_last.setdefault(name.rpartition("/")[2], []).append(file)
@@ -212,7 +216,7 @@ class ImageFiles:
         if line in self._by_name or not is_image_name(line):
             return line
         name = os.path.splitext(line)[0]
-        if line in self._all:
+        if line in self._files:
             self._chosen[name] = line
         return name
 
@@ -227,16 +231,19 @@ class ImageFiles:
 
 
 def _preference(file: str) -> tuple[int, str]:
+    """The sort key of files of one stem: `.jpg` first."""
     order = (".jpg", ".jpeg", ".png")
     suffix = os.path.splitext(file)[1].lower()
     return order.index(suffix) if suffix in order else len(order), file
 
 
 def _image_folder(root: Path) -> str | None:
+    """The name of the folder of the images; `None` without one."""
     return next((name for name in _IMAGES if (root / name).is_dir()), None)
 
 
 def _without_images(root: Path) -> LabelwiseError:
+    """The error for a tree without images."""
     return LabelwiseError(
         f"{str(root)!r} without JPEGImages", f"the images in {root / 'JPEGImages'}", "check the path"
     )
