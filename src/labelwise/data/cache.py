@@ -28,10 +28,9 @@ _BLOCK = 1 << 16  # records at once
 
 def cache_folder() -> Path:
     """The cache folder: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
-    base = os.environ.get("LABELWISE_CACHE")
-    return (
-        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
-    )
+    if folder := os.environ.get("LABELWISE_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
 
 
 def prints_folder() -> Path:

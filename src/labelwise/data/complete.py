@@ -170,9 +170,7 @@ class LabelChange:
         return {name: number for name, number in asdict(self).items() if name != "label"}
 
     def __str__(self) -> str:
-        texts = (
-            f"{number:,} {name}" for name, number in self.counts.items() if number or name == "positives"
-        )
+        texts = [f"{number:,} {key}" for key, number in self.counts.items() if number or key == "positives"]
         return f"{self.label}: {', '.join(texts)}"
 
 

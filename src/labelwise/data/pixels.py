@@ -198,10 +198,8 @@ def check_array(array: np.ndarray) -> None:
         raise LabelwiseError(given, expected, todo)
     if array.dtype not in (np.uint8, np.uint16):
         is_fraction = np.issubdtype(array.dtype, np.floating) or array.dtype == bool
-        scale = "(255 * array).round().astype('uint8') if it holds 0 to 1, else " if is_fraction else ""
-        raise LabelwiseError(
-            given, expected, f"convert it: {scale}array.astype('uint8') if it holds 0 to 255"
-        )
+        hint = "(255 * array).round().astype('uint8') if it holds 0 to 1, else " if is_fraction else ""
+        raise LabelwiseError(given, expected, f"convert it: {hint}array.astype('uint8') if it holds 0 to 255")
 
 
 def check_tensor(image: torch.Tensor) -> None:

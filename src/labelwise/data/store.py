@@ -48,9 +48,9 @@ class PackedImages(StoredImages):
         rows = self._starts[-1]
         if rows != self.described["rows"]:
             raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as written")
-        super().__init__(files, _joined([columns.lengths for columns in columns_of_files], np.int64))
-        self._offsets = _joined([columns.offsets for columns in columns_of_files], np.int64)
-        self._checks = _joined([columns.checks for columns in columns_of_files], np.uint32)
+        super().__init__(files, _chain([columns.lengths for columns in columns_of_files], np.int64))
+        self._offsets = _chain([columns.offsets for columns in columns_of_files], np.int64)
+        self._checks = _chain([columns.checks for columns in columns_of_files], np.uint32)
         self._reasons = {
             start + row: reason
             for start, columns in zip(self._starts, columns_of_files, strict=False)
@@ -107,7 +107,7 @@ class _Columns:
     reasons: dict[int, str]
 
 
-def _joined(arrays: list[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+def _chain(arrays: list[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
     """The arrays one after another; an empty array of the type where there are none."""
     return np.concatenate([np.zeros(0, dtype), *arrays])
 
@@ -194,9 +194,7 @@ def _file_columns(file: Path) -> _Columns:
                 row += len(content)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file.parent, f"{file.name} ({first_line(error)})", "an Arrow file") from None
-    return _Columns(
-        _joined(lengths, np.int64), _joined(offsets, np.int64), _joined(checks, np.uint32), reasons
-    )
+    return _Columns(_chain(lengths, np.int64), _chain(offsets, np.int64), _chain(checks, np.uint32), reasons)
 
 
 def _damaged(folder: Path, given: str, expected: str) -> LabelwiseError:

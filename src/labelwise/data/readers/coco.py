@@ -168,9 +168,7 @@ def _add_box(boxes: BoxList, row: int, label: int, item: dict[str, Any], image: 
     box, width, height = item.get("bbox"), image.get("width"), image.get("height")
     if box and len(box) == 4 and any(box) and width and height:
         x, y, w, h = (float(side) for side in box)
-        boxes.add(
-            row, label, (x, y, x + w, y + h), (float(width), float(height)), bool(item.get("iscrowd", 0))
-        )
+        boxes.add(row, label, (x, y, x + w, y + h), (float(width), float(height)), bool(item.get("iscrowd")))
 
 
 def _refuse_repeated(paths: list[str], images: list[dict[str, Any]]) -> None:

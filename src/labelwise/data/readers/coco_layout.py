@@ -150,10 +150,8 @@ def _files_of_tasks(candidates: list[Path]) -> list[_FileGroup]:
     by_task = {task: file for file, task in tasks.items()}
     files: list[_FileGroup] = [(file, ()) for file in candidates if file not in tasks]
     for subset in dict.fromkeys(subset for _, subset in tasks.values()):
-        boxes, labels, listed = (
-            by_task.get((task, subset)) for task in ("instances", "labels", "image_info")
-        )
-        beside = [labels, listed] if labels else []  # the official image_info lists images without labels
+        boxes, labels, info = [by_task.get((task, subset)) for task in ("instances", "labels", "image_info")]
+        beside = [labels, info] if labels else []  # the official image_info lists images without labels
         main = boxes or labels
         if main:
             files.append((main, tuple(file for file in beside if file and file != main)))

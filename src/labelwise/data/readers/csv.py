@@ -201,10 +201,8 @@ def _delimiter(text: str) -> str:
 
 def _separated_by_blanks(text: str) -> bool:
     """Whether the first lines have equal numbers of single blanks, as written by `to_csv(sep=" ")`."""
-    lines = [re.sub(r'"[^"]*"', "", line) for line in text[:_FIRST_BYTES].splitlines()[:20] if line.strip()]
-    return (
-        len(lines) > 1 and " " in lines[0].strip() and len({line.strip().count(" ") for line in lines}) == 1
-    )
+    rows = [re.sub(r'"[^"]*"', "", line) for line in text[:_FIRST_BYTES].splitlines()[:20] if line.strip()]
+    return len(rows) > 1 and " " in rows[0].strip() and len({line.strip().count(" ") for line in rows}) == 1
 
 
 def _header(file: Path, text: str, delimiter: str) -> list[str]:

@@ -106,12 +106,10 @@ def _collect(folder: Path, split: str, content: Annotations, root: Path, given: 
             raise LabelwiseError(
                 f"{place}, which matches {' and '.join(paths)}", "one file", "remove the other"
             )
-        labels = tuple(dict.fromkeys(name for name, _ in labelled))
+        names = tuple(dict.fromkeys(name for name, _ in labelled))
         boxes = [LabelBox(name, sides, (1.0, 1.0)) for name, sides in labelled if sides]
         known = target is not None
-        content.items.append(
-            ImageLabels(paths[0], labels, known=known, split=split, place=place, boxes=boxes)
-        )
+        content.items.append(ImageLabels(paths[0], names, known=known, split=split, place=place, boxes=boxes))
     for image in () if given else [image for images in files.values() for image in images]:
         place = f"{image}, which {file.name} does not name"
         content.items.append(ImageLabels(image, known=False, split=split, place=place))

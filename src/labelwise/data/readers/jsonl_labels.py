@@ -83,10 +83,8 @@ def _names(
     values: Sequence[Any], key: str, places: Sequence[str], source: Source
 ) -> tuple[list[list[str] | None], str, tuple[str, ...]]:
     """Names of each line, `None` for null; their form, for a note; and all labels if lines are lists of 0 and 1."""
-    cells = [value if isinstance(value, list) else [value] for value in values]
-    if any(isinstance(value, list) for value in values) and not any(
-        isinstance(value, str) for value in values
-    ):
+    cells = [item if isinstance(item, list) else [item] for item in values]
+    if any(isinstance(item, list) for item in values) and not any(isinstance(item, str) for item in values):
         states = [
             [str(cell) for cell in row if cell is not None] if _is_row_of_states(row) else ["?"]
             for row in cells
@@ -94,19 +92,17 @@ def _names(
         if (hot := hot_rows(states, key)) is not None:
             source.refuse_unused(["separator"], "names in a text")
             return (
-                [None if value is None else row for value, row in zip(values, hot[0], strict=True)],
+                [None if item is None else row for item, row in zip(values, hot[0], strict=True)],
                 HOT,
                 hot[1],
             )
-    listed = [_names_in_list(value, key, place) for value, place in zip(values, places, strict=True)]
-    refuse_states(
-        {name for row in listed for name in row or ()}, (row or () for row in listed), f"key {key!r}"
-    )
-    texts = [row for row, value in enumerate(values) if isinstance(value, str)]
-    forms = ["in lists"] if any(not isinstance(value, str | None) for value in values) else []
+    lists = [_names_in_list(item, key, place) for item, place in zip(values, places, strict=True)]
+    refuse_states({name for row in lists for name in row or ()}, (row or () for row in lists), f"key {key!r}")
+    texts = [row for row, item in enumerate(values) if isinstance(item, str)]
+    forms = ["in lists"] if any(not isinstance(item, str | None) for item in values) else []
     if not texts:
         source.refuse_unused(["separator"], "names in a text")
-        return listed, forms[0] if forms else "in lists", ()
+        return lists, forms[0] if forms else "in lists", ()
     stripped = [values[row].strip() for row in texts]
     names_of_texts, how, every = named_texts(stripped, key, source, lambda place: places[texts[place]])
     if every and forms:
@@ -117,8 +113,8 @@ def _names(
         )
     forms.append("one in each text" if how.startswith("one in each cell") else how)
     for row, names in zip(texts, names_of_texts, strict=True):
-        listed[row] = names
-    return listed, ", or ".join(forms), every
+        lists[row] = names
+    return lists, ", or ".join(forms), every
 
 
 def _is_row_of_states(row: Sequence[Any]) -> bool:
@@ -131,15 +127,13 @@ def _names_in_list(value: Any, key: str, place: str) -> list[str] | None:
     if value is None or isinstance(value, str):
         return None if value is None else []
     names = value if isinstance(value, list) else [value]
-    if any(
-        isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip() for name in names
-    ):
+    if any(isinstance(n, bool) or not isinstance(n, str | int) or not str(n).strip() for n in names):
         raise LabelwiseError(
             f"{place}: {key!r} is {value!r}"[:200],
             "a list of label names, one name, or null",
             "correct the line",
         )
-    return [str(name).strip() for name in names]
+    return [str(n).strip() for n in names]
 
 
 def stated(
@@ -188,15 +182,13 @@ def _state_error(place: str, name: str, cell: Any) -> LabelwiseError:
 def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list[str]:
     """Names of the labels of all objects, in order of occurrence."""
     names: dict[str, None] = {}
-    for value, place in zip(values, places, strict=True):
+    for value, line in zip(values, places, strict=True):
         if value is not None and not isinstance(value, dict):
-            given = f"{place}: {key!r} is {value!r}"[:200]
+            given = f"{line}: {key!r} is {value!r}"[:200]
             raise LabelwiseError(given, "an object of labels, as in other lines", "correct the line")
         stripped = [name.strip() for name in value or ()]
         if len(set(stripped)) < len(stripped):
-            raise LabelwiseError(
-                f"{place}: {key!r} with a label twice", "distinct labels", "correct the line"
-            )
+            raise LabelwiseError(f"{line}: {key!r} with a label twice", "distinct labels", "correct the line")
         names.update(dict.fromkeys(stripped))
     if not names:
         raise LabelwiseError(

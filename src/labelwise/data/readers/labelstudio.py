@@ -129,10 +129,8 @@ def _with_splits(
     splits = [answer.fields.get("split") for answer in answers]
     if are_splits(splits, least=1):
         notes.append("The key 'split' of the tasks holds names of splits, and is read as the split.")
-        items = [
-            replace(item, split=canonical(split) or "") for item, split in zip(items, splits, strict=True)
-        ]
-    elif any(isinstance(split, str) for split in splits):
+        items = [replace(item, split=canonical(text) or "") for item, text in zip(items, splits, strict=True)]
+    elif any(isinstance(text, str) for text in splits):
         notes.append(
             "The key 'split' of the tasks holds other values than train, val and test: it was left out."
         )
@@ -232,24 +230,22 @@ def _located(names: list[str], source: Source, notes: list[str]) -> tuple[list[s
     """Images as they are on this disk; an uploaded one is also searched by its name before the upload."""
     folder = Path(source.path).parent
     array, root = locate(names, source, [folder, folder / "images"], notes)
-    images: list[str] = array.to_pylist()
+    paths: list[str] = array.to_pylist()
     exist = files_there(array, str(root))
-    bare = {
-        name: _UPLOAD.sub("", _file_name(name)) for name in set(images) if _UPLOAD.match(_file_name(name))
-    }
-    absent = sorted({name for name, exists in zip(images, exist, strict=True) if not exists and name in bare})
+    bare = {name: _UPLOAD.sub("", _file_name(name)) for name in set(paths) if _UPLOAD.match(_file_name(name))}
+    absent = sorted({name for name, exists in zip(paths, exist, strict=True) if not exists and name in bare})
     uploads = Counter(bare[name] for name in absent)
     absent = [name for name in absent if uploads[bare[name]] == 1]  # two uploads may be two images
     matches, _ = locate([bare[name] for name in absent], source.with_option("images", str(root)), [root], [])
-    used = {name for name, exists in zip(images, exist, strict=True) if exists}
+    used = {name for name, exists in zip(paths, exist, strict=True) if exists}
     results = zip(absent, matches.to_pylist(), files_there(matches, str(root)), strict=True)
     renamed = {name: file for name, file, exists in results if exists and file not in used}
     if renamed:
-        name = next(name for name in images if name in renamed)
+        name = next(name for name in paths if name in renamed)
         notes.append(
             f"{len(renamed):,} images are matched without the prefix of an upload: {name} is {renamed[name]}."
         )
-    return [renamed.get(name, name) for name in images], root
+    return [renamed.get(name, name) for name in paths], root
 
 
 def _file_name(image: str) -> str:

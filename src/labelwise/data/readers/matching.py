@@ -32,9 +32,7 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
     paths = _texts(files)
     keys, file_of = _keys(paths)
     base_names = last_part(names)
-    is_path = ~(
-        _contain_any(names, "?d=") | (_contain_any(names, "://") & _contain_any(names, "%", "?", "#"))
-    )
+    is_path = ~(_contain(names, "?d=") | (_contain(names, "://") & _contain(names, "%", "?", "#")))
     key_counts = keys.value_counts()
     unique_keys = key_counts.field("values").filter(pc.equal(key_counts.field("counts"), 1))
     key_index = pc.index_in(
@@ -111,7 +109,7 @@ def _keys(paths: pa.Array) -> tuple[pa.Array, np.ndarray]:
     return keys, np.concatenate([indices, indices, changed])
 
 
-def _contain_any(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
+def _contain(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
     """Whether each name contains any of the marks."""
     flags = [pc.match_substring(names, mark).to_numpy(zero_copy_only=False) for mark in marks]
     return np.logical_or.reduce(flags)

@@ -92,15 +92,13 @@ def integer_matrix(values: Any, rows: int, columns: int, what: str, file: Path) 
 
 def whole(values: Any, what: str, file: Path) -> np.ndarray:
     """Numbers as int64; raises `LabelwiseError` for fractions, NaN, and values that are not numbers."""
-    numbers = np.asarray(values)
-    if numbers.dtype.kind not in "biuf":
-        raise LabelwiseError(
-            f"{file}: {what} of type {numbers.dtype}", "whole numbers", "fetch the file again"
-        )
-    odd = ~np.isfinite(numbers) | (np.floor(numbers) != numbers) | (np.abs(numbers) > 2**53)
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise LabelwiseError(f"{file}: {what} of type {array.dtype}", "whole numbers", "fetch the file again")
+    odd = ~np.isfinite(array) | (np.floor(array) != array) | (np.abs(array) > 2**53)
     if odd.any():
-        raise LabelwiseError(f"{file}: {numbers[odd][0]} in {what}", "whole numbers", "fetch the file again")
-    return numbers.astype(np.int64)
+        raise LabelwiseError(f"{file}: {array[odd][0]} in {what}", "whole numbers", "fetch the file again")
+    return array.astype(np.int64)
 
 
 def partition_rows(cells: Any, fields: Sequence[str], images: int, file: Path) -> dict[str, np.ndarray]:

@@ -75,9 +75,8 @@ def _advice(option: str, names: Sequence[str], takes: Collection[str]) -> str:
     """The options to add for names in a column of names, and for such columns; empty if the reader lacks them."""
     if not {option, "ignore"} <= set(takes):
         return ""
-    return (
-        f"add ?{option}={as_option(names)}. A column of that name is left out by ?ignore={as_option(names)}."
-    )
+    value = as_option(names)
+    return f"add ?{option}={value}. A column of that name is left out by ?ignore={value}."
 
 
 def spaced(name: str) -> str:
@@ -160,11 +159,9 @@ def joined_name(names: Collection[str], mark: str | None) -> tuple[str, str] | N
     """
     by_joint: dict[str, list[str]] = {}
     for name in names:
-        inner = name.strip()
-        joints = {
-            m[0].strip() or m[0] for m in _JOINT.finditer(inner) if m.start() > 0 and m.end() < len(inner)
-        }
-        for joint in joints | ({" "} if mark and " " in inner else set()):
+        text = name.strip()
+        marks = {m[0].strip() or m[0] for m in _JOINT.finditer(text) if m.start() > 0 and m.end() < len(text)}
+        for joint in marks | ({" "} if mark and " " in text else set()):
             by_joint.setdefault(joint, []).append(name)
     for joint in sorted(by_joint.keys() - {mark}):
         with_joint = by_joint[joint]

@@ -47,16 +47,14 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
     text = _unwrapped(text)
     if not is_list_text(text):
         return [text] if text else []
-    parsed = _literal(text)
-    if isinstance(parsed, Mapping) and isinstance(parsed.get("choices"), list | str):
-        parsed = parsed["choices"] if isinstance(parsed["choices"], list) else [parsed["choices"]]
-    items = list(parsed) if isinstance(parsed, list | tuple | set | frozenset) else None
+    value = _literal(text)
+    if isinstance(value, Mapping) and isinstance(value.get("choices"), list | str):
+        value = value["choices"] if isinstance(value["choices"], list) else [value["choices"]]
+    items = list(value) if isinstance(value, list | tuple | set | frozenset) else None
     if items is None or not all(
         isinstance(i, str | int) or (isinstance(i, float) and i.is_integer()) for i in items
     ):
-        states = isinstance(parsed, Mapping) and all(
-            isinstance(v, int | float | None) for v in parsed.values()
-        )
+        states = isinstance(value, Mapping) and all(isinstance(v, int | float | None) for v in value.values())
         raise LabelwiseError(
             f"{where(place)}, column {name!r}: {text[:60]!r}",
             'a list of label names such as ["cat", "dog"], or names with a mark between them',
@@ -65,7 +63,7 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
             else "correct the cell, or add ?separator= if it is one name",
         )
     names = [str(int(item) if isinstance(item, float) else item).strip() for item in items]
-    return [n for n in (sorted(names) if isinstance(parsed, set) else names) if n]
+    return [n for n in (sorted(names) if isinstance(value, set) else names) if n]
 
 
 def _literal(text: str) -> Any:

@@ -10,7 +10,7 @@ from labelwise.data.readers.name_doubts import UNANSWERED
 from labelwise.data.source import as_option
 from labelwise.errors import LabelwiseError
 
-_STATE_WORDS = frozenset(word for pair in WORDS for word in pair)
+_STATES = frozenset(word for pair in WORDS for word in pair)
 _QUOTED = re.compile(r"""(['"])(.*)\1""", re.DOTALL)
 _OBJECT = re.compile(r"<\w.*>", re.DOTALL)
 _MOST_WORDS = 5  # in a label's name
@@ -30,9 +30,7 @@ def refuse_states(
         declared: whether the file lists the names. Then only a name twice in one list, which states alone repeat, is
             refused.
     """
-    if not names or not all(
-        number(n) is not None or is_blank(n) or n.casefold() in _STATE_WORDS for n in names
-    ):
+    if not names or not all(number(n) is not None or is_blank(n) or n.casefold() in _STATES for n in names):
         return
     filled = [row for row in rows if len(row)]
     lengths = {len(row) for row in filled}
@@ -55,7 +53,7 @@ def refuse_open_states(names: Collection[str], where: str) -> None:
     """
     unclear = sorted(n for n in names if n.casefold() in UNANSWERED)
     states = {n.casefold() for n in names} - {n.casefold() for n in unclear}
-    if unclear and len(states) > 1 and (states <= _STATE_WORDS or states <= {"0", "1"}):
+    if unclear and len(states) > 1 and (states <= _STATES or states <= {"0", "1"}):
         raise LabelwiseError(
             f"{where} with {', '.join(sorted(names)[:6])}: states of one label rather than names",
             "names of labels, or 1, 0 and blank",

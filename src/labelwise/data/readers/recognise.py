@@ -212,15 +212,13 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
     labels = set(with_images)
     if labels and all(map(canonical, labels)):
         labels = {f.name for name in with_images for f in (folder / name).iterdir() if f.is_dir()}
-    tables = sorted(
-        f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name)
-    )
+    files = sorted(f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name))
     if not labels:
         raise _unknown_kind(path, "a folder of no known kind", listed)
     generic = [name for name in sorted(labels) if name.casefold() in NO_LABELS or _in_generic(folder / name)]
     if len(labels) == 1 or generic:
         name = generic[0] if generic else next(iter(labels))
-        detail = f", beside {tables[0]}" if tables else ""
+        detail = f", beside {files[0]}" if files else ""
         raise _unknown_kind(path, f"a folder with its images in {name!r}{detail}, of no known kind", listed)
     return "folder", path
 

@@ -78,10 +78,8 @@ def holds_lists(column: Column) -> bool:
 
 def is_numbered(column: Column) -> bool:
     """Whether cells are three or more consecutive whole numbers from 0 or 1 on, such as class numbers."""
-    numbers = sorted(-1.0 if (value := number(cell)) is None else value for cell in column.present())
-    return (
-        len(numbers) > 2 and numbers[0] in (0, 1) and numbers == [numbers[0] + i for i in range(len(numbers))]
-    )
+    values = sorted(-1.0 if (value := number(cell)) is None else value for cell in column.present())
+    return len(values) > 2 and values[0] in (0, 1) and values == [values[0] + i for i in range(len(values))]
 
 
 def is_count(column: Column) -> bool:
@@ -152,9 +150,7 @@ def keys_of(column: Column) -> set[str]:
 
 def texts_of(column: Column) -> dict[str, str]:
     """For each of `keys_of`, the last text as it is written."""
-    return {
-        column.keys[index]: text_of(column.cells[index]) for index in np.flatnonzero(column.filled).tolist()
-    }
+    return {column.keys[i]: text_of(column.cells[i]) for i in np.flatnonzero(column.filled).tolist()}
 
 
 def _all_but_few(column: Column, texts: frozenset[str]) -> bool:

@@ -101,13 +101,11 @@ def labels_of_lists(
         notes.append(
             f"{int(added.sum()):,} labels are 1 in their lists alone, without an object; they are present."
         )
-    by_lists = ~annotated & in_lists
+    listed = ~annotated & in_lists
     known = np.ones_like(strong)
-    known[by_lists] = state[by_lists] > -2
-    if by_lists.any():
-        notes.append(
-            f"{int(by_lists.sum()):,} images without an annotation have their labels from the lists."
-        )
+    known[listed] = state[listed] > -2
+    if listed.any():
+        notes.append(f"{int(listed.sum()):,} images without an annotation have their labels from the lists.")
     unlisted = int((~known).sum())
     if unlisted:
         notes.append(f"{unlisted:,} labels of them are unknown, as their lists lack the image.")

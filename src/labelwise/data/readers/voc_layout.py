@@ -48,9 +48,7 @@ def is_voc_folder(folder: Path) -> bool:
     """Whether a folder is a VOC tree: lists in `ImageSets/Main`, annotations in `Annotations` or beside images."""
     if (folder / "ImageSets" / "Main").is_dir():
         return (folder / "Annotations").is_dir() or _image_folder(folder) is not None
-    if _image_folder(folder) is not None and _looks_annotated(
-        _xml_below(folder / "Annotations", glance=True)
-    ):
+    if _image_folder(folder) is not None and _looks_annotated(_xml_in(folder / "Annotations", glance=True)):
         return True
     return _looks_annotated(file for file in _beside_images(folder, glance=True) if any(_images_beside(file)))
 
@@ -100,7 +98,7 @@ def _listed_layout(root: Path, folder: str, files: ImageFiles, lists: ImageLists
         rows.append(VocRow(name, f"{folder}/{image}", xml))
     notes = list(lists.notes)
     used = {row.xml for row in rows}
-    unlisted = sum(file not in used for file in _xml_below(annotations))
+    unlisted = sum(file not in used for file in _xml_in(annotations))
     if unlisted:
         notes.append(f"{unlisted:,} annotated images are in no list of ImageSets/Main and were left out.")
     return VocLayout(rows, lists.split_of, lists.splits, lists.states, notes)
@@ -127,10 +125,10 @@ def _layout_without_lists(root: Path) -> VocLayout:
 
 def _annotations_of(root: Path) -> list[Path]:
     """The annotations of a tree, sorted."""
-    return sorted(_xml_below(root / "Annotations"))
+    return sorted(_xml_in(root / "Annotations"))
 
 
-def _xml_below(folder: Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Path]:
+def _xml_in(folder: Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Path]:
     """The XML files in a folder and its subfolders to this depth."""
     for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
         yield from (Path(listing.path, name) for name in listing.files if name.endswith(".xml"))
@@ -183,7 +181,7 @@ def _beside_images(root: Path, *, glance: bool = False) -> Iterator[Path]:
     """
     inner = [name for listing in walk(root, 0, glance=glance) for name in listing.folders]
     for name in ("", *(name for name in inner if not glance or split_in_name(name))):
-        yield from _xml_below(root / name, 0, glance=glance)
+        yield from _xml_in(root / name, 0, glance=glance)
 
 
 def _images_beside(file: Path) -> Iterator[str]:

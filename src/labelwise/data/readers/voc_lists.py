@@ -62,10 +62,8 @@ def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | Non
     by_label = _by_label(labelled, set(plain) | {"train", "val", "trainval", "test"})
     missing = sorted({subset for _, subset in by_label} - set(plain))
     for subset in missing:
-        pairs_of_subset = [
-            pair for (_, other), pairs in by_label.items() if other == subset for pair in pairs
-        ]
-        plain[subset] = list(dict.fromkeys(name for name, _ in pairs_of_subset))
+        subset_pairs = [pair for (_, other), pairs in by_label.items() if other == subset for pair in pairs]
+        plain[subset] = list(dict.fromkeys(name for name, _ in subset_pairs))
     if missing:
         notes.append(f"There is no {_file_names(missing)}: its images are those in the lists of labels.")
     images, split_of, splits, further = _with_splits(plain)

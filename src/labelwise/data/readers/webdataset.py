@@ -85,10 +85,8 @@ def read(source: Source) -> Dataset:
     store = ArchivedImages([folder / shard for _, shard in shards], *np.array(samples.places, np.int64).T)
     removed = _OWN_OPTIONS | ({"labels"} if table.column_names[:1] == ["labels"] else set())
     inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in removed})
-    if ignored := set(source.names("ignore")) & set(other_keys):
-        inner = inner.with_option(
-            "ignore", joined_values(n for n in source.names("ignore") if n not in ignored)
-        )
+    if keys := set(source.names("ignore")) & set(other_keys):
+        inner = inner.with_option("ignore", joined_values(n for n in source.names("ignore") if n not in keys))
     column = next(name for name in ("image", "image in shard", "stored") if name not in table.column_names)
     table = table.add_column(0, column, in_store(table.num_rows))
     stored = pa.array(samples.names, pa.string()), store

@@ -103,10 +103,8 @@ def _prediction_of_line(line: dict[str, Any]) -> ImagePrediction:
     if "error" in line:
         return ImagePrediction(line["image"], None, {})
     labels = line["labels"]
-    selected = tuple(label["name"] for label in labels if label["selected"])
-    return ImagePrediction(
-        line["image"], selected, {label["name"]: float(label["score"]) for label in labels}
-    )
+    chosen = tuple(label["name"] for label in labels if label["selected"])
+    return ImagePrediction(line["image"], chosen, {label["name"]: float(label["score"]) for label in labels})
 
 
 def _names(cell: str) -> list[str]:
