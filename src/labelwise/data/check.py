@@ -177,13 +177,8 @@ def _option_note(source: Source) -> list[str]:
 def _contradiction_doubt(images: Sequence[tuple[str, str]]) -> list[str]:
     """A sentence that counts the images with contradictory labels; none without any."""
     have = "has" if len(images) == 1 else "have"
-    return (
-        [
-            f"{counted(len(images), 'image')} {have} labels that contradict the rules: correct the labels or the rules."
-        ]
-        if images
-        else []
-    )
+    labels = "labels that contradict the rules: correct the labels or the rules"
+    return [f"{counted(len(images), 'image')} {have} {labels}."] if images else []
 
 
 def _unreadable(data: Dataset, decode: bool, dark_notes: list[str]) -> list[tuple[int, str]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -261,7 +260,7 @@ def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) ->
             f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
         )
     changes_file = out.with_suffix(".changes.csv")
-    with _written(changes_file) as stream:
+    with whole_file(changes_file) as part, open(part, "w", newline="", encoding="utf-8") as stream:
         _write_changes(stream, changes)
         # Inside the block: a refused table leaves no file of changes.
         (write_table if suffix == ".parquet" else write_csv)(table, out)
@@ -274,9 +273,3 @@ def _write_changes(stream: TextIO, changes: Sequence[Correction]) -> None:
     writer.writerow(CHANGE_COLUMNS)
     for c in changes:
         writer.writerow((c.image, c.label, _cell(c.before), _cell(c.after), c.source, f"{c.score:.4f}"))
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[TextIO]:
-    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as stream:
-        yield stream

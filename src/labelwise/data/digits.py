@@ -226,7 +226,5 @@ def _png(image: np.ndarray) -> bytes:
 def _fractions(digit: tuple[int, int, int, int, int], size: int) -> dict[str, int | float]:
     """A box of the table: its label, and its sides as fractions of the image's."""
     label, *edges = digit
-    return {
-        "label": label,
-        **dict(zip(("x0", "y0", "x1", "y1"), (edge / size for edge in edges), strict=True)),
-    }
+    sides = zip(("x0", "y0", "x1", "y1"), (edge / size for edge in edges), strict=True)
+    return {"label": label, **dict(sides)}

@@ -36,11 +36,9 @@ class BatchSource(Protocol):
 
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
         """The requested batches, in order."""
-        ...
 
     def close(self) -> None:
         """Stops background processes."""
-        ...
 
 
 class TrainLoader:

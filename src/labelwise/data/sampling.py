@@ -18,7 +18,6 @@ class EpochOrder(Protocol):
 
     def rows(self, seed: int, epoch: int) -> Int64[np.ndarray, " N"]:
         """`[N]` row numbers, N the number of rows."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,8 @@ def with_boxes(data: Dataset, boxes: Sequence[tuple[int, LabelBox, str]], images
     first_item: dict[str, int] = {}
     for number, image in enumerate(images):
         first_item.setdefault(image, number)
-    row_of = {
-        number: row for row, number in enumerate(range(len(data)) if data.numbers is None else data.numbers)
-    }
+    numbers = range(len(data)) if data.numbers is None else data.numbers
+    row_of = {number: row for row, number in enumerate(numbers)}
     column = {name: j for j, name in enumerate(data.labels.names)}
     box_list = BoxList()
     for number, box, place in boxes:

@@ -180,9 +180,8 @@ def _csv_lines(file: Path) -> Lines:
                 f"{len(header)}, as in the header",
                 "correct the line",
             )
-    return Lines(
-        tuple(header[1:]), [row[0] for row in rows], np.array([row[1:] for row in rows], dtype=object), 2
-    )
+    cells = np.array([row[1:] for row in rows], dtype=object)
+    return Lines(tuple(header[1:]), [row[0] for row in rows], cells, 2)
 
 
 def _values(file: Path, lines: Lines, notes: list[str]) -> UInt8[np.ndarray, "N L"]:

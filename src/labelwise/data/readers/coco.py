@@ -112,11 +112,8 @@ def _annotation_parts(plan: Layout, source: Source) -> tuple[list[AnnotationPart
 def _score_note(parts: Sequence[AnnotationPart]) -> list[str]:
     """A note on annotations with scores, which come from a model."""
     scored = sum("score" in item for part in parts for item in part.content["annotations"])
-    return (
-        [f"{scored:,} annotations hold a score, as predictions of a model do: each counts as present."]
-        if scored
-        else []
-    )
+    note = f"{scored:,} annotations hold a score, as predictions of a model do: each counts as present."
+    return [note] if scored else []
 
 
 def _set_cells(

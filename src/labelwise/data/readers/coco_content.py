@@ -45,9 +45,8 @@ def labelled_content(file: AnnotationFile) -> Content:
 def read_content(file: Path) -> Content:
     """The three lists of a COCO file; raises `LabelwiseError` for a file of another kind or a wrong entry."""
     content = json_content(file, "a COCO annotation file")
-    absent = [
-        name for name in LISTS if not (isinstance(content, dict) and isinstance(content.get(name), list))
-    ]
+    lists = content if isinstance(content, dict) else {}
+    absent = [name for name in LISTS if not isinstance(lists.get(name), list)]
     if absent:
         todo = "check the file"
         if absent == ["annotations"]:

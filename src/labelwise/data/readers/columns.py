@@ -104,11 +104,8 @@ def _labels(
         names, values, known = _from_names(rows, roles.names, source, notes, label_names)
     else:
         source.refuse_unused(("separator", "none"), "a column of label names")
-        names, values, known = (
-            (),
-            np.zeros((table.num_rows, 0), np.uint8),
-            np.zeros((table.num_rows, 0), bool),
-        )
+        names, values = (), np.zeros((table.num_rows, 0), np.uint8)
+        known = values.astype(bool)
         if roles.states:
             values, known = state_matrix(table, roles.states, source, row_name, notes)
             names = roles.states
@@ -228,9 +225,8 @@ def _joined(parts: Sequence[NameRows]) -> NameRows:
     names = tuple(sorted({name for part in parts for name in part.names}))
     columns = [np.array([names.index(n) for n in part.names], np.int64)[part.columns] for part in parts]
     known = np.any([part.known for part in parts], 0)
-    return NameRows(
-        names, np.concatenate([p.rows for p in parts]), np.concatenate(columns), known, parts[0].how
-    )
+    rows = np.concatenate([part.rows for part in parts])
+    return NameRows(names, rows, np.concatenate(columns), known, parts[0].how)
 
 
 def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, int]:

@@ -97,12 +97,10 @@ def _refuse_rejected(lines: JsonRows) -> None:
     if "answer" not in lines.keys:
         return
     answers = [row.get("answer") for row in lines.rows]
-    rejected = [
-        place for place, answer in zip(lines.places, answers, strict=True) if answer in ("reject", "ignore")
-    ]
-    if rejected and {"accept", "reject", "ignore", None}.issuperset(
-        a for a in answers if isinstance(a, str | None)
-    ):
+    pairs = zip(lines.places, answers, strict=True)
+    rejected = [place for place, answer in pairs if answer in ("reject", "ignore")]
+    texts = {answer for answer in answers if isinstance(answer, str | None)}
+    if rejected and texts <= {"accept", "reject", "ignore", None}:
         raise LabelwiseError(
             f"{len(rejected):,} lines whose answer is reject or ignore, the first in {rejected[0]}",
             "lines that were accepted",

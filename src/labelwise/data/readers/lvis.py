@@ -66,12 +66,10 @@ def cells_looked_for(
             known[row, partly] = present[row, partly]
     if not verified:
         return known, [f"{file.name}: labels that were not verified in the whole image are unknown there."]
-    clashes = sum(
-        int(present[row, _columns(file, image, ABSENT, column)].sum()) for row, image in enumerate(images)
-    )
+    both = sum(present[row, _columns(file, image, ABSENT, column)].sum() for row, image in enumerate(images))
     notes = [f"{file.name}: a label is negative where {ABSENT} lists it, unknown where it is not listed."]
-    if clashes:
-        notes.append(f"{file.name}: {clashes:,} annotated labels are in {ABSENT} too and count as present.")
+    if both:
+        notes.append(f"{file.name}: {both:,} annotated labels are in {ABSENT} too and count as present.")
     return known, notes
 
 

@@ -138,10 +138,8 @@ def _one_file(parts: Sequence[str], by_key: Mapping[str, Sequence[int]], files: 
         if len(candidates) <= 1:
             break
         tail = "/".join(parts[-depth:])
-        ends = [
-            (index, files[index] if has_suffix else os.path.splitext(files[index])[0]) for index in candidates
-        ]
-        candidates = [index for index, end in ends if f"/{end}".endswith(f"/{tail}")] or candidates
+        ends = [(i, files[i] if has_suffix else os.path.splitext(files[i])[0]) for i in candidates]
+        candidates = [i for i, end in ends if f"/{end}".endswith(f"/{tail}")] or candidates
     return candidates[0] if len(candidates) == 1 else -1
 
 

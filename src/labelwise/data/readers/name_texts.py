@@ -59,9 +59,8 @@ def named_texts(
             "the mark between names; empty for one name per cell",
             "correct the option or leave it out",
         )
-    listed = [
-        [part.strip() for part in (text.split(mark) if mark else [text]) if part.strip()] for text in texts
-    ]
+    parts = (text.split(mark) if mark else [text] for text in texts)
+    listed = [[part.strip() for part in row if part.strip()] for row in parts]
     if given is None:
         if (hot := hot_rows(listed, name)) is not None:
             return hot[0], HOT, hot[1]

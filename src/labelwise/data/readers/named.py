@@ -79,17 +79,14 @@ def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
 
     If a struct's fields are columns already, `ignore` still accepts the struct's name for all of them.
     """
-    named = {
-        name for option in ("labels", "classes", "image", "split", "group") for name in source.names(option)
-    }
+    options = ("labels", "classes", "image", "split", "group")
+    named = {name for option in options for name in source.names(option)}
     structs = {name.partition(".")[0] for name in named - set(table.column_names) if "." in name}
     table = with_fields(table, structs & set(table.column_names))
-    ignored = source.names("ignore")
-    fields = {name: [c for c in table.column_names if c.startswith(f"{name}.")] for name in ignored}
-    if any(fields[name] for name in ignored if name not in table.column_names):
-        every = [
-            c for name in ignored for c in ([name] if name in table.column_names else fields[name] or [name])
-        ]
+    columns, ignored = table.column_names, source.names("ignore")
+    fields = {name: [c for c in columns if c.startswith(f"{name}.")] for name in ignored}
+    if any(fields[name] for name in ignored if name not in columns):
+        every = [c for name in ignored for c in ([name] if name in columns else fields[name] or [name])]
         source = source.with_option("ignore", joined_values(every))
     return table, source
 
@@ -162,6 +159,5 @@ def _with_null_text(column: pa.ChunkedArray, source: Source) -> tuple[pa.Chunked
     while text in names:
         text += "_"
     filled = pc.if_else(pc.is_null(column), pa.scalar([text], column.type), column)
-    return filled, source.with_option(
-        "unknown", ",".join([*filter(None, [source.options.get("unknown")]), text])
-    )
+    given = source.options.get("unknown")
+    return filled, source.with_option("unknown", f"{given},{text}" if given else text)

@@ -152,9 +152,8 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bo
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     names = tuple(coded.dictionary[int(j)].as_py() for j in order)
-    refuse_states(
-        names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}", declared
-    )
+    filled_rows = (tuple(map(str, row)) for row in array.to_pylist() if row)
+    refuse_states(names, filled_rows, f"column {name!r}", declared)
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
     refuse_unshared(np.bincount(indices, minlength=len(names)), len(array), name, source)

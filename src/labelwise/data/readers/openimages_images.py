@@ -163,9 +163,8 @@ def _split_and_id(ids: pa.Array, splits: pa.Array) -> pa.Array:
 def _canonical(splits: pa.Array) -> pa.Array:
     """Splits under their usual names: `validation` is `val`."""
     coded = splits.dictionary_encode()
-    names = [
-        text.lower() if (name := canonical(text)) is None else name for text in coded.dictionary.to_pylist()
-    ]
+    texts = coded.dictionary.to_pylist()
+    names = [text.lower() if (name := canonical(text)) is None else name for text in texts]
     return pa.array(names, pa.string()).take(coded.indices)
 
 

@@ -55,9 +55,7 @@ def vocabulary(ids: Sequence[str], tables: FolderTables, source: Source, notes: 
     names = _display_names(tables.names, notes)
     nameless = [key for key in ids if key not in names]
     if nameless:
-        reason = (
-            "no class-descriptions file is beside the table" if not names else "the file of names lacks them"
-        )
+        reason = "the file of names lacks them" if names else "no class-descriptions file is beside the table"
         notes.append(f"{len(nameless):,} labels are named by their ids, such as {nameless[0]}: {reason}.")
     file = _hierarchy(tables, source)
     tree = _ancestors_of(file) if file else {}

@@ -82,15 +82,10 @@ def holds_label_table(path: Path) -> bool:
     """Whether a file is a table of image-level labels, or a folder or one of its usual subfolders holds one."""
     if not path.is_dir():
         return path.is_file() and _kind_of(path) == "labels"
-    names = (
-        "",
-        "annotations",
-        "labels",
-        *(f"{split}{inner}" for split in _SPLIT_FOLDERS for inner in ("", "/labels")),
-    )
-    return any(
-        _kind_of(file) == "labels" for name in names for file in _tables_below(path / name, 0, glance=True)
-    )
+    in_splits = [f"{split}{inner}" for split in _SPLIT_FOLDERS for inner in ("", "/labels")]
+    names = ("", "annotations", "labels", *in_splits)
+    files = (file for name in names for file in _tables_below(path / name, 0, glance=True))
+    return any(_kind_of(file) == "labels" for file in files)
 
 
 def _tables_below(folder: Path, depth: int, *, glance: bool = False) -> Iterator[Path]:

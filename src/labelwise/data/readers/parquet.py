@@ -77,9 +77,8 @@ def _canonical(file: Path, source: Source) -> Dataset:
             "remove the option",
         )
     images = source.options.get("images")
-    return keep_existing(
-        dataset_from_table(table_in(file), file, image_folder(images) if images else None), source
-    )
+    data = dataset_from_table(table_in(file), file, image_folder(images) if images else None)
+    return keep_existing(data, source)
 
 
 def _table(file: Path) -> pa.Table:
@@ -88,19 +87,16 @@ def _table(file: Path) -> pa.Table:
         schema = reader.schema_arrow
         if not any(_is_wide(kind) for kind in schema.types):
             return reader.read()
-        batches = [
-            [_narrow(array) for array in batch.columns] for batch in reader.iter_batches(batch_size=_BLOCK)
-        ]
+        blocks = reader.iter_batches(batch_size=_BLOCK)
+        batches = [[_narrow(array) for array in block.columns] for block in blocks]
+    if not batches:
+        return schema.empty_table()
     columns = []
     for j, kind in enumerate(schema.types):
         arrays = [arrays_of_batch[j] for arrays_of_batch in batches]
         are_alike = len({array.type for array in arrays}) == 1
         columns.append(pa.chunked_array(arrays if are_alike else [array.cast(kind) for array in arrays]))
-    return (
-        pa.table(columns, schema.names).replace_schema_metadata(schema.metadata)
-        if batches
-        else schema.empty_table()
-    )
+    return pa.table(columns, schema.names).replace_schema_metadata(schema.metadata)
 
 
 def _is_wide(kind: pa.DataType) -> bool:

@@ -50,10 +50,8 @@ def _index(content: Any, file: Path) -> Index:
     lost = [key for key in keys if not isinstance(content, dict) or key not in content]
     if lost:
         raise LabelwiseError(f"{file} without {', '.join(lost)}", "the pickled index", "fetch the file again")
-    states, names = (
-        np.asarray(content["label"]),
-        [str(name) for name in np.asarray(content["attr_name"]).tolist()],
-    )
+    states = np.asarray(content["label"])
+    names = [str(name) for name in np.asarray(content["attr_name"]).tolist()]
     images = [_name(str(image)) for image in content["image_name"]]
     if states.shape != (len(images), len(names)):
         shape = " x ".join(map(str, states.shape))

@@ -60,9 +60,8 @@ def read(source: Source) -> Dataset:
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
     root = source_folder(source, "a PETA folder")
-    if (root / TABLE).is_file() and not any(
-        (root / name).is_file() for name in ("PETA.mat", WHOLE, ZERO_SHOT)
-    ):
+    files = ("PETA.mat", WHOLE, ZERO_SHOT)
+    if (root / TABLE).is_file() and not any((root / name).is_file() for name in files):
         if "split" in source.options:
             raise LabelwiseError(
                 f"split={source.options['split']} for {root / TABLE}",

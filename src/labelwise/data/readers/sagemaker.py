@@ -79,9 +79,8 @@ def read(source: Source) -> Dataset:
     if one_label_each:
         _refuse_several(jobs, source)
         notes.append(f"{len(chosen):,} jobs of one label each: a label is absent where a line lacks its job.")
-    multi_hot = {
-        name for name in chosen if jobs[name].kind == "plain" and _is_multi_hot(name, jobs[name], lines)
-    }
+    plain = [name for name in chosen if jobs[name].kind == "plain"]
+    multi_hot = {name for name in plain if _is_multi_hot(name, jobs[name], lines)}
     if multi_hot:
         notes.append(f"Lists of 0 and 1 in {few(sorted(multi_hot))}: labels are numbered from 0.")
     items = []

@@ -260,11 +260,9 @@ def _state_table(
 
 def _column(values: list[Any]) -> pa.Array:
     """JSON values as a column of their type, or of text if they have several."""
-    if not any(isinstance(value, dict | list) for value in values):
+    if not any(isinstance(cell, dict | list) for cell in values):
         try:
             return pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # numbers beside texts
             pass
-    return pa.array(
-        [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    )
+    return pa.array([cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in values])

@@ -24,17 +24,14 @@ def split_cells(column: pa.ChunkedArray, name: str, source: Source, notes: list[
         return _named_splits(column, coded, notes)
     yes = {"true", "1", "yes", "y", "t"}
     no = {"false", "0", "no", "n", "f"}
-    texts = [
-        f"{number(cell):g}" if number(cell) is not None else text_of(cell).casefold() for cell in coded.cells
-    ]
-    if not {t for t, n in zip(texts, coded.counts, strict=True) if n} <= yes | no:
+    if not {key for key, count in zip(coded.keys, coded.counts, strict=True) if count} <= yes | no:
         raise LabelwiseError(
-            f"split={as_option([name])}, a column of {', '.join(texts[:4])}",
+            f"split={as_option([name])}, a column of {', '.join(coded.keys[:4])}",
             "true and false",
             "write train, val or test",
         )
     other = "val" if flag == "train" else "train"
-    splits = np.array([flag if text in yes else other for text in texts], object)
+    splits = np.array([flag if key in yes else other for key in coded.keys], object)
     return pa.chunked_array([pa.array(splits[coded.codes], pa.string())])
 
 
@@ -44,9 +41,8 @@ def _named_splits(column: pa.ChunkedArray, coded: Column, notes: list[str]) -> p
     if not splits:
         return column
     numbering = ", ".join(f"{value:g} is {split}" for value, split in splits.items())
-    hint = (
-        " If the last means test, add val_as=test." if max(splits.values(), key=SPLITS.index) == "val" else ""
-    )
+    last = max(splits.values(), key=SPLITS.index)
+    hint = " If the last means test, add val_as=test." if last == "val" else ""
     notes.append(f"The column {coded.name!r} numbers the splits: {numbering}.{hint}")
     values = map(number, coded.cells)
     names = np.array([None if value is None else splits.get(value) for value in values], object)

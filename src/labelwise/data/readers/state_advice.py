@@ -108,9 +108,8 @@ def no_states(
         advice.append(f"if the numbers in {_listed(numbered)} are those of classes, add ?classes={names}")
     names_of = [column for column in lists if column in others and column not in same]
     if names_of:
-        advice.append(
-            f"if {names_of[0].name} holds names of labels, add ?labels={as_option([names_of[0].name])}"
-        )
+        title = names_of[0].name
+        advice.append(f"if {title} holds names of labels, add ?labels={as_option([title])}")
     if splits:
         left = as_option([*ignored, *(c.name for c in others if c not in splits[:1])])
         advice.append(

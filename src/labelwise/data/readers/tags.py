@@ -31,6 +31,7 @@ _LOOKED_AT = 64  # texts that are read to recognise a folder
 _WALKED = 1024  # image files after which the walk stops
 _OTHER_SUFFIXES = (".txt", ".caption", ".tags")
 _ESCAPED = re.compile(r"\\([()\[\]{}])")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 Pair = tuple[str, str | None]  # an image, and its text if there is one, relative to the folder
 
@@ -200,9 +201,7 @@ def _is_numbers(text: str) -> bool:
     """Whether the first line holds coordinates: at least four numbers, which are most of its cells."""
     line = next((line for line in text.splitlines() if line.strip()), "")
     cells = [cell for cell in re.split(r"[\s,;]+", line) if cell]
-    numbers = sum(
-        bool(re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", cell, re.IGNORECASE)) for cell in cells
-    )
+    numbers = sum(bool(_NUMBER.fullmatch(cell)) for cell in cells)
     return numbers >= 4 and numbers * 2 > len(cells)
 
 

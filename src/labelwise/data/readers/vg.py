@@ -108,8 +108,7 @@ def _image_paths(source: Source, root: Path, images: list[str]) -> list[str]:
     """Paths under the folder of the images, which may be two, since the images are released as two archives."""
     if "images" in source.options:
         return images
-    folders = [folder for folder in ("VG_100K", "VG_100K_2", "images") if (root / folder).is_dir()] or [
-        "VG_100K"
-    ]
+    usual = ("VG_100K", "VG_100K_2", "images")
+    folders = [folder for folder in usual if (root / folder).is_dir()] or ["VG_100K"]
     files_of = {folder: {file.name for file in (root / folder).glob("*")} for folder in folders}
     return [f"{next((f for f in folders if name in files_of[f]), folders[0])}/{name}" for name in images]

@@ -240,9 +240,8 @@ def _members(shard: Path) -> Iterator[dict[str, Any]]:
         raise LabelwiseError(
             f"{shard} ({first_line(error)})", "a whole tar file", "write or copy it again"
         ) from None
-    with shard.open(
-        "rb"
-    ) as stream:  # reading ends without an error at a damaged header, or at the end of the file
+    # Reading ends without an error at a damaged header, or at the end of the file.
+    with shard.open("rb") as stream:
         stream.seek(end)
         if stream.read(_BLOCK) != bytes(_BLOCK):
             raise LabelwiseError(

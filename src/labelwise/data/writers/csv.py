@@ -85,9 +85,8 @@ def refuse_labels(data: Dataset) -> None:
 
 def _is_role(name: str, columns: Sequence[str]) -> bool:
     """Whether a reader may take a column of this name for the split or the group rather than for a label."""
-    return any(
-        key(name) in names and role not in columns for role, names in (("split", SPLIT), ("group", GROUP))
-    )
+    roles = (("split", SPLIT), ("group", GROUP))
+    return any(key(name) in names and role not in columns for role, names in roles)
 
 
 def _columns(data: Dataset) -> list[str]:
