@@ -13,14 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
-from labelwise.data.pixels import (
-    BITS,
-    UnreadableImage,
-    is_wide,
-    orientation,
-    pixels_of,
-    unreadable,
-)
+from labelwise.data.pixels import BITS, UnreadableImage, is_wide, orientation, pixels_of, unreadable
 from labelwise.errors import LabelwiseError
 from labelwise.lazy import UInt8
 

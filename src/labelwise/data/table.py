@@ -222,9 +222,7 @@ def _parsed(table: pa.Table, file: Path, root: Path | None) -> Dataset:
     )
 
 
-def hard_cells(
-    columns: pa.Table,
-) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
+def hard_cells(columns: pa.Table) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
     """Values and the mask of known cells of integer columns with only 0, 1 and null.
 
     Returns:

@@ -36,8 +36,7 @@ class TransformConfig(BaseModel):
 
     image_size: Side | tuple[Side, Side] = Field(224, description="side in pixels, or (height, width)")
     resize: Literal["squash", "crop"] = Field(
-        "squash",
-        description="squash: the whole image, aspect changed; crop: the largest part of that aspect",
+        "squash", description="squash: the whole image, aspect changed; crop: the largest part of that aspect"
     )
     bits: int = Field(
         BITS,

@@ -57,11 +57,7 @@ class Index:
 
 
 def dataset_of_attributes(
-    index: Index,
-    official: Attributes,
-    source: Source,
-    folders: Sequence[Path],
-    published: Mapping[str, int],
+    index: Index, official: Attributes, source: Source, folders: Sequence[Path], published: Mapping[str, int]
 ) -> Dataset:
     """The data set of an index: columns in the official order by name, groups, splits, and notes on differences.
 

@@ -43,14 +43,7 @@ class BoxList:
     sides: list[Sides] = field(default_factory=list)
     weak: list[bool] = field(default_factory=list)
 
-    def add(
-        self,
-        row: int,
-        label: int,
-        sides: Sides,
-        size: tuple[float, float],
-        weak: bool,
-    ) -> None:
+    def add(self, row: int, label: int, sides: Sides, size: tuple[float, float], weak: bool) -> None:
         """Adds a box with `sides` (x0, y0, x1, y1) in pixels of an image of `size` (width, height).
 
         Raises:

@@ -20,13 +20,7 @@ from labelwise.data.readers.arrow import is_bytes, is_image_struct
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.hf_card import features_of_card, header_of
-from labelwise.data.readers.hf_images import (
-    METADATA,
-    metadata_table,
-    names_files,
-    splits_of_images,
-    unlisted,
-)
+from labelwise.data.readers.hf_images import METADATA, metadata_table, names_files, splits_of_images, unlisted
 from labelwise.data.readers.huggingface import decoded_names, features_of
 from labelwise.data.readers.named import dataset_of_names, in_store
 from labelwise.data.readers.parquet import table_in

@@ -61,11 +61,7 @@ class NameRows:
 
 
 def named_rows(
-    column: pa.ChunkedArray,
-    name: str,
-    source: Source,
-    row_name: Callable[[int], str],
-    declared: bool = False,
+    column: pa.ChunkedArray, name: str, source: Source, row_name: Callable[[int], str], declared: bool = False
 ) -> NameRows:
     """The label names of a column's cells.
 

@@ -38,9 +38,7 @@ _REGIONS = (
     (0, 1, 2, 3, 16),
 )
 ATTRIBUTES = Attributes(
-    NAMES,
-    tuple(tuple(NAMES[i] for i in region) for region in _REGIONS),
-    {"age": NAMES[:4]},
+    NAMES, tuple(tuple(NAMES[i] for i in region) for region in _REGIONS), {"age": NAMES[:4]}
 )
 TABLE = "labels.csv"
 DESCRIPTORS = 4

@@ -90,11 +90,7 @@ def read(source: Source) -> Dataset:
     if any(jobs[name].kind == "boxes" for name in chosen):
         notes.append("Of boxes only the presence of their labels is read.")
     return dataset_of_images(
-        items,
-        source,
-        [files[0][0].parent],
-        labels=_labels(jobs, chosen, items),
-        notes=notes,
+        items, source, [files[0][0].parent], labels=_labels(jobs, chosen, items), notes=notes
     )
 
 

@@ -41,11 +41,7 @@ _DENIALS = ("-", "–", "−", "✗", "✘", "no", "un", "kein", "ohne", "sans",
 
 
 def no_states(
-    columns: Sequence[Column],
-    wrong: Wrong,
-    meaning: Meaning,
-    source: Source,
-    row_name: Callable[[int], str],
+    columns: Sequence[Column], wrong: Wrong, meaning: Meaning, source: Source, row_name: Callable[[int], str]
 ) -> LabelwiseError:
     """The error for label columns with cells that are not states; it lists these columns and all helpful options.
 
@@ -205,8 +201,7 @@ def _pair_advice(pair: Sequence[Column], strays: Sequence[Column], wrong: Wrong,
     texts = {key: text for key, text in texts_of(pair[0]).items() if key in pair_texts}
     numeric = all(number(text) is not None for text in texts.values())
     low, high = sorted(
-        texts.values(),
-        key=lambda text: (number(text) or 0.0, not text.casefold().startswith(_DENIALS), text),
+        texts.values(), key=lambda text: (number(text) or 0.0, not text.casefold().startswith(_DENIALS), text)
     )
     further = {key: text for c in (*pair, *strays) for key, text in texts_of(c).items() if key not in texts}
     tail = (f"&unknown={as_option(further.values())}" if further else "") + (f"&{ignore}" if ignore else "")

@@ -15,21 +15,8 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
-from labelwise.data.writers.images import (
-    absolute_paths,
-    common_root,
-    copies_beside,
-    copy_images,
-    names_from,
-)
-from labelwise.data.writers.job import (
-    Job,
-    Written,
-    lost_parts,
-    parts_by_split,
-    refuse_shares,
-    refuse_split,
-)
+from labelwise.data.writers.images import absolute_paths, common_root, copies_beside, copy_images, names_from
+from labelwise.data.writers.job import Job, Written, lost_parts, parts_by_split, refuse_shares, refuse_split
 from labelwise.errors import LabelwiseError
 
 MEANING = "COCO annotations, one file per split in a folder, or one file; fields of LVIS for unknown labels"
@@ -77,11 +64,7 @@ def write(job: Job) -> Written:
         for split, rows in parts:
             with open(files[split], "w", encoding="ascii", newline="\n") as stream:
                 content.write(stream, rows)
-        notes = [
-            *lost_parts(data, "the COCO files", "groups"),
-            *content.notes(),
-            *_file_notes(job, parts),
-        ]
+        notes = [*lost_parts(data, "the COCO files", "groups"), *content.notes(), *_file_notes(job, parts)]
         notes.append(f"Names of images are relative to {root}, the folder of images for other tools.")
     return Written(
         job.out,

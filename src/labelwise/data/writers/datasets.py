@@ -19,14 +19,7 @@ from labelwise.data.source import Source
 from labelwise.data.table import image_content
 from labelwise.data.wholefile import whole_folder
 from labelwise.data.writers.images import absolute_paths, common_root, names_from
-from labelwise.data.writers.job import (
-    Job,
-    Written,
-    lost_parts,
-    parts_by_split,
-    refuse_shares,
-    refuse_split,
-)
+from labelwise.data.writers.job import Job, Written, lost_parts, parts_by_split, refuse_shares, refuse_split
 from labelwise.errors import LabelwiseError
 
 MEANING = (
