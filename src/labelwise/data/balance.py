@@ -13,8 +13,7 @@ from labelwise.data.fingerprints import ranges
 
 SHOWN = 10
 """Number of labels that a note names."""
-BLOCK = 65536
-"""Rows per block, which avoids a copy of all cells."""
+
 MOST_PAIRED = 1024
 """Maximum number of labels to count pairs of: counts of the pairs of 10,000 labels would need 400 MB."""
 PAIRS = 10
@@ -34,8 +33,7 @@ def one_sided_notes(data: Dataset, splits: Sequence[str]) -> list[str]:
     present = np.zeros((2, len(splits), len(data.labels)), bool)
     codes = [data.split_names.index(name) for name in splits]
     row_codes = np.asarray(data.split_of)
-    for start in range(0, len(data), BLOCK):
-        block = slice(start, start + BLOCK)
+    for block in blocks(data):
         positive = data.known[block] & (data.values[block] >= 0.5)
         for state_index, cells in enumerate((positive, data.known[block] & ~positive)):
             for split_index, code in enumerate(codes):

@@ -16,7 +16,7 @@ import pyarrow as pa
 from labelwise.data.dataset import Dataset
 from labelwise.data.source import parse
 from labelwise.data.table import write_table
-from labelwise.data.wholefile import whole_file
+from labelwise.data.wholefile import refuse_missing_folder, whole_file
 from labelwise.data.writers.csv import write_csv
 from labelwise.errors import LabelwiseError
 
@@ -255,10 +255,7 @@ def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) ->
     suffix = out.suffix.lower()
     if suffix not in (".csv", ".parquet"):
         raise LabelwiseError(f"{str(out)!r} to write", "a file name in .csv or .parquet", "rename it")
-    if not out.parent.is_dir():
-        raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
-        )
+    refuse_missing_folder(out)
     changes_file = out.with_suffix(".changes.csv")
     with whole_file(changes_file) as part, open(part, "w", newline="", encoding="utf-8") as stream:
         _write_changes(stream, changes)

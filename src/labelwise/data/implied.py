@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool
 
+from labelwise.data.balance import blocks
 from labelwise.data.dataset import Dataset
 from labelwise.rules import IndexedRules, Rules
 from labelwise.types import LabelSet
-
-_BLOCK = 65536  # rows
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,14 @@ def with_rules(data: Dataset, rules: Rules, origin: str = "the rules") -> Datase
 def contradictions(data: Dataset) -> Iterator[Contradiction]:
     """The images with known labels that contradict the rules of the label set, in the order of the rows."""
     rules = data.labels.every_rule.over(data.labels.names)
-    start = 0
-    for _, is_present, is_absent in _closures(data, rules):
-        conflicts = is_present & is_absent
+    for block, is_present, is_absent in _closures(data, rules):
+        start, conflicts = block.start, is_present & is_absent
         for row in np.flatnonzero(conflicts.any(1)).tolist():
             broken = [part for part in rules.components if conflicts[row, list(part.columns)].any()]
             columns = tuple(sorted(j for part in broken for j in part.columns))
             present, absent = (cells[0] for cells in _known_states(data, slice(start + row, start + row + 1)))
             reason = _reason(broken[0], present, absent, data.labels.names)
             yield Contradiction(start + row, columns, reason)
-        start += len(is_present)
 
 
 def contradiction_notes(data: Dataset) -> list[str]:
@@ -107,8 +104,7 @@ def _closures(
     data: Dataset, rules: IndexedRules
 ) -> Iterator[tuple[slice, Bool[np.ndarray, "M L"], Bool[np.ndarray, "M L"]]]:
     """The closure of the known cells in blocks of rows, which avoids a copy of all cells."""
-    for start in range(0, len(data), _BLOCK):
-        block = slice(start, min(start + _BLOCK, len(data)))
+    for block in blocks(data):
         yield block, *rules.closure(*_known_states(data, block))
 
 

@@ -29,7 +29,7 @@ from labelwise.data.decode import UnreadableImage, decode_image, image_size, is_
 from labelwise.data.store import DESCRIPTION, FORMAT, SCHEMA, TABLE, file_check
 from labelwise.data.table import write_table
 from labelwise.data.transforms import TransformConfig, build_transform
-from labelwise.data.wholefile import whole_file
+from labelwise.data.wholefile import refuse_missing_folder, whole_file
 from labelwise.errors import LabelwiseError
 
 QUALITY = 95
@@ -113,10 +113,7 @@ def _check(out: Path, size: int, form: str) -> None:
         raise LabelwiseError(f"size {size}", "8 to 4096 pixels", "choose another size")
     if os.path.lexists(out):
         raise LabelwiseError(f"{out}, which exists", "a new folder", "choose another name or remove it")
-    if not out.parent.is_dir():
-        raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
-        )
+    refuse_missing_folder(out)
 
 
 @contextmanager

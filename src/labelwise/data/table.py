@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 from pyarrow import parquet
 
 from labelwise.data.dataset import BOX_TYPE, Dataset
-from labelwise.data.wholefile import whole_file
+from labelwise.data.wholefile import refuse_missing_folder, whole_file
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.types import LabelSet, is_text
 
@@ -49,10 +49,7 @@ def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
         LabelwiseError: when the folder is missing or an image to embed cannot be read.
     """
     file = Path(file)
-    if not file.parent.is_dir():
-        raise LabelwiseError(
-            f"{str(file)!r} in a folder that does not exist", "an existing folder", "create it first"
-        )
+    refuse_missing_folder(file)
     embed = embed_images or data.embedded
     schema = _schema(data, embed, file)
     with whole_file(file) as part, parquet.ParquetWriter(part, schema) as writer:
@@ -115,6 +112,15 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
         columns.append(data.images[start:stop].cast(schema.field(0).type))
     else:
         columns.append(pa.array([image_content(data, i) for i in range(start, stop)], pa.large_binary()))
+    columns += label_columns(data, rows)
+    if data.boxes is not None:
+        columns.append(data.boxes[start:stop].cast(BOX_TYPE))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def label_columns(data: Dataset, rows: slice) -> list[pa.Array]:
+    """Columns of some rows: the split and the group if there are any, then each label, null where unknown."""
+    columns = []
     if data.split_of is not None:
         names = np.array([*data.split_names, None], object)
         columns.append(pa.array(names[data.split_of[rows]], pa.string()))
@@ -122,9 +128,7 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
         columns.append(pa.array(data.group[rows]))
     for j in range(len(data.labels)):
         columns.append(pa.array(data.values[rows, j], mask=~data.known[rows, j]))
-    if data.boxes is not None:
-        columns.append(data.boxes[start:stop].cast(BOX_TYPE))
-    return pa.Table.from_arrays(columns, schema=schema)
+    return columns
 
 
 def image_content(data: Dataset, row: int) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from labelwise.errors import LabelwiseError
+
 
 @contextmanager
 def whole_file(path: Path, keep: Path | None = None) -> Iterator[Path]:
@@ -51,6 +53,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(tmporary, ignore_errors=True)
         raise
+
+
+def refuse_missing_folder(path: Path) -> None:
+    """Raises `LabelwiseError` for a file or folder to write in a folder that does not exist."""
+    if not path.absolute().parent.is_dir():
+        given = f"{str(path)!r} in a folder that does not exist"
+        raise LabelwiseError(given, "an existing folder", "create it first")
 
 
 def _keep_old(path: Path, keep: Path) -> None:

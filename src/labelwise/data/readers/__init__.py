@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labelwise.data.balance import blocks
 from labelwise.data.dataset import Dataset
 from labelwise.data.implied import with_rules
 from labelwise.data.readers.class_names import with_class_names
@@ -57,7 +58,6 @@ READERS = ReaderRegistry(
     "reader", "labelwise.data.readers", "", "labelwise.readers", "^FORM = ", ("voc", "coco", "csv", "parquet")
 )
 _COMMON = frozenset({"val_as", "names", "rules"})
-_BLOCK = 65536  # rows
 
 
 def _further_rules() -> list[Rule]:
@@ -167,8 +167,7 @@ def labels_without_training(data: Dataset) -> list[str]:
     inside = data.split_of == data.split_names.index("train")
     outside = (data.split_of >= 0) & ~inside
     seen = {True: np.zeros(len(data.labels), bool), False: np.zeros(len(data.labels), bool)}
-    for start in range(0, len(data), _BLOCK):  # in blocks, to avoid a copy of all cells
-        block = slice(start, start + _BLOCK)
+    for block in blocks(data):
         positive = data.known[block] & (data.values[block] >= 0.5)
         for trained, rows in ((True, inside[block]), (False, outside[block])):
             seen[trained] |= positive[rows].any(0)

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import group_codes
+from labelwise.data.readers.exports import utf8_text
 from labelwise.data.readers.files import text_array
 from labelwise.data.readers.image_labels import dataset_of_cells
 from labelwise.data.source import Source
@@ -114,17 +115,9 @@ def _first_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _utf8_text(file: Path) -> str:
-    """The text of a file; raises `LabelwiseError` unless it is UTF-8."""
-    try:
-        return file.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise LabelwiseError(f"{file}, not in UTF-8", "a text file", "save it in UTF-8") from None
-
-
 def _text_lines(file: Path) -> Lines:
     """A line with the number of images, a line of attribute names, then rows separated by blanks."""
-    head, _, tail = _utf8_text(file).lstrip("\n").partition("\n")
+    head, _, tail = utf8_text(file).lstrip("\n").partition("\n")
     header, _, body = tail.partition("\n")
     if not head.strip().isdecimal() or not header.strip():
         raise LabelwiseError(
@@ -165,7 +158,7 @@ def _rows(file: Path, body: str, header: tuple[str, ...], first: int, width: int
 def _csv_lines(file: Path) -> Lines:
     """A header of `image_id` and attribute names, then rows."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(_utf8_text(file).splitlines()) if row]
+        rows = [[cell.strip() for cell in row] for row in csv.reader(utf8_text(file).splitlines()) if row]
     except csv.Error as error:
         raise LabelwiseError(f"{file}: {error}", "a CSV", "check the file") from None
     if len(rows) < 2 or len(rows[0]) < 2:
@@ -201,7 +194,7 @@ def _values(file: Path, lines: Lines, notes: list[str]) -> UInt8[np.ndarray, "N 
 
 def _column(file: Path) -> Lines:
     """The rows of a list with one cell per image; raises `LabelwiseError` for an image that is listed twice."""
-    lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _rows(file, _utf8_text(file), (), 1, 1)
+    lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _rows(file, utf8_text(file), (), 1, 1)
     if lines.cells.shape[1] != 1:
         raise LabelwiseError(
             f"{file} with {lines.cells.shape[1] + 1} columns", "an image and a number", "check the file"

@@ -286,13 +286,11 @@ def _rows(file: Path, body: bytes, delimiter: str, width: int) -> tuple[pa.Table
 def _longer_rows(table: pa.Table, header: list[str]) -> tuple[pa.Table, str] | None:
     """Rows with one cell more than the header: a delimiter at their end, or row names first, as R writes them."""
     if not _is_filled(table.columns[-1], len(table)):
-        return table.drop_columns(table.column_names[-1:]).rename_columns(
-            header
-        ), "Every row ends with a delimiter that the header lacks."
+        note = "Every row ends with a delimiter that the header lacks."
+        return table.drop_columns(table.column_names[-1:]).rename_columns(header), note
     names = table.columns[0].to_pylist()
     counted = names == [str(i + 1) for i in range(len(names))]
     if counted or (all(map(is_image_name, names)) and not any(key(name) in IMAGE for name in header)):
-        return table.rename_columns(
-            ["", *header]
-        ), "The first cell of each row is its name, without a column in the header."
+        note = "The first cell of each row is its name, without a column in the header."
+        return table.rename_columns(["", *header]), note
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.exports import filled_lines
 from labelwise.data.readers.files import find_root, image_folder, keep_existing, source_folder, text_array
 from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
@@ -29,7 +30,7 @@ def read(source: Source) -> Dataset:
         LabelwiseError: missing files, cells other than 0 and 1, lists of different lengths, or an image in both lists.
     """
     root = source_folder(source, "a NUS-WIDE folder")
-    concepts = _lines(_first_file(root, "Concepts81.txt", "ConceptsList/Concepts81.txt"))
+    concepts = filled_lines(_first_file(root, "Concepts81.txt", "ConceptsList/Concepts81.txt"))
     if len(set(concepts)) != len(concepts):
         raise LabelwiseError(
             f"{root}: a concept twice in Concepts81.txt", "each once", "fetch the file again"
@@ -72,16 +73,12 @@ def _first_file(root: Path, *names: str) -> Path:
     raise LabelwiseError(f"{str(root)!r} without {names[0]}", "the official archive", "add the file")
 
 
-def _lines(file: Path) -> list[str]:
-    """The lines of a file that are not blank, stripped."""
-    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    return [line.strip() for line in lines if line.strip()]
-
-
 def _images(root: Path, prefix: str) -> list[str]:
     """The images of an official list, in its order."""
     names = [f"ImageList/{name}" for name in (f"{prefix}Imagelist.txt", f"{prefix}ImageList.txt")]
-    return [line.replace("\\", "/") for line in _lines(_first_file(root, *names, f"{prefix}Imagelist.txt"))]
+    return [
+        line.replace("\\", "/") for line in filled_lines(_first_file(root, *names, f"{prefix}Imagelist.txt"))
+    ]
 
 
 def _states(root: Path, concept: str, prefix: str, images: int) -> np.ndarray:
@@ -90,7 +87,7 @@ def _states(root: Path, concept: str, prefix: str, images: int) -> np.ndarray:
     file = _first_file(
         root, f"Groundtruth/TrainTestLabels/{name}", f"Groundtruth/{name}", f"TrainTestLabels/{name}"
     )
-    cells = _lines(file)
+    cells = filled_lines(file)
     odd = next((i for i, cell in enumerate(cells) if cell not in ("0", "1")), None)
     if odd is not None:
         raise LabelwiseError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name, walk
-from labelwise.data.readers.exports import beginning
+from labelwise.data.readers.exports import beginning, utf8_text
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.name_doubts import few, refuse_bits, refuse_joined, refuse_marked
@@ -174,10 +174,7 @@ def _refuse_no_names(
 
 def _read_tags(file: Path, separator: str) -> tuple[str, ...]:
     """The tags of a file; raises `LabelwiseError` unless it is text, or if it holds boxes."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it in UTF-8") from None
+    text = utf8_text(file)
     if _is_numbers(text):
         raise LabelwiseError(
             f"{file} with lines of numbers, as {text.strip().splitlines()[0][:60]!r}: boxes as YOLO writes them",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.exports import json_content
+from labelwise.data.readers.exports import filled_lines, json_content
 from labelwise.data.readers.files import image_folder, keep_existing, source_folder, text_array
 from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
@@ -75,8 +75,7 @@ def _listed_images(file: Path) -> list[str]:
     """The file names of a released list, in its order."""
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the released list", "add the file")
-    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    return [line.split()[0].rpartition("/")[2] for line in lines if line.strip()]
+    return [line.split()[0].rpartition("/")[2] for line in filled_lines(file)]
 
 
 def _numbers(file: Path) -> dict[str, Any]:

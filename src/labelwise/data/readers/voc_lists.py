@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.data.imagefiles import walk
+from labelwise.data.readers.exports import filled_lines
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.errors import LabelwiseError
@@ -49,8 +50,7 @@ def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | Non
     labelled: dict[str, list[tuple[str, int]]] = {}
     listings = walk(folder, 0) if folder.is_dir() else ()
     for file in (folder / name for listing in listings for name in listing.files if name.endswith(".txt")):
-        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-        lines = [line.strip() for line in lines if line.strip()]
+        lines = filled_lines(file)
         states_of_lines = [_STATE.fullmatch(line) for line in lines]
         if lines and "_" in file.stem and all(states_of_lines):
             labelled[file.stem] = [(name_of(match[1]), int(match[2])) for match in states_of_lines if match]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.wholefile import refuse_missing_folder
 from labelwise.data.writers import coco, csv, datasets, labelstudio, lightly, parquet
 from labelwise.data.writers.job import Job, Written
 from labelwise.errors import LabelwiseError
@@ -128,10 +129,7 @@ def convert(
 
 def _refuse_existing(out: Path, replaced: bool) -> None:
     """Raises `LabelwiseError` for an OUT that exists and is not replaced, or in a missing folder."""
-    if not out.absolute().parent.is_dir():
-        raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
-        )
+    refuse_missing_folder(out)
     if out.is_dir():
         if any(out.iterdir()):
             raise LabelwiseError(f"{out}, a folder that is not empty", "a new folder", "choose another OUT")

@@ -17,6 +17,7 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
+from labelwise.data.table import label_columns
 from labelwise.data.wholefile import whole_file
 from labelwise.data.writers.images import absolute_paths, copies_beside, names_from
 from labelwise.data.writers.job import Job, Written, lost_parts
@@ -127,19 +128,12 @@ def _write_rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
     types = {"image": pa.string(), "split": pa.string(), "group": pa.int64()}
     numbers = range(len(columns))  # columns by number, as labels may have any name
     schema = pa.schema([(str(i), types[columns[i]] if i < len(_columns(data)) else dtype) for i in numbers])
-    splits = np.array([*data.split_names, None], object)
     needs_no_quotes = not any(_SPECIAL & set(text) for text in (*names, *data.split_names))
     options = csv.WriteOptions(include_header=False, quoting_style="none" if needs_no_quotes else "needed")
     with csv.CSVWriter(stream, schema, write_options=options) as writer:
         for start in range(0, len(data), _BLOCK):
             block = slice(start, start + _BLOCK)
-            cells = [pa.array(names[block], pa.string())]
-            if data.split_of is not None:
-                cells.append(pa.array(splits[data.split_of[block]], pa.string()))
-            if data.group is not None:
-                cells.append(pa.array(data.group[block]))
-            for j in range(len(data.labels)):
-                cells.append(pa.array(data.values[block, j], dtype, mask=~data.known[block, j]))
+            cells = [pa.array(names[block], pa.string()), *label_columns(data, block)]
             writer.write_table(pa.Table.from_arrays(cells, schema=schema))
 
 
