@@ -268,11 +268,8 @@ def _shrunk(pixels: UInt8[Tensor, "3 H W"], size: int) -> UInt8[Tensor, "3 h w"]
 
 def _without_images(data: Dataset, size: int, form: str, failed: int) -> Dataset:
     """The rows with names instead of images, and a note on how they were packed."""
-    form_text = (
-        f"squashed to {size} x {size} pixels"
-        if form == "raw"
-        else f"JPEG with a short side of at most {size}"
-    )
+    square = f"squashed to {size} x {size} pixels"
+    form_text = square if form == "raw" else f"JPEG with a short side of at most {size}"
     notes = [f"Packed from {data.source or 'a data set'}: images are {form_text}."]
     if failed:
         notes.append(f"{failed:,} images could not be decoded when they were packed.")

@@ -51,10 +51,9 @@ class PackedImages(StoredImages):
         super().__init__(files, _chain([columns.lengths for columns in columns_of_files], np.int64))
         self._offsets = _chain([columns.offsets for columns in columns_of_files], np.int64)
         self._checks = _chain([columns.checks for columns in columns_of_files], np.uint32)
+        pairs = zip(self._starts, columns_of_files, strict=False)
         self._reasons = {
-            start + row: reason
-            for start, columns in zip(self._starts, columns_of_files, strict=False)
-            for row, reason in columns.reasons.items()
+            start + row: text for start, columns in pairs for row, text in columns.reasons.items()
         }
         self._handles = [_open_file(file) for file in self.files]
         for descriptor in self._handles:

@@ -76,11 +76,9 @@ def read(source: Source) -> Dataset:
     path = Path(source.path)
     file = path if path.is_file() else _first_file([path], _ATTRIBUTES)
     if file is None:
-        given = (
-            f"folder {source.path!r} without {_ATTRIBUTES[0]}"
-            if path.is_dir()
-            else f"{source.path!r}, which does not exist"
-        )
+        given = f"{source.path!r}, which does not exist"
+        if path.is_dir():
+            given = f"folder {source.path!r} without {_ATTRIBUTES[0]}"
         raise LabelwiseError(given, "a folder of CelebA, or its list of attributes", "check the path")
     lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _text_lines(file)
     notes = []

@@ -107,13 +107,8 @@ class Meaning:
                         "one meaning per text",
                         "choose one",
                     )
-        blank = source.choice("blank", ("unknown", "negative")) if "blank" in source.options else "unknown"
-        return cls(
-            entries["absent"],
-            entries["present"],
-            entries["unknown"],
-            0.0 if blank == "negative" else math.nan,
-        )
+        blank = 0.0 if source.choice("blank", ("unknown", "negative")) == "negative" else math.nan
+        return cls(entries["absent"], entries["present"], entries["unknown"], blank)
 
     def __bool__(self) -> bool:
         return bool(self.absent or self.present or self.unknown or not math.isnan(self.blank))

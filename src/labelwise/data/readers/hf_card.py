@@ -39,11 +39,8 @@ def features_of_card(header: Mapping[str, Any], configuration: str) -> dict[str,
     columns = chosen.get("features")
     if not isinstance(columns, list):
         return {}
-    return {
-        column["name"]: _feature(column)
-        for column in columns
-        if isinstance(column, dict) and "name" in column
-    }
+    named = [column for column in columns if isinstance(column, dict) and "name" in column]
+    return {column["name"]: _feature(column) for column in named}
 
 
 def _feature(column: Mapping[str, Any]) -> Any:

@@ -91,11 +91,8 @@ def _names(
         ]
         if (hot := hot_rows(states, key)) is not None:
             source.refuse_unused(["separator"], "names in a text")
-            return (
-                [None if item is None else row for item, row in zip(values, hot[0], strict=True)],
-                HOT,
-                hot[1],
-            )
+            rows = [None if item is None else row for item, row in zip(values, hot[0], strict=True)]
+            return rows, HOT, hot[1]
     lists = [_names_in_list(item, key, place) for item, place in zip(values, places, strict=True)]
     refuse_states({name for row in lists for name in row or ()}, (row or () for row in lists), f"key {key!r}")
     texts = [row for row, item in enumerate(values) if isinstance(item, str)]

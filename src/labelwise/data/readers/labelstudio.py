@@ -211,18 +211,11 @@ def _item(
         present.update(dict.fromkeys(labels[name] for name in labels if name in chosen))
         if chosen or (answer.submitted and (blank_is_absent or control in regions)):
             absent += [labels[name] for name in labels if name not in chosen]
-    boxes = [
-        LabelBox(labels[box.label], box.sides, (100.0, 100.0))
-        for control, labels in names.items()
-        for box in answer.boxes.get(control, ())
-    ]
+    pairs = ((labels, box) for control, labels in names.items() for box in answer.boxes.get(control, ()))
+    boxes = [LabelBox(labels[box.label], box.sides, (100.0, 100.0)) for labels, box in pairs]
+    known = bool(present or absent)
     return ImageLabels(
-        answer.image,
-        tuple(present),
-        tuple(absent),
-        known=bool(present or absent),
-        place=answer.place,
-        boxes=boxes,
+        answer.image, tuple(present), tuple(absent), known=known, place=answer.place, boxes=boxes
     )
 
 

@@ -104,11 +104,9 @@ def _one_with_blanks(texts: Sequence[str]) -> str:
     cells = {text for text in texts if text}
     with_blanks = sorted(cell for cell in cells if " " in cell)
     uses = Counter(part for cell in with_blanks for part in set(cell.split()))
+    often = {part for part, count in uses.items() if len(with_blanks) > 2 and 2 * count >= len(with_blanks)}
     doubtful = [
-        (cell, part)
-        for cell in with_blanks
-        for part in cell.split()
-        if part in cells or (len(with_blanks) > 2 and 2 * uses[part] >= len(with_blanks))
+        (cell, part) for cell in with_blanks for part in cell.split() if part in cells or part in often
     ]
     if not doubtful:
         return ""

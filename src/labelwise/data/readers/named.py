@@ -93,10 +93,9 @@ def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
 
 def _with_state_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Source, tuple[str, ...]]:
     """The table with objects of label states, `{"cat": 1, "dog": 0}`, as one column per label; null is unknown."""
+    ignored = source.names("ignore")
     objects = [
-        name
-        for name in table.column_names
-        if name not in source.names("ignore") and _holds_states(table[name], name)
+        name for name in table.column_names if name not in ignored and _holds_states(table[name], name)
     ]
     if not objects:
         return table, source, ()

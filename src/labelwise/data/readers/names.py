@@ -120,11 +120,9 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bo
         flat, kind = _as_numbers(flat, name), pa.int64()
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
         fields = fields_of_names(kind, name) if pa.types.is_struct(kind) else []
-        advice = (
-            f"add ?labels={as_option(fields[:1])} for the names"
-            if fields
-            else "write the names themselves as text"
-        )
+        advice = "write the names themselves as text"
+        if fields:
+            advice = f"add ?labels={as_option(fields[:1])} for the names"
         raise LabelwiseError(
             f"column {name!r} of lists of {kind}",
             "lists of label names",

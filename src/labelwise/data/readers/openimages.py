@@ -146,23 +146,15 @@ def _cells(
     """The labels, values and known cells, `[N, L]` each, and the indices of cells that stay unknown in any case."""
     people, guessed = rows.where(~rows.machine), rows.where(rows.machine)
     names = vocab.shown()
-    present, absent, contradicted = agreeing(
-        people.pairs.where(people.confidence == 1),
-        people.pairs.where(people.confidence == 0),
-        images,
-        names,
-        source,
-    )
+    present, absent = (people.pairs.where(people.confidence == state) for state in (1, 0))
+    present, absent, contradicted = agreeing(present, absent, images, names, source)
     used = np.bincount(rows.pairs.label, minlength=len(vocab.ids)) > 0
     for j in np.flatnonzero(np.bincount(rows.pairs.label[rows.confidence > 0])).tolist():
         used[list(vocab.above[j])] = True
     column, labels = chosen(vocab, used, source, notes)
     shape = (len(images), len(labels))
-    refuse_huge(
-        *shape,
-        source.path,
-        "choose labels with labels=FILE, or leave out images without a file with missing=skip",
-    )
+    todo = "choose labels with labels=FILE, or leave out images without a file with missing=skip"
+    refuse_huge(*shape, source.path, todo)
     is_present, is_absent, conflicts = implied_cells(
         present, absent, shape, column, (vocab.above, vocab.below), images, names, source
     )

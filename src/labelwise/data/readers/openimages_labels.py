@@ -198,11 +198,9 @@ def _chosen_ids(vocabulary: Vocabulary, source: Source) -> list[str]:
     for line in _first_cells(Path(text)) if Path(text).is_file() else source.names("labels"):
         matching = [line] if line in known else ids_of.get(line, [])
         if len(matching) != 1:
-            meaning = (
-                f"the name of {', '.join(matching)}"
-                if matching
-                else "no label of the rows or of the files of names"
-            )
+            meaning = "no label of the rows or of the files of names"
+            if matching:
+                meaning = f"the name of {', '.join(matching)}"
             raise LabelwiseError(
                 f"labels={text}: {line!r} is {meaning}", "ids or names, one label each", "correct the option"
             )

@@ -182,14 +182,9 @@ def _column_of_role(
 
 def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | None:
     """The only column of text with names of splits as cells, whatever its name."""
-    likely = [
-        name
-        for name in table.column_names
-        if name not in taken
-        and is_text_type(table[name].type)
-        and are_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())
-        and are_splits(pc.unique(table[name]).to_pylist())
-    ]
+    texts = (name for name in table.column_names if name not in taken and is_text_type(table[name].type))
+    likely = [name for name in texts if are_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())]
+    likely = [name for name in likely if are_splits(pc.unique(table[name]).to_pylist())]
     return likely[0] if len(likely) == 1 else None
 
 

@@ -240,11 +240,8 @@ def _ids(value: Any, place: str) -> list[str]:
 
 def _is_multi_hot(name: str, job: LabelJob, lines: Sequence[JsonLine]) -> bool:
     """Whether lists hold 0 or 1 for all labels, not ids; if so, labels are named by their place."""
-    rows = [
-        _ids(line.content[name], f"{line.place}: {name!r}")
-        for line in lines
-        if line.content.get(name) is not None
-    ]
+    filled = (line for line in lines if line.content.get(name) is not None)
+    rows = [_ids(line.content[name], f"{line.place}: {name!r}") for line in filled]
     binary = all(set(row) <= {"0", "1"} for row in rows)
     if not binary or not is_multi_hot([tuple(map(int, row)) for row in rows], name):
         refuse_states({key for row in rows for key in row}, rows, repr(name))

@@ -17,12 +17,8 @@ _SHARD = re.compile(r"([\w.-]+?)-\d{5,}-of-\d{5,}(?:\D.*)?")
 
 def files_below(folder: Path, *suffixes: str) -> list[str]:
     """Paths, relative to a folder, of the files with one of these suffixes; hidden files and folders are skipped."""
-    return [
-        listing.start + name
-        for listing in walk(folder)
-        for name in listing.files
-        if name.lower().endswith(suffixes)
-    ]
+    paths = (listing.start + name for listing in walk(folder) for name in listing.files)
+    return [path for path in paths if path.lower().endswith(suffixes)]
 
 
 def split_of_name(name: str) -> str:

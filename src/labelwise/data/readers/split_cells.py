@@ -71,11 +71,8 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
             "?split= leaves the column out."
         )
     else:
-        similar = [
-            name
-            for name in names
-            if name not in usual and re.match("train|val|test|eval|dev", name.casefold())
-        ]
+        others = (name for name in names if name not in usual)
+        similar = [name for name in others if re.match("train|val|test|eval|dev", name.casefold())]
         if similar:
             notes.append(f"Splits of their own, which training does not use: {', '.join(similar[:6])}.")
     code = {"": -1, **{text: names.index(name) if name else -1 for text, name in split_of.items()}}

@@ -94,11 +94,7 @@ def no_states(
         counts = sorted({number(cell) or 0.0 for c in columns for cell in c.present()} - {0.0})
         some = as_option(f"{count:g}" for count in counts)
         advice.append(f"if {_listed(others)} are counts, add ?present={some}, so that 0 alone means absent")
-    numbered = [
-        column
-        for column in (*threes, *others)
-        if column in plain and is_numbered(column) and not is_metadata(column.name)
-    ]
+    numbered = [c for c in (*threes, *others) if c in plain and is_numbered(c) and not is_metadata(c.name)]
     if numbered:
         names = as_option(column.name for column in numbered)
         advice.append(f"if the numbers in {_listed(numbered)} are those of classes, add ?classes={names}")
@@ -119,11 +115,7 @@ def no_states(
             f"add ?group={as_option([persons[0].name])}{f'&ignore={left}' if left else ''} to keep the images of one "
             f"{persons[0].name} in one split"
         )
-    categorical = [
-        column
-        for column in others
-        if column not in persons and column in plain and column not in same and is_categorical(column)
-    ]
+    categorical = [c for c in others if c not in (*persons, *same) and c in plain and is_categorical(c)]
     if categorical:
         some = few([column.name for column in categorical], 3)
         advice.append(

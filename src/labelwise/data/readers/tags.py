@@ -114,16 +114,10 @@ def read(source: Source) -> Dataset:
     notes = _notes(tagged, blank)
     if unpaired:
         notes.append(f"{len(unpaired):,} texts without an image were left out: {unpaired[0]}.")
-    items = [
-        ImageLabels(
-            image,
-            row or (),
-            known=bool(row) or (row is not None and blank == "negative"),
-            split=_split(image),
-            place=image,
-        )
-        for (image, _), row in zip(pairs, tags, strict=True)
-    ]
+    items = []
+    for (image, _), row in zip(pairs, tags, strict=True):
+        known = bool(row) or (row is not None and blank == "negative")
+        items.append(ImageLabels(image, row or (), known=known, split=_split(image), place=image))
     return dataset_of_images(items, source, [root], notes=notes)
 
 

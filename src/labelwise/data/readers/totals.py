@@ -61,11 +61,8 @@ def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
 
 def _lacks_image(table: pa.Table, filled: Mapping[int, object]) -> bool:
     """Whether a column that names the images is blank in the last row."""
-    return any(
-        key(name) in IMAGE or share_of_images(table.column(place)) > 0.5
-        for place, name in enumerate(table.column_names)
-        if place not in filled
-    )
+    blank = ((i, name) for i, name in enumerate(table.column_names) if i not in filled)
+    return any(key(name) in IMAGE or share_of_images(table.column(i)) > 0.5 for i, name in blank)
 
 
 def _sum(column: pa.ChunkedArray, rows: int) -> float:

@@ -101,16 +101,10 @@ def read(source: Source) -> Dataset:
         notes.append(
             f"{joined[0]!r} is read as one label, though its parts are labels too: separate them with commas."
         )
-    items = [
-        ImageLabels(
-            row.image,
-            row.labels or (),
-            known=not (unknown and row.labels is None),
-            split=row.split,
-            place=row.place,
-        )
-        for row in rows
-    ]
+    items = []
+    for row in rows:
+        known = row.labels is not None or not unknown
+        items.append(ImageLabels(row.image, row.labels or (), known=known, split=row.split, place=row.place))
     return dataset_of_images(items, source, [file.parent], notes=notes)
 
 

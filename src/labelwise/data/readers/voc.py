@@ -93,14 +93,10 @@ def _annotation(file: Path) -> VocAnnotation:
         )
     try:
         sides = [float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height")]
-        objects = [
-            VocObject(
-                (item.findtext("name") or "").strip(),
-                (item.findtext("difficult") or "0").strip() == "1",
-                _box(item),
-            )
-            for item in tree.findall("object")
-        ]
+        objects = []
+        for item in tree.findall("object"):
+            name, difficult = ((item.findtext(tag) or "").strip() for tag in ("name", "difficult"))
+            objects.append(VocObject(name, difficult == "1", _box(item)))
     except ValueError as error:
         raise LabelwiseError(
             f"{file}: {error}", "numbers for sizes and boxes", "correct the annotation"

@@ -160,13 +160,10 @@ def _layout_beside_images(root: Path, files: list[Path]) -> VocLayout:
     splits_by = "Splits by the names of folders" if split_of else "No list or folder names a split"
     notes = [f"{splits_by}: annotations lie beside their images in {', '.join(folders[:5])}."]
     with_xml = {os.path.splitext(row.image)[0] for row in rows}
-    images = {
-        f"{folder}/{image}" if folder != "." else image
-        for folder in folders
-        for listing in walk(root / folder, 0)
-        for image in listing.files
-        if is_image_name(image)
-    }
+    pairs = (
+        (folder, name) for folder in folders for listing in walk(root / folder, 0) for name in listing.files
+    )
+    images = {f"{folder}/{name}" if folder != "." else name for folder, name in pairs if is_image_name(name)}
     unannotated = len({os.path.splitext(image)[0] for image in images} - with_xml)
     if unannotated:
         notes.append(f"{unannotated:,} images without an annotation were left out.")

@@ -143,11 +143,8 @@ class Rows:
 
     def notes(self) -> list[str]:
         """Sentences on the columns."""
-        renamed = [
-            f"{column} is {name}"
-            for column, name in zip(self._columns, self._data.labels, strict=False)
-            if column != name
-        ]
+        pairs = zip(self._columns, self._data.labels, strict=False)
+        renamed = [f"{column} is {name}" for column, name in pairs if column != name]
         notes = [f"Columns of labels with reserved names: {few(renamed)}."] if renamed else []
         if not self.listed:
             notes.append(

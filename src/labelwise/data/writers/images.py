@@ -88,15 +88,10 @@ def copy_images(job: Job, folder: Path) -> list[str]:
     used: set[str] = set()
     for row in range(len(data)):
         image = data.encoded(row)
+        name = data.image_id(row)
         if isinstance(image, bytes):
-            name = (
-                data.image_id(row).removeprefix("row ").rjust(8, "0")
-                if data.holds_bytes
-                else data.image_id(row)
-            )
+            name = name.removeprefix("row ").rjust(8, "0") if data.holds_bytes else name
             name = _with_suffix(name, image)
-        else:
-            name = data.image_id(row)
         name = _unused(_inside_folder(name), used)
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
