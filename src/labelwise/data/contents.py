@@ -35,7 +35,7 @@ def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
     Returns:
         `[N]` int64 codes from 0, in order of first appearance.
     """
-    return _content_codes([_contents_of_items(items)])
+    return _content_codes([_item_contents(items)])
 
 
 def dataset_content_codes(data: Dataset, hint: np.ndarray | None = None) -> Int64[np.ndarray, " N"]:
@@ -50,12 +50,12 @@ def dataset_content_codes(data: Dataset, hint: np.ndarray | None = None) -> Int6
     if hint is not None:
         _, hint, count = np.unique(hint, return_inverse=True, return_counts=True)
         needed = count[hint] > 1
-    return _content_codes([_contents_of_data(data, needed)], hint=hint)
+    return _content_codes([_data_contents(data, needed)], hint=hint)
 
 
 def shared_content(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
     """Mask of the images of `other` with the bytes of an image of `one`."""
-    parts = [_contents_of_data(one), _contents_of_data(other)]
+    parts = [_data_contents(one), _data_contents(other)]
     codes = _content_codes(parts, across=True)
     return np.isin(codes[len(one) :], codes[: len(one)])
 
@@ -123,12 +123,10 @@ class _Contents:
         return None if end is None else hashlib.blake2b(end, digest_size=16).digest()
 
 
-def _contents_of_data(data: Dataset, needed: np.ndarray | None = None) -> _Contents:
+def _data_contents(data: Dataset, needed: np.ndarray | None = None) -> _Contents:
     """The contents of images in files, in a store or in a table."""
     if data.store is None and not data.holds_bytes:
-        return _contents_of_files(
-            file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), needed
-        )  # type: ignore[arg-type,return-value]
+        return _file_contents(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), needed)  # type: ignore[arg-type,return-value]
     rows = np.arange(len(data))
     if data.store is None:
         length = pc.fill_null(pc.binary_length(data.images), -1).to_numpy(zero_copy_only=False)
@@ -150,10 +148,10 @@ def _contents_of_data(data: Dataset, needed: np.ndarray | None = None) -> _Conte
     return _Contents(store.lengths[numbers], rows, lambda row: store.end(int(numbers[row]), _TAIL), whole)
 
 
-def _contents_of_items(items: Sequence[Path | bytes]) -> _Contents:
+def _item_contents(items: Sequence[Path | bytes]) -> _Contents:
     """The contents of files and of encoded images in memory."""
     paths = (os.fspath(item) if isinstance(item, Path) else "" for item in items)
-    files = _contents_of_files(paths, len(items), lambda row: os.fspath(items[row]))  # type: ignore[arg-type,return-value]
+    files = _file_contents(paths, len(items), lambda row: os.fspath(items[row]))  # type: ignore[arg-type,return-value]
     for row, item in enumerate(items):
         if isinstance(item, bytes):
             files.length[row], files.same_file[row] = len(item), row
@@ -169,7 +167,7 @@ def _contents_of_items(items: Sequence[Path | bytes]) -> _Contents:
     return _Contents(files.length, files.same_file, end, whole)
 
 
-def _contents_of_files(
+def _file_contents(
     paths: Iterator[str], rows: int, path: Callable[[int], str], needed: np.ndarray | None = None
 ) -> _Contents:
     """The contents of files; links to one file count once."""
