@@ -215,7 +215,7 @@ def refuse_large(changed: Iterable[LabelChange], most: float) -> None:
 
 def refuse_source(source: str, out: Path) -> None:
     """Raises `LabelwiseError` if `out`, or its file of changes, is a file of the source, which would be lost."""
-    files = [Path(part) for part in parse(source).path.split(",")]
+    files = [Path(name) for name in parse(source).path.split(",")]
     written = (out, out.with_suffix(".changes.csv"))
     if any(f.is_file() and w.exists() and f.samefile(w) for f in files for w in written):
         raise LabelwiseError(f"{str(out)!r} to write, the table itself", "a new file", "choose another name")
@@ -257,7 +257,7 @@ def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) ->
         raise LabelwiseError(f"{str(out)!r} to write", "a file name in .csv or .parquet", "rename it")
     refuse_missing_folder(out)
     changes_file = out.with_suffix(".changes.csv")
-    with whole_file(changes_file) as part, open(part, "w", newline="", encoding="utf-8") as stream:
+    with whole_file(changes_file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         _write_changes(stream, changes)
         # Inside the block: a refused table leaves no file of changes.
         (write_table if suffix == ".parquet" else write_csv)(table, out)

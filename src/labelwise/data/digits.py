@@ -98,8 +98,8 @@ def make_scenes(
 
 def source_split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Disjoint indices of scikit-learn's digits for train, val and test scenes."""
-    classes = _sources().target
-    rng = np.random.default_rng([seed, 0x5D])
+    classes = _digit_data().target
+    rng = np.random.default_rng([seed, 0x5D])  # not the code of a split, so that scenes follow other streams
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for digit in range(10):
         members = rng.permutation(np.flatnonzero(classes == digit))
@@ -131,7 +131,7 @@ def make_scene(pool: list[list[Image.Image]], rng: np.random.Generator, size: in
     return Scene(np.clip(np.asarray(canvas) + noise, 0, 255).astype(np.uint8), digits)
 
 
-def _sources() -> Any:
+def _digit_data() -> Any:
     """The data set of scikit-learn's digits; raises `LabelwiseError` without scikit-learn."""
     try:
         from sklearn.datasets import load_digits
@@ -146,7 +146,7 @@ def _sources() -> Any:
 
 def _handwriting() -> tuple[list[Image.Image], np.ndarray]:
     """Each digit as an 8-bit mask cut to its ink, and its class."""
-    bunch = _sources()
+    bunch = _digit_data()
     pictures = (bunch.images * 255 / 16).round().astype(np.uint8)
     images = [Image.fromarray(picture) for picture in pictures]
     return [picture.crop(picture.getbbox()) for picture in images], bunch.target
@@ -199,21 +199,21 @@ def _clutter(canvas: Image.Image, inks: tuple[str, ...], rng: np.random.Generato
     draw = ImageDraw.Draw(canvas, "RGBA")  # this mode blends colours by their opacity
     for kind in rng.integers(4, size=int(rng.integers(4, 10))):
         x, y = (float(coordinate) for coordinate in rng.uniform(0, size, 2))
-        ink, pale = ImageColor.getrgb(inks[int(rng.integers(len(inks)))]), int(rng.integers(40, 90))
+        ink, opacity = ImageColor.getrgb(inks[int(rng.integers(len(inks)))]), int(rng.integers(40, 90))
         if kind == 0:
             rx, ry = rng.uniform(5, 18, 2) * scale
-            draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=(*ink, pale // 3))
+            draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=(*ink, opacity // 3))
         elif kind == 1:
             dx, dy = rng.uniform(-1, 1, 2) * size
-            draw.line((x - dx, y - dy, x + dx, y + dy), fill=(*ink, pale))
+            draw.line((x - dx, y - dy, x + dx, y + dy), fill=(*ink, opacity))
         elif kind == 2:
             radius, start = rng.uniform(20, 60) * scale, rng.uniform(0, 360)
             bounds = (x - radius, y - radius, x + radius, y + radius)
-            draw.arc(bounds, start, start + rng.uniform(20, 50), fill=(*ink, pale))
+            draw.arc(bounds, start, start + rng.uniform(20, 50), fill=(*ink, opacity))
         else:
             for dx, dy in rng.normal(0, 7, (int(rng.integers(2, 7)), 2)) * scale:
                 r = rng.uniform(0.4, 1.3)
-                draw.ellipse((x + dx - r, y + dy - r, x + dx + r, y + dy + r), fill=(*ink, 2 * pale))
+                draw.ellipse((x + dx - r, y + dy - r, x + dx + r, y + dy + r), fill=(*ink, 2 * opacity))
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -76,14 +76,14 @@ class _Thumbs:
         cell_indicator = np.eye(48, dtype=np.float32)[(y // 4 * 4 + x // 4) * 3 + colour]
         self._means, self._spread = np.zeros((len(rows), 48), np.uint8), np.zeros(len(rows), np.float32)
         for block in ranges(len(rows), _BLOCK):
-            part = slice(block.start, block.stop)
-            pixels = thumbs[rows[part]].reshape(len(block), -1).astype(np.float32)
+            span = slice(block.start, block.stop)
+            pixels = thumbs[rows[span]].reshape(len(block), -1).astype(np.float32)
             sums = pixels @ cell_indicator  # whole numbers below 2^24: exact in any order
-            self.total[part] = sums.sum(1)
-            self._means[part] = means = sums // 16
-            self._spread[part] = np.abs(pixels - means @ cell_indicator.T).mean(1)
+            self.total[span] = sums.sum(1)
+            self._means[span] = means = sums // 16
+            self._spread[span] = np.abs(pixels - means @ cell_indicator.T).mean(1)
             pixels -= pixels.mean(1, keepdims=True)
-            self.contrast[part] = np.sqrt(np.einsum("nd,nd->n", pixels, pixels) / np.float32(pixels.shape[1]))
+            self.contrast[span] = np.sqrt(np.einsum("nd,nd->n", pixels, pixels) / np.float32(pixels.shape[1]))
 
     def close(self, pairs: np.ndarray) -> np.ndarray:
         """Mask of the pairs with close thumbnails."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from labelwise.errors import LabelwiseError, first_line
 
+_MODEL_SUFFIXES = (".json", ".txt", ".safetensors", ".bin", ".model")
 MODULES = "modules.json"
 """The file that marks a folder as a sentence-transformers model."""
 
@@ -58,16 +59,17 @@ def embed_sentences(folder: Path, sentences: Sequence[str]) -> np.ndarray:
         raise _model_error(folder, first_line(error)[:160]) from None
     vectors = np.asarray(result, np.float32)
     if vectors.ndim != 2 or len(vectors) != len(sentences) or not np.isfinite(vectors).all():
-        raise _model_error(folder, f"embeddings of shape {list(vectors.shape)}, finite or not")
+        raise _model_error(
+            folder, f"embeddings of shape {list(vectors.shape)}, or with infinite numbers or NaN"
+        )
     return vectors
 
 
 def digest_of_model(folder: Path) -> str:
     """Digest of the names and contents of a model's files, without its documentation."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(
-        p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".txt", *_WEIGHT_SUFFIXES)
-    ):
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix in _MODEL_SUFFIXES)
+    for path in sorted(files):
         digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"\0")
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
@@ -80,9 +82,6 @@ def digest_of_texts(descriptions: str) -> str:
     return (
         hashlib.blake2b(Path(descriptions).read_bytes(), digest_size=16).hexdigest() if descriptions else ""
     )
-
-
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".model")
 
 
 def _spaced_words(name: str) -> str:

@@ -52,7 +52,7 @@ def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
     refuse_missing_folder(file)
     embed = embed_images or data.embedded
     schema = _schema(data, embed, file)
-    with whole_file(file) as part, parquet.ParquetWriter(part, schema) as writer:
+    with whole_file(file) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for start, stop in _blocks(len(data), 256 if embed else 65536):
             writer.write_table(_block(data, schema, embed, start, stop))
 

@@ -73,7 +73,7 @@ def dataset_of_attributes(
         LabelwiseError: an attribute that the file lacks, a state other than 0, 1 and 2, an image in two splits, or
             missing image files.
     """
-    zero = source.choice("unknown", ("mask", "zero")) == "zero"
+    as_negative = source.choice("unknown", ("mask", "zero")) == "zero"
     by_region = source.choice("order", ("official", "reference")) == "reference"
     given = source.options.get("images")
     root = image_folder(given) if given is not None else find_root(index.images, folders)
@@ -89,15 +89,15 @@ def dataset_of_attributes(
         )
     unknown = states == UNKNOWN
     if unknown.any():
-        state = "negative" if zero else "unknown"
+        state = "negative" if as_negative else "unknown"
         notes.append(f"{int(unknown.sum()):,} cells of value 2 are {state}.")
     codes, names = _split_codes(index)
     values = (states == 1).astype(np.uint8)
-    known = np.ones_like(unknown) if zero else ~unknown
+    known = np.ones_like(unknown) if as_negative else ~unknown
     groups, group_notes = _groups(official, values, known, index.images)
-    used = codes >= 0
-    if not used.all():
-        notes.append(f"{int((~used).sum()):,} images are in no split of this partition and were left out.")
+    listed = codes >= 0
+    if not listed.all():
+        notes.append(f"{int((~listed).sum()):,} images are in no split of this partition and were left out.")
     data = Dataset(
         labels=LabelSet(official.names, groups),
         images=text_array(list(index.images)),
@@ -109,7 +109,7 @@ def dataset_of_attributes(
         group=index.group,
         notes=(*notes, *group_notes),
         rows_in_source=len(index.images),
-    ).take(used)
+    ).take(listed)
     data = keep_existing(data.with_notes(*count_notes(data.splits(), published)), source)
     if not by_region:
         return data
@@ -129,8 +129,9 @@ def plain_name(name: str) -> str:
 def _columns(index: Index, wanted: tuple[str, ...]) -> tuple[list[int], list[str]]:
     """Column of each wanted name: the column with that name, else an unmatched column at its official position."""
     plain_names, notes = [plain_name(name) for name in index.names], []
-    exact, loose = {n: j for j, n in enumerate(index.names)}, {n: j for j, n in enumerate(plain_names)}
-    columns = [exact.get(name, loose.get(plain_name(name), -1)) for name in wanted]
+    by_name = {n: j for j, n in enumerate(index.names)}
+    by_plain_name = {n: j for j, n in enumerate(plain_names)}
+    columns = [by_name.get(name, by_plain_name.get(plain_name(name), -1)) for name in wanted]
     unmatched = set(range(len(plain_names))) - set(columns)
     missing = [position for position, column in enumerate(columns) if column < 0]
     if any(position not in unmatched for position in missing) or len(missing) > len(wanted) // 4:
@@ -174,14 +175,14 @@ def _groups(
     official: Attributes, values: np.ndarray, known: np.ndarray, images: Sequence[str]
 ) -> tuple[dict[str, Group], list[str]]:
     """Groups of the regions and exclusive sets; a set that an image contradicts is noted and is not exclusive."""
-    listed = set(official.names)
+    evaluated = set(official.names)
     groups = {
-        name: Group(tuple(label for label in labels if label in listed))
+        name: Group(tuple(label for label in labels if label in evaluated))
         for name, labels in zip(REGIONS, official.regions, strict=True)
     }
     notes = []
     for name, labels in official.exclusive.items():
-        labels = tuple(label for label in labels if label in listed)
+        labels = tuple(label for label in labels if label in evaluated)
         columns = [official.names.index(label) for label in labels]
         clash = np.flatnonzero((values[:, columns] & known[:, columns]).sum(1) > 1)
         if len(clash):

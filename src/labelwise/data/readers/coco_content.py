@@ -9,6 +9,7 @@ from typing import Any
 from labelwise.data.readers.coco_layout import LISTS, AnnotationFile
 from labelwise.data.readers.exports import json_content
 from labelwise.data.readers.lvis import refuse_other_names
+from labelwise.data.readers.name_doubts import few
 from labelwise.errors import LabelwiseError
 
 Content = dict[str, Any]
@@ -111,8 +112,7 @@ def categories(
         notes.append(f"Category 0, {names.pop(0)!r}, is a group of the others, not a label: it is left out.")
     unused = [name for number, name in names.items() if number not in used]
     if unused:
-        listed = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-        notes.append(f"{len(unused):,} categories have no annotation and stay as labels: {listed}.")
+        notes.append(f"{len(unused):,} categories have no annotation and stay as labels: {few(unused)}.")
     return tuple(names.values()), {number: column for column, number in enumerate(names)}, notes
 
 

@@ -101,12 +101,12 @@ def _lists_at_top(head: str) -> Iterator[str]:
 def _official_layout(root: Path) -> Layout | None:
     """The layout of an official COCO folder: train2014 or train2017 for training, val for testing."""
     for year in ("2014", "2017"):
-        names = {f"train{year}": "train", f"val{year}": "test"}
-        files = {name: root / "annotations" / f"instances_{name}.json" for name in names}
+        split_of = {f"train{year}": "train", f"val{year}": "test"}
+        files = {name: root / "annotations" / f"instances_{name}.json" for name in split_of}
         present = [name for name, file in files.items() if file.is_file()]
         if not present or (root / "annotations" / f"instances_test{year}.json").is_file():
             continue  # with a labelled test split, val is not needed as test
-        missing = [files[name].name for name in names if name not in present]
+        missing = [files[name].name for name in split_of if name not in present]
         if missing and year == "2014":
             raise LabelwiseError(
                 f"{str(root)!r} without annotations/{missing[0]}",
@@ -116,7 +116,7 @@ def _official_layout(root: Path) -> Layout | None:
         notes = [f"annotations/{name} is not there: {present[0]} is read alone." for name in missing]
         if f"val{year}" in present:
             notes.append(f"val{year} is called test, as the field uses it.")
-        used = tuple(AnnotationFile(files[name], names[name], root=root) for name in present)
+        used = tuple(AnnotationFile(files[name], split_of[name], root=root) for name in present)
         unread = set((root / "annotations").glob("instances_*.json")) - {file.path for file in used}
         notes += [f"Not read: {_paths(sorted(unread), root)}."] if unread else []
         return Layout(used, tuple(notes), year)
@@ -166,10 +166,10 @@ def _candidate_files(root: Path, quick: bool = False) -> Iterator[list[Path]]:
     """
     yield from filter(None, (_coco_files(base, quick) for base in (root / "annotations", root)))
     listings = walk(root, 0, glance=quick) if root.is_dir() else ()
-    inner = [root / name for listing in listings for name in listing.folders]
+    folders = [root / name for listing in listings for name in listing.folders]
     if quick:
-        inner = [folder for folder in inner if split_in_name(folder.name)]
-    by_folder = [_coco_files(base, quick) for folder in inner for base in (folder, folder / "annotations")]
+        folders = [folder for folder in folders if split_in_name(folder.name)]
+    by_folder = [_coco_files(base, quick) for folder in folders for base in (folder, folder / "annotations")]
     if any(by_folder):
         yield [file for files in by_folder for file in files]
 
@@ -196,15 +196,15 @@ def _with_splits(files: Sequence[_FileGroup], notes: list[str], root: Path | Non
     if len(unnamed) > 1:
         listed = _paths(unnamed[:5], top)
         notes = [*notes, f"No name of {len(files)} files names a split, so they are read as one: {listed}."]
-    read = [
+    to_read = [
         AnnotationFile(file, split, beside, root) for (file, beside), split in zip(files, splits, strict=True)
     ]
     if root:  # the files of a folder have no order of their own
-        read.sort(key=lambda file: (*SPLIT_ORDER, None).index(file.split))
-    for split in dict.fromkeys(file.split for file in read if file.split):
-        names_in_split = _paths([file.path for file in read if file.split == split], top)
+        to_read.sort(key=lambda file: (*SPLIT_ORDER, None).index(file.split))
+    for split in dict.fromkeys(file.split for file in to_read if file.split):
+        names_in_split = _paths([file.path for file in to_read if file.split == split], top)
         notes = [*notes, f"Split {split}, by its name: {names_in_split}."]
-    return Layout(tuple(read), tuple(notes))
+    return Layout(tuple(to_read), tuple(notes))
 
 
 def _name_of_split(file: Path, top: Path) -> str:

@@ -98,8 +98,8 @@ def _groups(collected: Collected) -> dict[str, Group]:
     """The listed groups; a group that an image contradicts is not exclusive."""
     groups = {}
     for name, group in collected.groups.items():
-        several = (len(set(group.labels) & set(item.present)) > 1 for item in collected.items)
-        clash = group.exclusive and any(several)
+        conflicts = (len(set(group.labels) & set(item.present)) > 1 for item in collected.items)
+        clash = group.exclusive and any(conflicts)
         if clash:
             collected.notes.append(
                 f"The labels of {name!r} do not exclude each other: an image has two of them."

@@ -134,13 +134,13 @@ def _annotations_of(item: Mapping[str, Any], place: str) -> Iterator[Mapping[str
     yield from entries
 
 
-def _label(part: Mapping[str, Any], labels: Sequence[str], place: str, left_out: Counter[str]) -> int | None:
+def _label(item: Mapping[str, Any], labels: Sequence[str], place: str, left_out: Counter[str]) -> int | None:
     """The number of an annotation's label; `None` without one, which is counted as left out."""
-    label = part.get("label_id")
-    if part.get("attributes"):
+    label = item.get("label_id")
+    if item.get("attributes"):
         left_out["annotations' attributes"] += 1
     if label is None:
-        left_out[f"annotations of type {part.get('type', '?')}"] += 1
+        left_out[f"annotations of type {item.get('type', '?')}"] += 1
         return None
     if type(label) is not int or not 0 <= label < len(labels):
         raise LabelwiseError(

@@ -140,10 +140,10 @@ def with_fields(table: pa.Table, wanted: Collection[str]) -> pa.Table:
     for name in table.column_names:
         column = table[name]
         kind = column.type.value_type if is_list(column.type) else column.type
-        inner = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
-        if name in wanted and inner:
-            names += [f"{name}.{field}" for field in inner]
-            columns += [_field_column(column, field) for field in inner]
+        fields = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+        if name in wanted and fields:
+            names += [f"{name}.{field}" for field in fields]
+            columns += [_field_column(column, field) for field in fields]
         else:
             names.append(name)
             columns.append(column)

@@ -69,8 +69,8 @@ def check_layout(file: Path) -> None:
     while len(remaining.data):
         kind, content = remaining.element()
         if kind == _COMPRESSED:
-            inner = _Bytes(memoryview(_inflated(content)), order)
-            kind, content = inner.element()
+            inflated = _Bytes(memoryview(_inflated(content)), order)
+            kind, content = inflated.element()
         if kind != _MATRIX:
             raise ValueError(f"a variable of type {kind}")
         _check_array(_Bytes(content, order), 0)

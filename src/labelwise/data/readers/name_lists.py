@@ -23,8 +23,8 @@ def is_list_text(text: str) -> bool:
     >>> is_list_text("['cat']"), is_list_text("set()"), is_list_text("cat (big)")
     (True, True, False)
     """
-    inner = _unwrapped(text)
-    return inner[:1] in tuple("[{(") or inner != text
+    unwrapped = _unwrapped(text)
+    return unwrapped[:1] in tuple("[{(") or unwrapped != text
 
 
 def _unwrapped(text: str) -> str:
@@ -77,20 +77,20 @@ def _literal(text: str) -> Any:
             return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-    inner = re.fullmatch(r"\[([^\[\]{}()]*)\]", text, re.DOTALL)
-    if inner is None:
+    match = re.fullmatch(r"\[([^\[\]{}()]*)\]", text, re.DOTALL)
+    if match is None:
         return None
-    if quoted := re.findall(r"'([^']*)'|\"([^\"]*)\"", inner[1]):
-        between = re.sub(r"'[^']*'|\"[^\"]*\"", "", inner[1])
+    if quoted := re.findall(r"'([^']*)'|\"([^\"]*)\"", match[1]):
+        between = re.sub(r"'[^']*'|\"[^\"]*\"", "", match[1])
         return [a or b for a, b in quoted] if not between.strip(" ,\n") else None
-    parts = inner[1].split()
+    parts = match[1].split()
     if all(re.fullmatch(r"\d+", part) for part in parts):
         return [int(part) for part in parts]
     if all(re.fullmatch(r"-?\d+\.?\d*(e[+-]?\d+)?", part) for part in parts):
         return [float(part) for part in parts]
     if all(part in ("True", "False") for part in parts):
         return [part == "True" for part in parts]
-    return [part.strip() for part in inner[1].split(",")]
+    return [part.strip() for part in match[1].split(",")]
 
 
 def whole_numbers(texts: list[str]) -> list[str]:

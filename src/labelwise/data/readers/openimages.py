@@ -148,10 +148,10 @@ def _cells(
     names = vocab.shown()
     present, absent = (people.pairs.where(people.confidence == state) for state in (1, 0))
     present, absent, contradicted = agreeing(present, absent, images, names, source)
-    used = np.bincount(rows.pairs.label, minlength=len(vocab.ids)) > 0
+    occurring = np.bincount(rows.pairs.label, minlength=len(vocab.ids)) > 0
     for j in np.flatnonzero(np.bincount(rows.pairs.label[rows.confidence > 0])).tolist():
-        used[list(vocab.above[j])] = True
-    column, labels = chosen(vocab, used, source, notes)
+        occurring[list(vocab.above[j])] = True
+    column, labels = chosen(vocab, occurring, source, notes)
     shape = (len(images), len(labels))
     todo = "choose labels with labels=FILE, or leave out images without a file with missing=skip"
     refuse_huge(*shape, source.path, todo)

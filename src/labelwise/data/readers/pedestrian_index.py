@@ -47,9 +47,9 @@ def read_index(file: Path) -> Index:
 def _index(content: Any, file: Path) -> Index:
     """The checked content of a pickled index."""
     keys = ("image_name", "label", "attr_name", "partition")
-    lost = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if lost:
-        raise LabelwiseError(f"{file} without {', '.join(lost)}", "the pickled index", "fetch the file again")
+    gaps = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if gaps:
+        raise LabelwiseError(f"{file} without {', '.join(gaps)}", "the pickled index", "fetch the file again")
     states = np.asarray(content["label"])
     names = [str(name) for name in np.asarray(content["attr_name"]).tolist()]
     images = [_name(str(image)) for image in content["image_name"]]

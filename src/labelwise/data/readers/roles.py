@@ -171,18 +171,18 @@ def _whole_numbers(column: pa.ChunkedArray) -> bool:
 
 
 def _column_of_role(
-    table: pa.Table, source: Source, option: str, keys: Sequence[str], taken: Collection[str | None]
+    table: pa.Table, source: Source, option: str, keys: Sequence[str], assigned: Collection[str | None]
 ) -> str | None:
     """The column that an option names, else the first with a name of the role; `None` without one."""
     if option in source.options:
         return next(iter(source.names(option)), None)
-    by_key = {key(name): name for name in reversed(table.column_names) if name not in taken}
+    by_key = {key(name): name for name in reversed(table.column_names) if name not in assigned}
     return next((by_key[k] for k in keys if k in by_key), None)
 
 
-def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | None:
+def _split_by_cells(table: pa.Table, assigned: Collection[str | None]) -> str | None:
     """The only column of text with names of splits as cells, whatever its name."""
-    texts = (name for name in table.column_names if name not in taken and is_text_type(table[name].type))
+    texts = (name for name in table.column_names if name not in assigned and is_text_type(table[name].type))
     likely = [name for name in texts if are_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())]
     likely = [name for name in likely if are_splits(pc.unique(table[name]).to_pylist())]
     return likely[0] if len(likely) == 1 else None

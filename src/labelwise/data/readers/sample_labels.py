@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelwise.data.readers.class_names import class_names
-from labelwise.data.readers.name_doubts import refuse_negatives
+from labelwise.data.readers.name_doubts import few, refuse_negatives
 from labelwise.data.readers.name_lists import is_multi_hot
 from labelwise.data.readers.name_pieces import is_sentence, refuse_states
 from labelwise.data.readers.roles import NAMES, key
@@ -39,23 +39,23 @@ def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]
     members = sorted(member for member in counts if is_label_member(member))
     titled = [member for member in members if key(member.split(".")[0]) in NAMES]
     listed = [f"{name} ({count:,})" for name, count in sorted(counts.items())]
-    shown = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "") or "images alone"
+    members_text = few(listed, 8) or "images alone"
     if given and given not in members:
         raise LabelwiseError(
-            f"member={given} of {source.path}; its samples have {shown}",
+            f"member={given} of {source.path}; its samples have {members_text}",
             "a member json, cls or txt that they have",
             "correct the option",
         )
     chosen = [given] if given else titled or members
     if not chosen:
         raise LabelwiseError(
-            f"{source.path} without labels; its samples have {shown}",
+            f"{source.path} without labels; its samples have {members_text}",
             "a member json, cls, txt, labels.txt or tags.txt beside each image",
             "write the labels into the shards",
         )
     if len(chosen) > 1:
         raise LabelwiseError(
-            f"{source.path} with labels in several members, as samples have {shown}",
+            f"{source.path} with labels in several members, as samples have {members_text}",
             "one member of labels",
             f"say which, such as ?member={chosen[0]}",
         )
@@ -193,8 +193,7 @@ def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> tu
     others = [name for name in keys if name != titles[0]]
     refuse_negatives(set(others) - set(source.names("ignore")), source)
     if others:
-        shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
-        notes.append(f"Labels are under the key {titles[0]!r}; left out: {shown}.")
+        notes.append(f"Labels are under the key {titles[0]!r}; left out: {few(others, 8)}.")
     return titles[0], others
 
 

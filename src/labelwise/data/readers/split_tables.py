@@ -97,8 +97,8 @@ def table_of_splits(parts: Sequence[SplitTable], source: Source) -> tuple[TableF
     starts = [0, *accumulate(table.num_rows for table in tables)]
 
     def row_name(row: int) -> str:
-        place = bisect_right(starts, row) - 1
-        return f"{parts[place].called}, {parts[place].content.row_name(row - starts[place])}"
+        index = bisect_right(starts, row) - 1
+        return f"{parts[index].called}, {parts[index].content.row_name(row - starts[index])}"
 
     notes = dict.fromkeys(note for part in parts for note in part.content.notes)
     return TableFile(_concatenated(tables), row_name, tuple(notes)), folder

@@ -92,8 +92,8 @@ def no_states(
         advice.append(f"{_listed(others)}: add ?unknown={as_option(codes)} if that means unknown")
     elif others and all(map(is_count, others)):
         counts = sorted({number(cell) or 0.0 for c in columns for cell in c.present()} - {0.0})
-        some = as_option(f"{count:g}" for count in counts)
-        advice.append(f"if {_listed(others)} are counts, add ?present={some}, so that 0 alone means absent")
+        listed = as_option(f"{count:g}" for count in counts)
+        advice.append(f"if {_listed(others)} are counts, add ?present={listed}, so that 0 alone means absent")
     numbered = [c for c in (*threes, *others) if c in plain and is_numbered(c) and not is_metadata(c.name)]
     if numbered:
         names = as_option(column.name for column in numbered)
@@ -117,9 +117,9 @@ def no_states(
         )
     categorical = [c for c in others if c not in (*persons, *same) and c in plain and is_categorical(c)]
     if categorical:
-        some = few([column.name for column in categorical], 3)
+        listed = few([column.name for column in categorical], 3)
         advice.append(
-            f"{some} can be read as an exclusive group, one label per text, with "
+            f"{listed} can be read as an exclusive group, one label per text, with "
             f"?classes={as_option(column.name for column in categorical)}"
         )
     if strays and not pair:

@@ -34,7 +34,7 @@ def sharing_texts(columns: Sequence[Column]) -> list[Column]:
     if len(columns) < 2:
         return []
     texts = [{text_of(cell) for cell in column.present() if number(cell) is None} for column in columns]
-    several = len(set().union(*texts)) > 1
+    differ = len(set().union(*texts)) > 1
 
     def shares(mine: set[str], theirs: set[str]) -> bool:
         return bool(mine) and 2 * len(mine & theirs) >= min(len(mine), len(theirs)) > 0
@@ -42,7 +42,7 @@ def sharing_texts(columns: Sequence[Column]) -> list[Column]:
     return [
         column
         for i, column in enumerate(columns)
-        if several
+        if differ
         and (len(texts[i]) > 2 or len(keys_of(column)) > 1)
         and len(texts[i]) == len(column.present())
         and any(shares(texts[i], other) for j, other in enumerate(texts) if j != i)

@@ -19,7 +19,7 @@ _NAMES = (
 )
 VOC_NAMES = tuple(_NAMES.split())
 _MAP = "labelmap.txt"
-_GROUND = "background"
+_BACKGROUND = "background"
 
 
 def label_names(
@@ -38,9 +38,9 @@ def label_names(
     """
     mapped = _label_map(root)
     names, notes = {*occurring, *states, *mapped}, []
-    if _GROUND not in occurring and 1 not in states.get(_GROUND, {}).values() and _GROUND in names:
-        names.remove(_GROUND)
-        notes.append(f"{_GROUND} is not a label: it is left out, as no image has it.")
+    if _BACKGROUND in names - set(occurring) and 1 not in states.get(_BACKGROUND, {}).values():
+        names.remove(_BACKGROUND)
+        notes.append(f"{_BACKGROUND} is not a label: it is left out, as no image has it.")
     if names and names <= set(VOC_NAMES):
         if of_voc or len(names) == len(VOC_NAMES):
             return VOC_NAMES, notes

@@ -17,6 +17,7 @@ from labelwise.data.archives import ArchivedImages
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.named import dataset_of_names, in_store
 from labelwise.data.readers.sample_labels import is_label_member, label_table, member_of_labels
 from labelwise.data.readers.shards import by_split, files_below
@@ -136,7 +137,7 @@ class _Samples:
                 "check the shards",
             )
         if self._bare:
-            listed = ", ".join(self._bare[:3]) + (", ..." if len(self._bare) > 3 else "")
+            listed = few(self._bare, 3)
             if policy == "stop":
                 raise WouldLose(
                     f"{len(self._bare):,} of {len(self._bare) + len(self.names):,} samples without an image: {listed}",
