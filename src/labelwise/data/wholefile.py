@@ -22,17 +22,17 @@ def whole_file(path: Path, keep: Path | None = None) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or not writable; the old file is unchanged.
     """
-    tmporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        yield tmporary
-        with open(tmporary, "rb+") as file:
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if keep is not None and path.exists():
             _keep_old(path, keep)
-        os.replace(tmporary, path)
+        os.replace(temporary, path)
         _sync_folder(path.parent)
     except BaseException:
-        tmporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -42,16 +42,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     `path` must not exist, or be an empty folder.
     """
-    tmporary = path.with_name(f".{path.name}.part")
-    shutil.rmtree(tmporary, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        tmporary.mkdir()
-        yield tmporary
+        temporary.mkdir()
+        yield temporary
         if path.is_dir():
             path.rmdir()
-        os.rename(tmporary, path)
+        os.rename(temporary, path)
     except BaseException:
-        shutil.rmtree(tmporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 

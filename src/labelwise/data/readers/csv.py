@@ -195,8 +195,8 @@ def _is_filled(column: pa.ChunkedArray, rows: int = 20) -> bool:
 def _delimiter(text: str) -> str:
     header = next((line for line in text.splitlines() if line.strip()), "")
     header = re.sub(r'"[^"]*"', "", header)
-    best = max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
-    return " " if best not in header and _separated_by_blanks(text) else best
+    likely = max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
+    return " " if likely not in header and _separated_by_blanks(text) else likely
 
 
 def _separated_by_blanks(text: str) -> bool:

@@ -61,18 +61,18 @@ def labels_of_names(
         raise LabelwiseError(f"key {key!r} without any label", "label names in it", "check the key")
     matrix, known = rows.matrix(), np.repeat(~null[:, None], len(rows.names), 1)
     known[unclear] = matrix[unclear] > 0
-    fate = source.choice("blank", ("negative", "unknown"))
+    state = source.choice("blank", ("negative", "unknown"))
     if "blank" in source.options and not blank.any():
         raise LabelwiseError(
-            f"blank={fate} in {str(source)!r}, which has no empty list or text",
+            f"blank={state} in {str(source)!r}, which has no empty list or text",
             "empty lists or texts",
             "leave the option out",
         )
-    known[blank & (fate == "unknown")] = False
+    known[blank & (state == "unknown")] = False
     for mask, meaning in (
         (null, "null, or without the key, are all-unknown"),
         (unclear, "with a name of unknown= leave labels that they do not list unknown"),
-        (blank, f"without a name are all-{fate}"),
+        (blank, f"without a name are all-{state}"),
     ):
         if mask.any():
             notes.append(f"{int(mask.sum()):,} lines {meaning}.")
