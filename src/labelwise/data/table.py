@@ -112,13 +112,13 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
         columns.append(data.images[start:stop].cast(schema.field(0).type))
     else:
         columns.append(pa.array([image_content(data, i) for i in range(start, stop)], pa.large_binary()))
-    columns += label_columns(data, rows)
+    columns += columns_of_rows(data, rows)
     if data.boxes is not None:
         columns.append(data.boxes[start:stop].cast(BOX_TYPE))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def label_columns(data: Dataset, rows: slice) -> list[pa.Array]:
+def columns_of_rows(data: Dataset, rows: slice) -> list[pa.Array]:
     """Columns of some rows: the split and the group if there are any, then each label, null where unknown."""
     columns = []
     if data.split_of is not None:

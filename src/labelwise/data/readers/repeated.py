@@ -56,10 +56,8 @@ def merge_repeated(data: Dataset, source: Source, row_name: Callable[[int], str]
     kept = np.ones(len(data), bool)
     kept[np.setdiff1d(rows, first)] = False
     extra = len(rows) - len(first)
-    outcome = {"unknown": "became unknown", "union": "became positive"}.get(policy, "")
-    detail = (
-        f"; {int(conflicts.sum()):,} cells that contradict each other {outcome}" if conflicts.any() else ""
-    )
+    state = {"unknown": "became unknown", "union": "became positive"}.get(policy, "")
+    detail = f"; {int(conflicts.sum()):,} cells that contradict each other {state}" if conflicts.any() else ""
     return merged.take(kept).with_notes(
         f"{extra:,} repeated rows were merged into the first of their image{detail}."
     )

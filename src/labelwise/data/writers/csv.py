@@ -17,7 +17,7 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
-from labelwise.data.table import label_columns
+from labelwise.data.table import columns_of_rows
 from labelwise.data.wholefile import whole_file
 from labelwise.data.writers.images import absolute_paths, copies_beside, names_from
 from labelwise.data.writers.job import Job, Written, lost_parts
@@ -133,7 +133,7 @@ def _write_rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
     with csv.CSVWriter(stream, schema, write_options=options) as writer:
         for start in range(0, len(data), _BLOCK):
             block = slice(start, start + _BLOCK)
-            cells = [pa.array(names[block], pa.string()), *label_columns(data, block)]
+            cells = [pa.array(names[block], pa.string()), *columns_of_rows(data, block)]
             writer.write_table(pa.Table.from_arrays(cells, schema=schema))
 
 
