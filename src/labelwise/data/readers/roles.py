@@ -128,7 +128,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
             if names:
                 refuse_negatives(left_out, source)
                 _refuse_states(table, image, names, left_out, source)
-            if not names:
+            else:
                 return Roles(image, split, group, (), classes, tuple(unassigned), ())
         states = () if names else tuple(chosen)
         return Roles(image, split, group, names, classes, states, tuple(left_out))
@@ -234,13 +234,13 @@ def share_of_images(column: pa.ChunkedArray) -> float:
     return sum(is_image_name(cell.strip().split("?")[0]) for cell in cells) / max(len(cells), 1)
 
 
-def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list[str]:
+def _names_columns(table: pa.Table, unassigned: Sequence[str], source: Source) -> list[str]:
     """The column of label names: by its name, else the only column of lists, else none.
 
     Raises:
         LabelwiseError: cells such as `0,1`, which are either numbers of two labels or a share.
     """
-    by_key = {key(name): name for name in reversed(rest)}
+    by_key = {key(name): name for name in reversed(unassigned)}
     meaning = Meaning.of(source)
     for k in NAMES:
         pair = _pair_or_share(table[by_key[k]]) if k in by_key else None
@@ -261,7 +261,7 @@ def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list
             names = next((by_key[n] for n in texts), None)
             numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
             return [names if names and numbers and not is_states(table[names]) else by_key[k]]
-    lists = [name for name in rest if is_list(table[name].type)]
+    lists = [name for name in unassigned if is_list(table[name].type)]
     return lists if len(lists) == 1 else []
 
 
