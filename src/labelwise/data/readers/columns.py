@@ -67,7 +67,7 @@ def dataset_of(
     if roles.split:
         if key(roles.split) not in SPLIT and "split" not in source.options:
             notes.append(f"The column {roles.split!r} holds names of splits, and is read as the split.")
-        codes, names = split_codes(split_cells(table[roles.split], roles.split, source, notes), notes)
+        codes, names = split_codes(split_cells(table[roles.split], roles.split, notes), notes)
     images, root = _images(table[roles.image], roles.image, source, folder, row_name, notes)
     data = Dataset(
         labels=LabelSet(labels, groups),

@@ -129,7 +129,7 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
         if kind := plain_lists.kind_of(entry):
             return kind, path
         raise _unknown_kind(path, "a file of no known kind", listed)
-    table = _table_in(entry, path, rules, listed)
+    table = _table_in(entry, path, rules)
     if table is not None:
         return table
     _refuse_outer(entry, path, rules)
@@ -163,7 +163,7 @@ def _refuse_outer(folder: Path, path: str, rules: Sequence[Rule]) -> None:
             )
 
 
-def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tuple[str, str] | None:
+def _table_in(folder: Path, path: str, rules: Sequence[Rule]) -> tuple[str, str] | None:
     """The only table of a folder; `None` without one."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and not is_clutter(f.name))
     files = [f for f in files if f.suffix.lower() in TABLES]

@@ -12,11 +12,11 @@ from labelwise.data.readers.cells import is_blank, number, text_of
 from labelwise.data.readers.roles import SPLIT_FLAGS, key
 from labelwise.data.readers.split_names import SPLITS, numbered_splits, splits_of
 from labelwise.data.readers.states import Column
-from labelwise.data.source import Source, as_option
+from labelwise.data.source import as_option
 from labelwise.errors import LabelwiseError
 
 
-def split_cells(column: pa.ChunkedArray, name: str, source: Source, notes: list[str]) -> pa.ChunkedArray:
+def split_cells(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.ChunkedArray:
     """A column of split names, also from split numbers or from a flag column such as `is_valid`."""
     flag = SPLIT_FLAGS.get(key(name))
     coded = Column.of(name, column)
