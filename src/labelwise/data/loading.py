@@ -81,6 +81,7 @@ class TrainLoader:
         self._source.close()
 
     def _plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each step, this process's rows and how often each occurred before in the epoch."""
         order = self._order.rows(self._seed, epoch)[: self.steps_per_epoch * self._batch]
         start, stop = (self._batch * (self._rank + i) // self._world for i in (0, 1))
         rows, earlier = (array.reshape(-1, self._batch)[:, start:stop] for array in (order, turns(order)))
@@ -281,12 +282,14 @@ def _unchanged(parts: Any) -> Any:
 
 
 def _batch(parts: Parts) -> Batch:
+    """The batch of a worker's message."""
     images, values, known, index, unreadable = parts
     pairs = tuple((row, reason) for row, reason in unreadable)  # pinned memory turns tuples into lists
     return Batch(images, Targets(values, known), index, unreadable=pairs)
 
 
 def _check_sizes(dataset: Dataset, batch_size: int, workers: int, rank: int, world: int) -> None:
+    """Raises `LabelwiseError` for no images, or a batch size, number of workers or rank out of range."""
     if len(dataset) == 0:
         raise LabelwiseError("a data set without images", "at least one image", "check the split and source")
     if batch_size < 1:

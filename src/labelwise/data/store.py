@@ -197,4 +197,5 @@ def _file_columns(file: Path) -> _Columns:
 
 
 def _damaged(folder: Path, given: str, expected: str) -> LabelwiseError:
+    """The error for a store that differs from what was written."""
     return LabelwiseError(f"{folder} is damaged: {given}", expected, "pack again")

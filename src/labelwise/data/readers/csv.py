@@ -189,10 +189,12 @@ def _refuse_headerless(file: Path, table: pa.Table) -> None:
 
 
 def _is_filled(column: pa.ChunkedArray, rows: int = 20) -> bool:
+    """Whether one of a column's first cells is not blank."""
     return any(cell.strip() for cell in column[:rows].to_pylist())
 
 
 def _delimiter(text: str) -> str:
+    """The mark that separates the cells of the header."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     header = re.sub(r'"[^"]*"', "", header)
     likely = max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))

@@ -29,6 +29,7 @@ def recognises(path: Path) -> bool:
 
 
 def _is_table(file: Path) -> bool:
+    """Whether a file is a table with the image column that Roboflow writes."""
     if not file.is_file():
         return False
     with file.open("rb") as opened:

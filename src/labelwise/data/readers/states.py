@@ -138,6 +138,7 @@ def _values(
     row_name: Callable[[int], str],
     notes: list[str],
 ) -> np.ndarray:
+    """Values `[N, L]`, NaN where unknown; raises `LabelwiseError` for cells that are no states."""
     minus = _minus(columns, meaning)
     distinct = {text_of(cell): cell for column in columns for cell in column.present()}
     reading = Reading(meaning, minus)

@@ -54,6 +54,7 @@ def is_voc_folder(folder: Path) -> bool:
 
 
 def _looks_annotated(files: Iterable[Path]) -> bool:
+    """Whether the first of the files is an annotation, by its first bytes."""
     file = next(iter(files), None)
     if file is None:
         return False
