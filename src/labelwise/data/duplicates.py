@@ -33,9 +33,9 @@ _BLOCK = 2048  # thumbnails at once
 def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     """Groups of near duplicates: close hashes, then close thumbnails.
 
-    Two rows are linked if their hashes differ in at most 10 bits and their thumbnails by at most 16 grey levels
-    on average and .4 of the lower contrast. The groups are exactly the connected components of these links: every
-    pair is compared, except for pairs that cannot be linked and pairs that are connected already.
+    Two rows are linked if their hashes differ in at most 10 bits. Their thumbnails must also differ by at most 16 grey
+    levels on average, and by .4 of the lower contrast. The groups are exactly the connected components of these links:
+    every pair is compared, except for pairs that cannot be linked and pairs that are connected already.
 
     A million rows take about a minute if most pairs with close hashes have close thumbnails too; time grows with
     the number of pairs with close hashes and distant thumbnails, memory does not.

@@ -89,8 +89,8 @@ def kept_hashes(data: Dataset) -> UInt64[np.ndarray, " N"] | None:
 def fingerprint_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:
     """64-bit perceptual hash and thumbnail of one image.
 
-    A bit of the hash says whether one of the 8 x 8 lowest frequencies of the cosine transform of the grey image, at
-    32 x 32 pixels, is above their median. Equal to `phash` of ImageHash 4.3.
+    The grey image at 32 x 32 pixels has a cosine transform. A bit of the hash says whether one of its 8 x 8 lowest
+    frequencies is above their median. Equal to `phash` of ImageHash 4.3.
     """
     from scipy.fft import dct  # readers do not need scipy
 

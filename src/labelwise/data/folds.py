@@ -15,9 +15,9 @@ def fold_codes(
 ) -> Int16[np.ndarray, " N"]:
     """Fold of each row, from 0: stratified by label, groups whole.
 
-    A label whose known positives all lie in one fold cannot be learned for that fold. While there is such a label,
-    the group whose move to another fold reduces the number of these labels most is moved, so that sizes may differ
-    by a few groups. A label with positives in a single group remains.
+    A label whose known positives all lie in one fold cannot be learned for that fold. While there is such a label, a
+    group moves to another fold: the one that reduces the number of these labels most. So sizes may differ by a few
+    groups. A label with positives in a single group remains.
 
     Args:
         rows: the `N` images with their labels.

@@ -149,8 +149,8 @@ def keyed(
 ) -> torch.Tensor:
     """Applies a transform with randomness that depends only on (seed, epoch, index).
 
-    torch's global generator is seeded from a hash of the key for the call and restored after it, so that
-    neither the number of workers nor a restart changes the result.
+    torch's global generator is seeded from a hash of the key for the call, and restored after it. So neither the
+    number of workers nor a restart changes the result.
     """
     digest = hashlib.blake2b(struct.pack("<qqq", seed, epoch, index), digest_size=8).digest()
     with torch.random.fork_rng(devices=[]):

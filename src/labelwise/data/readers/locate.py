@@ -23,10 +23,10 @@ def locate(
 ) -> tuple[pa.Array, Path]:
     """Image names as they are on this disk, and their base folder.
 
-    A name is kept if the file exists. If most files do not exist, the image files below the folder are listed, and a
-    name is matched to the only file that shares its last parts (`s3://bucket/a/1.jpg` is `a/1.jpg`) or its stem (`1` or
-    `1.png` is `1.jpg`). A name that fits several files, or a file that fits several names, is not matched: the caller
-    reports it as missing.
+    A name is kept if the file exists. If most files do not exist, the image files below the folder are listed. A name
+    is then matched to the only file that shares its last parts (`s3://bucket/a/1.jpg` is `a/1.jpg`), or its stem (`1`
+    or `1.png` is `1.jpg`). A name that fits several files, or a file that fits several names, is not matched: the
+    caller reports it as missing.
 
     Args:
         names: as in the table, absolute or relative.
