@@ -43,16 +43,16 @@ def labels_of_names(
     Raises:
         LabelwiseError: another value, with its line, no label at all, or an option without effect.
     """
-    listed, how, every = _names(values, key, places, source)
+    listed, how, all_labels = _names(values, key, places, source)
     null = np.array([names is None for names in listed])
     blank = np.array([names == [] for names in listed])
-    if every:  # a valid list of 0 and 1 for all labels is not empty
+    if all_labels:  # a valid list of 0 and 1 for all labels is not empty
         null, blank = null | (blank & np.array([not value for value in values])), np.zeros(len(values), bool)
-    labels = every or tuple(sorted({name for names in listed for name in names or ()}))
+    labels = all_labels or tuple(sorted({name for names in listed for name in names or ()}))
     column_of = {name: j for j, name in enumerate(labels)}
     line_numbers = np.repeat(np.arange(len(listed)), [len(names or ()) for names in listed])
     columns = np.array([column_of[name] for names in listed for name in names or ()], np.int64)
-    if not every:
+    if not all_labels:
         refuse_unshared(np.bincount(columns, minlength=len(labels)), len(listed), key, source)
     notes.append(f"Labels are names in {key!r}, {how}; a label that is absent is negative.")
     rows, unclear, _ = unknown_rows(NameRows(labels, line_numbers, columns, ~null, how), source)
@@ -101,8 +101,8 @@ def _names(
         source.refuse_unused(["separator"], "names in a text")
         return lists, forms[0] if forms else "in lists", ()
     stripped = [values[row].strip() for row in texts]
-    names_of_texts, how, every = named_texts(stripped, key, source, lambda place: places[texts[place]])
-    if every and forms:
+    names_of_texts, how, all_labels = named_texts(stripped, key, source, lambda place: places[texts[place]])
+    if all_labels and forms:
         raise LabelwiseError(
             f"key {key!r} with lists of 0 and 1 as text beside {forms[0].removeprefix('in ')}",
             "one form in every line",
@@ -111,7 +111,7 @@ def _names(
     forms.append("one in each text" if how.startswith("one in each cell") else how)
     for row, names in zip(texts, names_of_texts, strict=True):
         lists[row] = names
-    return lists, ", or ".join(forms), every
+    return lists, ", or ".join(forms), all_labels
 
 
 def _is_row_of_states(row: Sequence[Any]) -> bool:

@@ -92,10 +92,10 @@ def named_rows(
         for c, t in zip(cells, texts, strict=True)
     ]
     texts = whole_numbers(texts)
-    names_of, how, every = named_texts(
+    names_of, how, all_names = named_texts(
         texts, name, source, lambda index: row_name(int(np.flatnonzero(codes == index)[0]))
     )
-    names = every or tuple(sorted({n for cell in names_of for n in cell}))
+    names = all_names or tuple(sorted({n for cell in names_of for n in cell}))
     index = {n: j for j, n in enumerate(names)}
     lengths = np.array([len(cell) for cell in names_of], np.int64)
     flat = np.array([index[n] for cell in names_of for n in cell], np.int64)

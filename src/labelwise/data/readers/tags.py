@@ -149,7 +149,7 @@ def _refuse_shared(pairs: Sequence[Pair]) -> None:
 
 
 def _refuse_no_names(
-    root: Path, pairs: Sequence[Pair], tags: Sequence[Sequence[str] | None], every: Collection[str]
+    root: Path, pairs: Sequence[Pair], tags: Sequence[Sequence[str] | None], all_tags: Collection[str]
 ) -> None:
     """Raises `LabelwiseError` for texts of sentences, tags with another separator, and tags that are not names."""
     for (_, text), row in zip(pairs, tags, strict=True):
@@ -161,9 +161,9 @@ def _refuse_no_names(
                 "write tags, or add ?separator=, if these are names",
             )
     # Taggers use faces such as `:)`, which are not fragments of a list.
-    refuse_pieces((tag for tag in sorted(every) if sum(map(str.isalnum, tag)) > 1), f"{root}")
-    refuse_marked(every, f"{root}", ",")
-    refuse_joined(every, f"{root}", ",")
+    refuse_pieces((tag for tag in sorted(all_tags) if sum(map(str.isalnum, tag)) > 1), f"{root}")
+    refuse_marked(all_tags, f"{root}", ",")
+    refuse_joined(all_tags, f"{root}", ",")
 
 
 def _read_tags(file: Path, separator: str) -> tuple[str, ...]:
