@@ -130,7 +130,7 @@ def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
     left = [chance.randrange(reads)]
 
     def prepare() -> None:
-        original = decoding._file
+        original = decoding._open_file
 
         def opened(source: Path | str | bytes, name: str) -> io.BufferedReader | io.BytesIO:
             left[0] -= 1
@@ -141,7 +141,7 @@ def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
                 )
             return original(source, name)
 
-        decoding._file = opened
+        decoding._open_file = opened
 
     return prepare
 

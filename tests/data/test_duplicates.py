@@ -74,11 +74,11 @@ def test_close_pairs_are_those_of_every_pair(
     hashes = hashes_of(kind, 300, seed=distance)
     slow = brute_pairs(hashes, distance)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
-    monkeypatch.setattr(hamming, "_FEW", 0)  # as with many hashes
+    monkeypatch.setattr(hamming, "_MOST_COMPARED_DIRECTLY", 0)  # as with many hashes
     monkeypatch.setattr(hamming, "_BLOCK", 300)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
-    monkeypatch.setattr(hamming, "_CROWD", 3)
-    monkeypatch.setattr(hamming, "_DENSE", 60)
+    monkeypatch.setattr(hamming, "_CROWDED_ROW", 3)
+    monkeypatch.setattr(hamming, "_COMPARISONS_OF_BALL", 60)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
     if kind != "random":
         assert len(slow) > 100 or distance < 2
@@ -116,10 +116,10 @@ def test_close_pairs_of_any_hashes(draw: st.DataObject) -> None:
     hashes = np.array([*some, *words_near], np.uint64)
     distance = draw.draw(st.integers(0, 11))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hamming, "_FEW", 0)
-        patch.setattr(hamming, "_CROWD", draw.draw(st.sampled_from([0, 1, 32])))
-        patch.setattr(hamming, "_DENSE", draw.draw(st.sampled_from([1, 9, 1 << 18])))
-        patch.setattr(hamming, "_RADIUS", draw.draw(st.sampled_from([2, 16])))
+        patch.setattr(hamming, "_MOST_COMPARED_DIRECTLY", 0)
+        patch.setattr(hamming, "_CROWDED_ROW", draw.draw(st.sampled_from([0, 1, 32])))
+        patch.setattr(hamming, "_COMPARISONS_OF_BALL", draw.draw(st.sampled_from([1, 9, 1 << 18])))
+        patch.setattr(hamming, "_BALL_RADIUS", draw.draw(st.sampled_from([2, 16])))
         assert close_pairs(hashes, distance).tolist() == brute_pairs(hashes, distance).tolist()
 
 
@@ -170,10 +170,10 @@ def test_groups_are_those_of_the_definition(look: str, kind: str, monkeypatch: p
     prints = Fingerprints(hashes_of(kind, count, 3), np.clip(thumbs, 0, 255).astype(np.uint8), readable, ())
     expected = slow_groups(prints)
     assert near_duplicates(prints) == expected
-    monkeypatch.setattr(hamming, "_FEW", 0)
-    monkeypatch.setattr(hamming, "_CROWD", 2)
+    monkeypatch.setattr(hamming, "_MOST_COMPARED_DIRECTLY", 0)
+    monkeypatch.setattr(hamming, "_CROWDED_ROW", 2)
     monkeypatch.setattr(hamming, "_BLOCK", 250)
-    monkeypatch.setattr(hamming, "_DENSE", 50)
+    monkeypatch.setattr(hamming, "_COMPARISONS_OF_BALL", 50)
     monkeypatch.setattr("labelwise.data.duplicates._BLOCK", 64)
     assert near_duplicates(prints) == expected
     if kind == "one ball":
@@ -191,13 +191,13 @@ def test_many_duplicates_have_linear_cost(monkeypatch: pytest.MonkeyPatch) -> No
     hashes = hashes_of("one ball", 20_000, 0)
     thumbs = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8), len(hashes), 0)
     comparisons = []
-    original = hamming._Search._compared
+    original = hamming._Search._close_pairs
 
     def counted(self: hamming._Search, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> object:
         comparisons.append(int(np.maximum(high - low, 0).sum()))
         return original(self, order, low, high)
 
-    monkeypatch.setattr(hamming._Search, "_compared", counted)
+    monkeypatch.setattr(hamming._Search, "_close_pairs", counted)
     groups = near_duplicates(Fingerprints(hashes, thumbs, np.ones(len(hashes), bool), ()))
     assert max(map(len, groups)) > 19_000
     assert sum(comparisons) < 200 * len(hashes)
@@ -208,19 +208,19 @@ def test_many_images_with_only_close_hashes_are_compared_once(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Close hashes of different images: every pair is compared only once, not for each of 94 masks."""
-    monkeypatch.setattr(hamming, "_FEW", 0)
+    monkeypatch.setattr(hamming, "_MOST_COMPARED_DIRECTLY", 0)
     count = 1500
     hashes = hashes_of(kind, count, 0) if kind == "one ball" else np.full(count, 7, np.uint64)
     thumbs = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
     comparisons: list[int] = []
-    original = hamming._Search._compared
+    original = hamming._Search._close_pairs
 
     def counted(self: hamming._Search, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> object:
         comparisons.append(int(np.maximum(high - low, 0).sum()))
         return original(self, order, low, high)
 
-    monkeypatch.setattr(hamming._Search, "_compared", counted)
-    monkeypatch.setattr(hamming, "_DENSE", 1 << 12)
+    monkeypatch.setattr(hamming._Search, "_close_pairs", counted)
+    monkeypatch.setattr(hamming, "_COMPARISONS_OF_BALL", 1 << 12)
     assert near_duplicates(Fingerprints(hashes, thumbs, np.ones(count, bool), ())) == []
     assert sum(comparisons) < 1.5 * count * count
 

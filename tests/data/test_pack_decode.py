@@ -42,7 +42,7 @@ def jpeg(draw: st.DataObject) -> bytes:
 
 def by_pillow(content: bytes, shrink_to: int | None) -> torch.Tensor | str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "_of_plain_jpeg", lambda image: None)
+        patch.setattr(decode, "_pixels_of_plain_jpeg", lambda image: None)
         return pixels_or_reason(content, shrink_to)
 
 

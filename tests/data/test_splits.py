@@ -77,7 +77,7 @@ def missing_labels(seeds: range, fractions: tuple[float, ...]) -> int:
 
 def test_swaps_add_labels_that_greedy_assignment_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     after = missing_labels(range(40), (0.6, 0.2, 0.2))
-    monkeypatch.setattr("labelwise.data.splits._exchange", lambda *_: None)
+    monkeypatch.setattr("labelwise.data.splits._swap_units", lambda *_: None)
     before = missing_labels(range(40), (0.6, 0.2, 0.2))
     assert after == 0 < before
 

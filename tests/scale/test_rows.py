@@ -40,7 +40,7 @@ def test_a_plain_csv_reads_as_the_general_reader_reads_it(tmp_path: Path, draw: 
     end = draw.draw(st.sampled_from(["\n", "\n", "\r\n", "\n\n"]))
     file = tmp_path / "t.csv"
     file.write_bytes(end.join(lines).encode() + draw.draw(st.sampled_from([b"\n", b""])))
-    quick = csv_reader._plain(file)
+    quick = csv_reader._plain_table(file)
     if quick is None:
         return
     text = csv_reader.decode_text(file)[0]
@@ -55,16 +55,16 @@ def test_a_plain_csv_reads_as_the_general_reader_reads_it(tmp_path: Path, draw: 
 def test_the_plain_form_is_recognised_by_its_first_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_reader, "_FIRST", 64)
+    monkeypatch.setattr(csv_reader, "_FIRST_BYTES", 64)
     lines = [f"{i}.jpg,{i % 2},{'' if i % 3 else 1}" for i in range(500)]
     (tmp_path / "t.csv").write_text("image,a,b\n" + "\n".join(lines))
-    table = csv_reader._plain(tmp_path / "t.csv")
+    table = csv_reader._plain_table(tmp_path / "t.csv")
     assert table is not None
     assert table["a"].to_pylist() == [i % 2 for i in range(500)]
     assert table["b"].to_pylist() == [None if i % 3 else 1 for i in range(500)]
     assert table["image"].to_pylist() == [f"{i}.jpg" for i in range(500)]
     (tmp_path / "t.csv").write_text("image,a,b\n" + "\n".join([*lines, "500.jpg,0.5,1"]))
-    assert csv_reader._plain(tmp_path / "t.csv") is None
+    assert csv_reader._plain_table(tmp_path / "t.csv") is None
 
 
 @settings(max_examples=100, deadline=None)

@@ -61,19 +61,19 @@ class StoredImages:
     def end(self, number: int, size: int) -> bytes | None:
         """At most the last `size` bytes of an encoded image, unchecked; `None` where they cannot be read."""
         try:
-            return self._bytes(number, max(0, int(self.lengths[number]) - size))
+            return self._read_from(number, max(0, int(self.lengths[number]) - size))
         except UnreadableImage:
             return None
 
     def file_of(self, number: int) -> Path:
         """The file of an image."""
-        return self.files[self._part(number)]
+        return self.files[self._file_index(number)]
 
-    def _part(self, number: int) -> int:
+    def _file_index(self, number: int) -> int:
         """The index in `files` of an image's file."""
         raise NotImplementedError
 
-    def _bytes(self, number: int, start: int) -> bytes:
+    def _read_from(self, number: int, start: int) -> bytes:
         """An image's bytes from an offset on; raises `UnreadableImage`."""
         raise NotImplementedError
 
@@ -96,7 +96,7 @@ class ArchivedImages(StoredImages):
         lengths: Int64[np.ndarray, " N"],
     ) -> None:
         super().__init__(files, lengths)
-        self._parts, self._offsets = parts, offsets
+        self._file_indices, self._offsets = parts, offsets
 
     def read(self, number: int) -> bytes:
         """The encoded image of a number.
@@ -104,21 +104,21 @@ class ArchivedImages(StoredImages):
         Raises:
             UnreadableImage: its file is missing, or shorter than when it was listed.
         """
-        return self._bytes(number, 0)
+        return self._read_from(number, 0)
 
     def place_of(self, number: int) -> int:
         """Offset of an image in its file."""
         return int(self._offsets[number])
 
-    def _part(self, number: int) -> int:
-        return int(self._parts[number])
+    def _file_index(self, number: int) -> int:
+        return int(self._file_indices[number])
 
-    def _bytes(self, number: int, start: int) -> bytes:
+    def _read_from(self, number: int, start: int) -> bytes:
         file, size = self.file_of(number), int(self.lengths[number]) - start
         try:
-            with file.open("rb") as opened:
-                opened.seek(self.place_of(number) + start)
-                content = opened.read(size)
+            with file.open("rb") as stream:
+                stream.seek(self.place_of(number) + start)
+                content = stream.read(size)
         except OSError as error:
             raise UnreadableImage(
                 f"{file}: {error.strerror}", "the file that was listed", "restore it"
@@ -135,9 +135,9 @@ def mapped_stream(file: Path) -> pa.Table:
         LabelwiseError: a file that is missing, truncated or damaged.
     """
     try:
-        with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - len(_STREAM_END)))
-            ending = opened.read()
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - len(_STREAM_END)))
+            ending = stream.read()
         table = pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
@@ -162,25 +162,25 @@ def images_in_streams(files: Sequence[Path], column: str) -> ArchivedImages | No
         LabelwiseError: as `mapped_stream`.
     """
     parts, offsets, lengths = [], [], []
-    for place, file in enumerate(files):
+    for file_index, file in enumerate(files):
         mapped = pa.memory_map(str(file))
         size = mapped.size()
-        first = mapped.read_buffer(size).address
+        base_address = mapped.read_buffer(size).address
         mapped.seek(0)
         for chunk in pa.ipc.open_stream(mapped).read_all()[column].chunks:
             array = chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk
-            wide = pa.types.is_large_binary(array.type)
-            if not (wide or pa.types.is_binary(array.type)):
+            has_64_bit_offsets = pa.types.is_large_binary(array.type)
+            if not (has_64_bit_offsets or pa.types.is_binary(array.type)):
                 return None
-            _, ends, content = array.buffers()
-            edges = np.frombuffer(ends, np.int64 if wide else np.int32)
-            edges = edges[array.offset : array.offset + len(array) + 1].astype(np.int64)
-            start = (content.address if content else first) - first
-            if not 0 <= start <= size - (edges[-1] if len(edges) else 0):
+            _, offset_buffer, content = array.buffers()
+            boundaries = np.frombuffer(offset_buffer, np.int64 if has_64_bit_offsets else np.int32)
+            boundaries = boundaries[array.offset : array.offset + len(array) + 1].astype(np.int64)
+            start = (content.address if content else base_address) - base_address
+            if not 0 <= start <= size - (boundaries[-1] if len(boundaries) else 0):
                 return None
-            parts.append(np.full(len(array), place, np.int64))
-            offsets.append(edges[:-1] + start)
-            lengths.append(np.diff(edges))
+            parts.append(np.full(len(array), file_index, np.int64))
+            offsets.append(boundaries[:-1] + start)
+            lengths.append(np.diff(boundaries))
     if not parts:
         return None
     return ArchivedImages(files, np.concatenate(parts), np.concatenate(offsets), np.concatenate(lengths))

@@ -13,8 +13,7 @@ from labelwise.data.fingerprints import ranges
 
 SHOWN = 10
 """Number of labels that a note names."""
-BLOCK = 65536
-"""Rows per block, which avoids a copy of all cells."""
+
 MOST_PAIRED = 1024
 """Maximum number of labels to count pairs of: counts of the pairs of 10,000 labels would need 400 MB."""
 PAIRS = 10
@@ -33,26 +32,26 @@ def one_sided_notes(data: Dataset, splits: Sequence[str]) -> list[str]:
     """
     present = np.zeros((2, len(splits), len(data.labels)), bool)
     codes = [data.split_names.index(name) for name in splits]
-    of_row = np.asarray(data.split_of)
-    for start in range(0, len(data), BLOCK):
-        part = slice(start, start + BLOCK)
-        positive = data.known[part] & (data.values[part] >= 0.5)
-        for row, cells in enumerate((positive, data.known[part] & ~positive)):
-            for place, code in enumerate(codes):
-                present[row, place] |= cells[of_row[part] == code].any(0)
+    row_codes = np.asarray(data.split_of)
+    for block in blocks(data):
+        positive = data.known[block] & (data.values[block] >= 0.5)
+        for state_index, cells in enumerate((positive, data.known[block] & ~positive)):
+            for split_index, code in enumerate(codes):
+                present[state_index, split_index] |= cells[row_codes[block] == code].any(0)
     notes = []
-    for state, of_split in zip(("positive", "negative"), present, strict=True):
-        nowhere = np.asarray(~of_split.any(0))
-        notes += _note(state, "any split", data, nowhere)
-        for name, has in zip(splits, of_split, strict=True):
-            notes += _note(state, name, data, np.asarray(~has & ~nowhere))
+    for state, by_split in zip(("positive", "negative"), present, strict=True):
+        in_no_split = np.asarray(~by_split.any(0))
+        notes += _note(state, "any split", data, in_no_split)
+        for name, in_split in zip(splits, by_split, strict=True):
+            notes += _note(state, name, data, np.asarray(~in_split & ~in_no_split))
     return notes
 
 
-def _note(state: str, place: str, data: Dataset, missing: np.ndarray) -> list[str]:
+def _note(state: str, where: str, data: Dataset, missing: np.ndarray) -> list[str]:
+    """A sentence that names labels without known cells of a state in a split; none without such a label."""
     names = [data.labels.names[j] for j in np.flatnonzero(missing)]
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return [f"No known {state} in {place}: {', '.join(names[:SHOWN])}{more}."] if names else []
+    others = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return [f"No known {state} in {where}: {', '.join(names[:SHOWN])}{others}."] if names else []
 
 
 def blocks(data: Dataset) -> Iterator[slice]:
@@ -74,21 +73,21 @@ def commonest_pairs(
         names of two labels and the number of their images, in descending order, and notes.
     """
     size = len(data.labels)
-    some = np.sort(np.argsort(-positive, kind="stable")[:MOST_PAIRED])
-    columns = slice(None) if len(some) == size else some
-    exact = np.dtype(np.float32 if len(data) < 1 << 24 else np.float64)
-    count = np.zeros((len(some), len(some)), exact)
-    for part in blocks(data):
-        both = (data.known[part, columns] & (data.values[part, columns] >= 0.5)).astype(exact)
-        count += both.T @ both
-    count = np.triu(count, 1)
-    best = np.argsort(-count, axis=None, kind="stable")[:PAIRS]
-    names = [data.labels.names[j] for j in some.tolist()]
-    pairs = [(*np.unravel_index(place, count.shape), int(count.flat[place])) for place in best]
-    counted = [(names[i], names[j], number) for i, j, number in pairs if number]
-    if len(some) == size:
-        return counted, []
-    return counted, [f"Pairs of labels were counted among the {len(some):,} commonest of {size:,} labels."]
+    frequent = np.sort(np.argsort(-positive, kind="stable")[:MOST_PAIRED])
+    columns = slice(None) if len(frequent) == size else frequent
+    dtype = np.dtype(np.float32 if len(data) < 1 << 24 else np.float64)
+    counts = np.zeros((len(frequent), len(frequent)), dtype)
+    for block in blocks(data):
+        positives = (data.known[block, columns] & (data.values[block, columns] >= 0.5)).astype(dtype)
+        counts += positives.T @ positives
+    counts = np.triu(counts, 1)
+    largest = np.argsort(-counts, axis=None, kind="stable")[:PAIRS]
+    names = [data.labels.names[j] for j in frequent.tolist()]
+    pairs = [(*np.unravel_index(position, counts.shape), int(counts.flat[position])) for position in largest]
+    listed = [(names[i], names[j], number) for i, j, number in pairs if number]
+    if len(frequent) == size:
+        return listed, []
+    return listed, [f"Pairs of labels were counted among the {len(frequent):,} commonest of {size:,} labels."]
 
 
 @dataclass
@@ -118,13 +117,13 @@ def counted_cells(data: Dataset) -> LabelCounts:
         np.zeros(size, np.int64),
         {name: np.zeros(size, np.int64) for name in splits},
     )
-    for part in blocks(data):
-        known = data.known[part]
-        positive = known & (data.values[part] >= 0.5)
+    for block in blocks(data):
+        known = data.known[block]
+        positive = known & (data.values[block] >= 0.5)
         counts.positive += positive.sum(0)
         counts.known += known.sum(0)
         counts.without_positive += int((~positive.any(1)).sum())
         counts.without_known += int((~known.any(1)).sum())
         for code, name in enumerate(splits):
-            counts.by_split[name] += positive[np.asarray(data.split_of)[part] == code].sum(0)
+            counts.by_split[name] += positive[np.asarray(data.split_of)[block] == code].sum(0)
     return counts

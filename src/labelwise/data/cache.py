@@ -28,10 +28,9 @@ _BLOCK = 1 << 16  # records at once
 
 def cache_folder() -> Path:
     """The cache folder: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
-    base = os.environ.get("LABELWISE_CACHE")
-    return (
-        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
-    )
+    if folder := os.environ.get("LABELWISE_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
 
 
 def prints_folder() -> Path:
@@ -59,18 +58,18 @@ def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
 def _descriptions(data: Dataset) -> Iterator[bytes | None]:
     """A unique description of each image; `None` for a missing file."""
     if data.store is not None:
-        files = {file: _state(os.path.abspath(file)) for file in data.store.files}
+        states = {file: _state(os.path.abspath(file)) for file in data.store.files}
         for row in range(len(data)):
             number = row if data.numbers is None else int(data.numbers[row])
-            state = files[data.store.file_of(number)]
+            state = states[data.store.file_of(number)]
             yield None if state is None else state + b" %d" % data.store.place_of(number)
     elif data.holds_bytes:
         for row in range(len(data)):
             yield data.images[row].as_buffer()
     else:
-        here = os.path.join(os.getcwd(), "")
+        current_folder = os.path.join(os.getcwd(), "")
         for path in file_paths(data):
-            yield _state(path if os.path.isabs(path) else here + path)
+            yield _state(path if os.path.isabs(path) else current_folder + path)
 
 
 def _state(path: str) -> bytes | None:
@@ -113,39 +112,41 @@ class PrintCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or prints_folder()
         try:
-            self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
+            self._thumbs, self._keys = self._open_file("thumbs"), self._open_file("keys")
             self._shared = True
         except OSError:
             # Open files stay usable after the folder is deleted; Windows keeps it until they are closed.
             with tempfile.TemporaryDirectory(prefix="labelwise-", ignore_cleanup_errors=True) as name:
                 self.folder = Path(name)
-                self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
+                self._thumbs, self._keys = self._open_file("thumbs"), self._open_file("keys")
                 self._shared = False
 
-    def _opened(self, name: str) -> int:
+    def _open_file(self, name: str) -> int:
+        """Opens or creates a file of the folder; returns its descriptor, which is closed with the cache."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        number = open_descriptor(self.folder / name, os.O_RDWR | os.O_CREAT)
-        finalize(self, os.close, number)
-        return number
+        descriptor = open_descriptor(self.folder / name, os.O_RDWR | os.O_CREAT)
+        finalize(self, os.close, descriptor)
+        return descriptor
 
     def find(
         self, keys: UInt64[np.ndarray, "N 2"]
     ) -> tuple[Int64[np.ndarray, " N"], UInt64[np.ndarray, " N"]]:
         """The slot of each key, -1 for a missing one, and the hash."""
         # Only the first halves of the keys are sorted; the second halves are compared at the end.
-        first, place = np.unique(keys[:, 0], return_inverse=True)
-        place = place.reshape(-1)
+        first, inverse = np.unique(keys[:, 0], return_inverse=True)
+        inverse = inverse.reshape(-1)
         slots, second, hashes = (np.full(len(first), -1), *np.zeros((2, len(first)), np.uint64))
         for start, block in self._blocks():
-            at = np.minimum(np.searchsorted(first, block["key"][:, 0]), max(len(first) - 1, 0))
-            kept = np.flatnonzero(first[at] == block["key"][:, 0]) if len(first) else at[:0]
-            at = at[kept]
-            slots[at], second[at], hashes[at] = start + kept, block["key"][kept, 1], block["hash"][kept]
-        slots, second, hashes = slots[place], second[place], hashes[place]
+            pos = np.minimum(np.searchsorted(first, block["key"][:, 0]), max(len(first) - 1, 0))
+            match = np.flatnonzero(first[pos] == block["key"][:, 0]) if len(first) else pos[:0]
+            pos = pos[match]
+            slots[pos], second[pos], hashes[pos] = start + match, block["key"][match, 1], block["hash"][match]
+        slots, second, hashes = slots[inverse], second[inverse], hashes[inverse]
         slots[(second != keys[:, 1]) | (keys == 0).all(1)] = -1
         return slots, hashes
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Blocks of records, each with the number of its first one."""
         count = self._count()
         for start in range(0, count, _BLOCK):
             size = min(_BLOCK, count - start)
@@ -202,9 +203,9 @@ class PrintCache:
         content = memoryview(bytearray(_THUMB * len(order)))
         starts = np.flatnonzero(np.diff(slots[order], prepend=-2) != 1)  # adjacent slots are read together
         ends = np.append(starts, len(order))[1:] * _THUMB
-        places = zip((starts * _THUMB).tolist(), ends.tolist(), slots[order[starts]].tolist(), strict=True)
+        spans = zip((starts * _THUMB).tolist(), ends.tolist(), slots[order[starts]].tolist(), strict=True)
         # Copied, not mapped: access to a page may load a megabyte around it into the memory of the process.
-        for start, end, slot in places:
+        for start, end, slot in spans:
             piece = read_at(self._thumbs, end - start, _THUMB * slot)
             if len(piece) < end - start:
                 raise LabelwiseError(

@@ -60,7 +60,7 @@ def bytes_of(text: str) -> int:
         raise LabelwiseError(
             f"a cache size of {text!r}", "a number and a unit, such as 500MB or 20GB, or 0", "correct it"
         )
-    return int(float(match[1]) * _UNITS.get((match[2] or "KB").upper(), 1))
+    return int(float(match[1]) * _UNITS[(match[2] or "KB").upper()])
 
 
 def entries() -> list[Entry]:
@@ -88,9 +88,9 @@ def _arrays(folder: Path) -> Iterator[tuple[Path, int, float]]:
         state = _state(path)
         if state is None or path.suffix in (".json", ".lock"):
             continue
-        listing = _state(path.with_suffix(".json")) if path.suffix == ".npy" else None
-        used = max(state.st_mtime, listing.st_mtime if listing else 0.0)
-        yield path, state.st_size + (listing.st_size if listing else 0), used
+        list_state = _state(path.with_suffix(".json")) if path.suffix == ".npy" else None
+        used = max(state.st_mtime, list_state.st_mtime if list_state else 0.0)
+        yield path, state.st_size + (list_state.st_size if list_state else 0), used
 
 
 def _state(path: Path) -> os.stat_result | None:
@@ -137,6 +137,7 @@ def remove(
 
 
 def _remove(path: Path) -> None:
+    """Removes a file with its list and lock, or a folder; raises `Timeout` while a process computes the file."""
     if path.is_dir():
         shutil.rmtree(path)
         return
@@ -174,5 +175,5 @@ def keep_within_limit(path: Path) -> list[Entry]:
         return []
     arrays = [entry for entry in entries() if entry.kind in ARRAYS.values()]
     others = [entry for entry in arrays if entry.path != path]
-    own = sum(entry.size for entry in arrays if entry.path == path)
-    return remove(least_recently_used(others, bytes_of(limit) - own))[0]
+    size_of_path = sum(entry.size for entry in arrays if entry.path == path)
+    return remove(least_recently_used(others, bytes_of(limit) - size_of_path))[0]

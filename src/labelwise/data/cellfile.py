@@ -31,8 +31,8 @@ def save_cells(file: str | Path, name: str, cells: Shaped[np.ndarray, "N L"], da
             "give one row per image and one column per label",
         )
     arrays = {"ids": ids_of(data), "labels": np.array(data.labels.names, dtype=str), name: cells}
-    with open(file, "wb") as opened:
-        np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
+    with open(file, "wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def read_cells(file: str | Path, name: str, data: Dataset) -> Shaped[np.ndarray, "N L"]:
@@ -67,16 +67,17 @@ def ids_of(data: Dataset) -> Shaped[np.ndarray, " N"]:
 
 
 def _positions(
-    names: Shaped[np.ndarray, " M"], requested: Shaped[np.ndarray, " N"], file: str | Path, what: str
+    names: Shaped[np.ndarray, " M"], requested: Shaped[np.ndarray, " N"], file: str | Path, noun: str
 ) -> Shaped[np.ndarray, " N"]:
-    position = {text: i for i, text in enumerate(map(str, names))}
-    if len(position) < len(names):
-        raise LabelwiseError(f"{file} with repeated {what}", f"distinct {what}", "write it again")
-    missing = [text for text in map(str, requested) if text not in position]
+    """The position of each requested name among `names`; raises `LabelwiseError` for a missing or repeated one."""
+    positions = {text: i for i, text in enumerate(map(str, names))}
+    if len(positions) < len(names):
+        raise LabelwiseError(f"{file} with repeated {noun}", f"distinct {noun}", "write it again")
+    missing = [text for text in map(str, requested) if text not in positions]
     if missing:
         raise LabelwiseError(
-            f"{file} without {len(missing):,} of {len(requested):,} {what}, {missing[0]!r} the first",
-            f"all {what} of these data",
+            f"{file} without {len(missing):,} of {len(requested):,} {noun}, {missing[0]!r} the first",
+            f"all {noun} of these data",
             "use the file that was written for these data",
         )
-    return np.array([position[str(text)] for text in requested], dtype=np.int64)
+    return np.array([positions[str(text)] for text in requested], dtype=np.int64)

@@ -105,39 +105,39 @@ def check(text: str, near: bool = True, decode: bool = False) -> CheckReport:
         LabelwiseError: when the source cannot be read at all.
     """
     data, problems = read_for_check(text)
-    dark: list[str] = []
-    bad: dict[int, str] = {}
+    dark_notes: list[str] = []
+    reasons: dict[int, str] = {}
     # The search for near duplicates opens every new or changed file; a store has checksums to verify.
     if decode or not near or data.store is not None:
-        bad = dict(_unreadable(data, decode, dark))
-    elif sentence := first_dark(_some(data)):
-        dark.append(sentence)
+        reasons = dict(_unreadable(data, decode, dark_notes))
+    elif sentence := first_dark(_sampled_images(data)):
+        dark_notes.append(sentence)
     near_groups: list[list[int]] | None = None
     hashes: np.ndarray | None = None
     if near:
         prints = fingerprints(data)
-        bad = {**dict(prints.errors), **bad}
+        reasons = {**dict(prints.errors), **reasons}
         near_groups, hashes = near_duplicates(prints), prints.hashes
         del prints
     exact = repeated_groups(dataset_content_codes(data, hashes))
-    leaks = [rows for rows in _distinct(exact, near_groups or []) if _leaks(data, rows)]
-    divided = _divided_groups(data)
+    leaks = [rows for rows in _distinct(exact, near_groups or []) if _spans_splits(data, rows)]
+    divided_groups = _divided_group_count(data)
     untrained = labels_without_training(data)
-    unreadable = [(data.image_id(row), reason) for row, reason in sorted(bad.items())]
+    unreadable = [(data.image_id(row), reason) for row, reason in sorted(reasons.items())]
     if unreadable:
         problems.append(f"{counted(len(unreadable), 'image')} cannot be read: {unreadable[0][1]}")
     if leaks:
         problems.append(f"{counted(len(leaks), 'group')} of copies or near copies in several splits.")
-    if divided:
-        are = "is" if divided == 1 else "are"
-        problems.append(f"{counted(divided, 'group')} {are} spread over several splits.")
+    if divided_groups:
+        are = "is" if divided_groups == 1 else "are"
+        problems.append(f"{counted(divided_groups, 'group')} {are} spread over several splits.")
     if untrained:
         have = "has" if len(untrained) == 1 else "have"
         problems.append(f"{counted(len(untrained), 'label')} {have} no positive in train: {few(untrained)}.")
-    broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
+    conflicts = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
     counts = counted_cells(data)
     together, unpaired = commonest_pairs(data, counts.positive)
-    names = _named(data, [*exact, *(near_groups or [])])
+    names = _named_groups(data, [*exact, *(near_groups or [])])
     return CheckReport(
         source=data.source,
         rows_before=data.rows_in_source or len(data),
@@ -149,12 +149,12 @@ def check(text: str, near: bool = True, decode: bool = False) -> CheckReport:
         together=together,
         unreadable=unreadable,
         exact=[names[id(rows)] for rows in exact],
-        near=None if near_groups is None else [names[id(rows)] for rows in _only_near(near_groups, exact)],
+        near=None if near_groups is None else [names[id(rows)] for rows in _not_exact(near_groups, exact)],
         rare=_rare(data, counts),
         leaks=[names[id(rows)] for rows in leaks],
-        contradictions=broken,
-        notes=[*data.notes, *_option_note(resolve(text)), *_dark_note(dark), *unpaired],
-        doubts=[*_broken_doubt(broken), *doubts_of(data), *small_images(data)],
+        contradictions=conflicts,
+        notes=[*data.notes, *_option_note(resolve(text)), *_dark_note(dark_notes), *unpaired],
+        doubts=[*_contradiction_doubt(conflicts), *doubts_of(data), *small_images(data)],
         problems=problems,
     )
 
@@ -174,21 +174,19 @@ def _option_note(source: Source) -> list[str]:
     return [f"Read with the options {options}."] if options else []
 
 
-def _broken_doubt(broken: Sequence[tuple[str, str]]) -> list[str]:
-    have = "has" if len(broken) == 1 else "have"
-    return (
-        [
-            f"{counted(len(broken), 'image')} {have} labels that contradict the rules: correct the labels or the rules."
-        ]
-        if broken
-        else []
-    )
+def _contradiction_doubt(images: Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence that counts the images with contradictory labels; none without any."""
+    have = "has" if len(images) == 1 else "have"
+    labels = "labels that contradict the rules: correct the labels or the rules"
+    return [f"{counted(len(images), 'image')} {have} {labels}."] if images else []
 
 
-def _unreadable(data: Dataset, decode: bool, dark: list[str]) -> list[tuple[int, str]]:
-    def one(row: int) -> str | None:
+def _unreadable(data: Dataset, decode: bool, dark_notes: list[str]) -> list[tuple[int, str]]:
+    """Row and reason of each image that cannot be read; `dark_notes` receives sentences on nearly black ones."""
+
+    def reason_of(row: int) -> str | None:
         try:
-            (decode_image if decode else image_size)(data.encoded(row), notes=dark)
+            (decode_image if decode else image_size)(data.encoded(row), notes=dark_notes)
         except LabelwiseError as error:
             return str(error)
         return None
@@ -196,28 +194,29 @@ def _unreadable(data: Dataset, decode: bool, dark: list[str]) -> list[tuple[int,
     unreadable = []
     with ThreadPoolExecutor(max_workers=usable_cores()) as pool, bar("images read", len(data)) as tick:
         for block in ranges(len(data), 512):  # bounds the number of pending tasks
-            for row, reason in zip(block, pool.map(one, block), strict=True):
+            for row, reason in zip(block, pool.map(reason_of, block), strict=True):
                 if reason:
                     unreadable.append((row, reason))
             tick(block.stop)
     return unreadable
 
 
-def _some(data: Dataset) -> Iterator[Path | bytes]:
+def _sampled_images(data: Dataset) -> Iterator[Path | bytes]:
     """Images of up to 200 rows, evenly spaced; unreadable ones are left out."""
     for row in evenly(len(data)):
         with suppress(UnreadableImage):
             yield data.encoded(row)
 
 
-def _dark_note(dark: list[str]) -> list[str]:
+def _dark_note(dark_notes: list[str]) -> list[str]:
     """A sentence on images with 16-bit pixels that become nearly black, naming the first."""
-    first = min(dark, default="")
-    more = f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""
-    return [first[0].upper() + first[1:] + more] if dark else []
+    first = min(dark_notes, default="")
+    more = f" So are {len(dark_notes) - 1:,} more." if len(dark_notes) > 1 else ""
+    return [first[0].upper() + first[1:] + more] if dark_notes else []
 
 
 def _balance(data: Dataset, counts: LabelCounts) -> list[LabelBalance]:
+    """The counts of each label, in the order of the labels."""
     return [
         LabelBalance(
             name,
@@ -246,18 +245,21 @@ def _distinct(first: Sequence[list[int]], second: Sequence[list[int]]) -> list[l
     return sorted([*second, *(rows for rows in first if not inside.issuperset(rows))])
 
 
-def _only_near(near_groups: Sequence[list[int]], exact: Sequence[list[int]]) -> list[list[int]]:
+def _not_exact(near_groups: Sequence[list[int]], exact: Sequence[list[int]]) -> list[list[int]]:
+    """Groups of near duplicates that are not also groups of equal files."""
     copies = {tuple(rows) for rows in exact}
     return [rows for rows in near_groups if tuple(rows) not in copies]
 
 
-def _leaks(data: Dataset, rows: Sequence[int]) -> bool:
+def _spans_splits(data: Dataset, rows: Sequence[int]) -> bool:
+    """Whether the rows are in more than one split."""
     if data.split_of is None:
         return False
     return len({code for code in data.split_of[list(rows)].tolist() if code >= 0}) > 1
 
 
-def _divided_groups(data: Dataset) -> int:
+def _divided_group_count(data: Dataset) -> int:
+    """Number of groups of the data set with rows in more than one split."""
     if data.group is None or data.split_of is None:
         return 0
     used = data.split_of >= 0
@@ -265,14 +267,14 @@ def _divided_groups(data: Dataset) -> int:
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 
 
-def _named(data: Dataset, groups: Sequence[list[int]]) -> dict[int, list[str]]:
+def _named_groups(data: Dataset, groups: Sequence[list[int]]) -> dict[int, list[str]]:
     """Image names with their split in brackets, by the `id` of the group."""
-    ends = [f" [{name}]" for name in data.split_names] + [""]  # the last is for code -1, no split
+    suffixes = [f" [{name}]" for name in data.split_names] + [""]  # the last is for code -1, no split
     names_of: dict[int, list[str]] = {}
     for block in ranges(len(groups), 4096):
-        part = groups[block.start : block.stop]
-        rows = np.array([row for group in part for row in group], np.int64)
+        block_groups = groups[block.start : block.stop]
+        rows = np.array([row for group in block_groups for row in group], np.int64)
         codes = [-1] * len(rows) if data.split_of is None else np.asarray(data.split_of)[rows].tolist()
-        names = (name + ends[code] for name, code in zip(data.image_ids(rows), codes, strict=True))
-        names_of |= {id(group): list(islice(names, len(group))) for group in part}
+        names = (name + suffixes[code] for name, code in zip(data.image_ids(rows), codes, strict=True))
+        names_of |= {id(group): list(islice(names, len(group))) for group in block_groups}
     return names_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,7 +16,7 @@ import pyarrow as pa
 from labelwise.data.dataset import Dataset
 from labelwise.data.source import parse
 from labelwise.data.table import write_table
-from labelwise.data.wholefile import whole_file
+from labelwise.data.wholefile import refuse_missing_folder, whole_file
 from labelwise.data.writers.csv import write_csv
 from labelwise.errors import LabelwiseError
 
@@ -82,7 +81,8 @@ def read_corrections(file: Path, kinds: Collection[str] = (), min_score: float =
     return [c for row, c in corrections if c.score >= min_score and (not kinds or row["kind"] in kinds)]
 
 
-def _correction(row: dict[str, str], place: str) -> Correction:
+def _correction(row: dict[str, str], location: str) -> Correction:
+    """The correction of a row of an audit table; raises `LabelwiseError` for an invalid state or score."""
     try:
         before, after = (STATES[row[name].strip()] for name in ("current", "proposed"))
         return Correction(
@@ -90,7 +90,7 @@ def _correction(row: dict[str, str], place: str) -> Correction:
         )
     except (KeyError, ValueError, AttributeError, TypeError):
         raise LabelwiseError(
-            f"{place}: {', '.join(str(row.get(n)) for n in ('current', 'proposed', 'score'))}",
+            f"{location}: {', '.join(str(row.get(n)) for n in ('current', 'proposed', 'score'))}",
             "current and proposed of 1, 0 or blank, and a score",
             "correct the line",
         ) from None
@@ -112,20 +112,20 @@ def apply_corrections(table: Dataset, decisions: Iterable[Correction]) -> tuple[
         LabelwiseError: an image or label that the table lacks, or a cell in neither the reviewed nor the decided
             state, as the decisions were made on another table.
     """
-    place = {table.image_id(row): row for row in range(len(table))}
+    row_numbers = {table.image_id(row): row for row in range(len(table))}
     latest = {(d.image, d.label): d for d in decisions}
     values, known = table.values.copy(), table.known.copy()
     changes = []
     for d in latest.values():
-        if d.image not in place:
+        if d.image not in row_numbers:
             raise LabelwiseError(f"image {d.image!r}", "an image of the table", "use the table of the audit")
-        row, column = place[d.image], table.labels.index(d.label)
+        row, column = row_numbers[d.image], table.labels.index(d.label)
         state = float(values[row, column]) if known[row, column] else math.nan
-        if _same(state, d.after):
+        if _same_state(state, d.after):
             continue
-        if not _same(state, d.before):
+        if not _same_state(state, d.before):
             raise LabelwiseError(
-                f"{d.label} of {d.image} is {_text(state) or 'unknown'}, judged as {_text(d.before) or 'unknown'}",
+                f"{d.label} of {d.image} is {_cell(state) or 'unknown'}, judged as {_cell(d.before) or 'unknown'}",
                 "the table that was audited",
                 "audit this one again",
             )
@@ -133,7 +133,7 @@ def apply_corrections(table: Dataset, decisions: Iterable[Correction]) -> tuple[
         values[row, column] = 0 if math.isnan(d.after) else d.after
         changes.append(replace(d, before=state))
     note = f"{len(changes):,} cells were changed by a review of the labels."
-    corrected = replace(table, values=values, known=known, boxes=_boxes(table, values, known))
+    corrected = replace(table, values=values, known=known, boxes=_remaining_boxes(table, values, known))
     return corrected.with_notes(note) if changes else table, changes
 
 
@@ -169,10 +169,8 @@ class LabelChange:
         return {name: number for name, number in asdict(self).items() if name != "label"}
 
     def __str__(self) -> str:
-        parts = (
-            f"{number:,} {what}" for what, number in self.counts.items() if number or what == "positives"
-        )
-        return f"{self.label}: {', '.join(parts)}"
+        texts = [f"{number:,} {key}" for key, number in self.counts.items() if number or key == "positives"]
+        return f"{self.label}: {', '.join(texts)}"
 
 
 def changes_by_label(table: Dataset, changes: Iterable[Correction]) -> list[LabelChange]:
@@ -194,6 +192,7 @@ def changes_by_label(table: Dataset, changes: Iterable[Correction]) -> list[Labe
 
 
 def _kind(change: Correction) -> str:
+    """The count of `LabelChange` that a change of one cell adds to."""
     if math.isnan(change.before):
         return "filled"
     if change.before >= 0.5:
@@ -216,29 +215,31 @@ def refuse_large(changed: Iterable[LabelChange], most: float) -> None:
 
 def refuse_source(source: str, out: Path) -> None:
     """Raises `LabelwiseError` if `out`, or its file of changes, is a file of the source, which would be lost."""
-    files = [Path(part) for part in parse(source).path.split(",")]
+    files = [Path(name) for name in parse(source).path.split(",")]
     written = (out, out.with_suffix(".changes.csv"))
     if any(f.is_file() and w.exists() and f.samefile(w) for f in files for w in written):
         raise LabelwiseError(f"{str(out)!r} to write, the table itself", "a new file", "choose another name")
 
 
-def _same(state: float, other: float) -> bool:
+def _same_state(one: float, other: float) -> bool:
     """Whether two states are equal; values from 0.5 count as present."""
-    return math.isnan(state) == math.isnan(other) and (math.isnan(state) or (state >= 0.5) == (other >= 0.5))
+    return math.isnan(one) == math.isnan(other) and (math.isnan(one) or (one >= 0.5) == (other >= 0.5))
 
 
-def _text(state: float) -> str:
+def _cell(state: float) -> str:
+    """A state as in the table: 1, 0, or blank for unknown."""
     return "" if math.isnan(state) else f"{state:g}"
 
 
-def _boxes(table: Dataset, values: np.ndarray, known: np.ndarray) -> Any:
+def _remaining_boxes(table: Dataset, values: np.ndarray, known: np.ndarray) -> Any:
+    """The boxes of a table without those of labels that become absent or unknown."""
     if table.boxes is None:
         return None
     removed = table.positive & ~(known & (values >= 0.5))
-    cells = table.boxes.to_pylist()
+    boxes_of_rows = table.boxes.to_pylist()
     for row in np.flatnonzero(removed.any(axis=1)).tolist():
-        cells[row] = [box for box in cells[row] or () if not removed[row, box["label"]]]
-    return pa.array(cells, table.boxes.type) if removed.any() else table.boxes
+        boxes_of_rows[row] = [box for box in boxes_of_rows[row] or () if not removed[row, box["label"]]]
+    return pa.array(boxes_of_rows, table.boxes.type) if removed.any() else table.boxes
 
 
 def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) -> Path:
@@ -254,26 +255,18 @@ def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) ->
     suffix = out.suffix.lower()
     if suffix not in (".csv", ".parquet"):
         raise LabelwiseError(f"{str(out)!r} to write", "a file name in .csv or .parquet", "rename it")
-    if not out.parent.is_dir():
-        raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
-        )
+    refuse_missing_folder(out)
     changes_file = out.with_suffix(".changes.csv")
-    with _written(changes_file) as stream:
-        _changes(stream, changes)
+    with whole_file(changes_file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        _write_changes(stream, changes)
         # Inside the block: a refused table leaves no file of changes.
         (write_table if suffix == ".parquet" else write_csv)(table, out)
     return changes_file
 
 
-def _changes(stream: TextIO, changes: Sequence[Correction]) -> None:
+def _write_changes(stream: TextIO, changes: Sequence[Correction]) -> None:
+    """Writes the changes as CSV, with the columns `CHANGE_COLUMNS`."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CHANGE_COLUMNS)
     for c in changes:
-        writer.writerow((c.image, c.label, _text(c.before), _text(c.after), c.source, f"{c.score:.4f}"))
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[TextIO]:
-    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as stream:
-        yield stream
+        writer.writerow((c.image, c.label, _cell(c.before), _cell(c.after), c.source, f"{c.score:.4f}"))

@@ -22,7 +22,7 @@ from labelwise.data.positions import read_at
 _TAIL = 4096  # bytes; encoded images of equal length almost always differ at the end
 _READ = 1 << 20
 _ROWS = 1 << 14  # Python strings at once
-_ODD = r"//|(?:^|/)\.(?:/|$)|./$|^$"
+_ODD_PARTS = r"//|(?:^|/)\.(?:/|$)|./$|^$"
 """Parts of a path that `Path` would normalise: empty parts, and parts of a single dot."""
 
 
@@ -35,7 +35,7 @@ def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
     Returns:
         `[N]` int64 codes from 0, in order of first appearance.
     """
-    return _codes([_of_items(items)])
+    return _content_codes([_item_contents(items)])
 
 
 def dataset_content_codes(data: Dataset, hint: np.ndarray | None = None) -> Int64[np.ndarray, " N"]:
@@ -50,13 +50,13 @@ def dataset_content_codes(data: Dataset, hint: np.ndarray | None = None) -> Int6
     if hint is not None:
         _, hint, count = np.unique(hint, return_inverse=True, return_counts=True)
         needed = count[hint] > 1
-    return _codes([_of_data(data, needed)], hint=hint)
+    return _content_codes([_data_contents(data, needed)], hint=hint)
 
 
 def shared_content(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
     """Mask of the images of `other` with the bytes of an image of `one`."""
-    parts = [_of_data(one), _of_data(other)]
-    codes = _codes(parts, across=True)
+    parts = [_data_contents(one), _data_contents(other)]
+    codes = _content_codes(parts, across=True)
     return np.isin(codes[len(one) :], codes[: len(one)])
 
 
@@ -64,31 +64,31 @@ def shared_files(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
     """Mask of the images of `other` that are files of `one` too."""
     if one.embedded or other.embedded:
         return np.zeros(len(other), bool)
-    names = [pa.chunked_array(_names(data), pa.binary()) for data in (one, other)]
+    names = [pa.chunked_array(_normalised_paths(data), pa.binary()) for data in (one, other)]
     return pc.is_in(names[1], value_set=names[0]).to_numpy()
 
 
-def _names(data: Dataset) -> Iterator[pa.Array]:
+def _normalised_paths(data: Dataset) -> Iterator[pa.Array]:
     """The normalised path of each row's file; `Path` normalises only the few that need it."""
     root = b"" if data.root is None else os.fsencode(os.path.join(data.root, ""))
-    for first in range(0, len(data), _ROWS):
-        part = data.images[first : first + _ROWS]
-        part = (part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part).cast(pa.binary())
-        joined = pc.binary_join_element_wise(pa.scalar(root), part, pa.scalar(b""))
-        block = pc.if_else(pc.starts_with(part, b"/"), part, joined)
-        odd = pc.match_substring_regex(block, _ODD) if os.sep == "/" else pa.array([True] * len(block))
+    for start in range(0, len(data), _ROWS):
+        names = data.images[start : start + _ROWS]
+        names = (names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names).cast(pa.binary())
+        joined = pc.binary_join_element_wise(pa.scalar(root), names, pa.scalar(b""))
+        paths = pc.if_else(pc.starts_with(names, b"/"), names, joined)
+        odd = pc.match_substring_regex(paths, _ODD_PARTS) if os.sep == "/" else pa.array([True] * len(paths))
         if pc.any(odd).as_py():
-            plain = [os.fsencode(Path(os.fsdecode(path))) for path in block.filter(odd).to_pylist()]
-            block = pc.replace_with_mask(block, odd, pa.array(plain, pa.binary()))
-        yield block
+            normal = [os.fsencode(Path(os.fsdecode(path))) for path in paths.filter(odd).to_pylist()]
+            paths = pc.replace_with_mask(paths, odd, pa.array(normal, pa.binary()))
+        yield paths
 
 
 def file_paths(data: Dataset) -> Iterator[str]:
     """The path of each row's image file, of a data set with neither bytes nor a store."""
-    start = "" if data.root is None else os.path.join(data.root, "")
-    for first in range(0, len(data), _ROWS):
-        for name in data.images[first : first + _ROWS].to_pylist():
-            yield name if os.path.isabs(name) else start + name
+    prefix = "" if data.root is None else os.path.join(data.root, "")
+    for start in range(0, len(data), _ROWS):
+        for name in data.images[start : start + _ROWS].to_pylist():
+            yield name if os.path.isabs(name) else prefix + name
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ class _Contents:
 
     def digest(self, row: int) -> bytes | None:
         """A digest of 16 bytes of the content, `None` for an unreadable one."""
-        total = hashlib.blake2b(digest_size=16)
+        hasher = hashlib.blake2b(digest_size=16)
         try:
             for piece in self.whole(row):
-                total.update(piece)
+                hasher.update(piece)
         except (OSError, UnreadableImage):
             return None
-        return total.digest()
+        return hasher.digest()
 
     def end_digest(self, row: int) -> bytes | None:
         """A digest of 16 bytes of the end."""
@@ -123,10 +123,10 @@ class _Contents:
         return None if end is None else hashlib.blake2b(end, digest_size=16).digest()
 
 
-def _of_data(data: Dataset, needed: np.ndarray | None = None) -> _Contents:
+def _data_contents(data: Dataset, needed: np.ndarray | None = None) -> _Contents:
     """The contents of images in files, in a store or in a table."""
     if data.store is None and not data.holds_bytes:
-        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), needed)  # type: ignore[arg-type,return-value]
+        return _file_contents(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), needed)  # type: ignore[arg-type,return-value]
     rows = np.arange(len(data))
     if data.store is None:
         length = pc.fill_null(pc.binary_length(data.images), -1).to_numpy(zero_copy_only=False)
@@ -148,9 +148,10 @@ def _of_data(data: Dataset, needed: np.ndarray | None = None) -> _Contents:
     return _Contents(store.lengths[numbers], rows, lambda row: store.end(int(numbers[row]), _TAIL), whole)
 
 
-def _of_items(items: Sequence[Path | bytes]) -> _Contents:
+def _item_contents(items: Sequence[Path | bytes]) -> _Contents:
+    """The contents of files and of encoded images in memory."""
     paths = (os.fspath(item) if isinstance(item, Path) else "" for item in items)
-    files = _of_files(paths, len(items), lambda row: os.fspath(items[row]))  # type: ignore[arg-type,return-value]
+    files = _file_contents(paths, len(items), lambda row: os.fspath(items[row]))  # type: ignore[arg-type,return-value]
     for row, item in enumerate(items):
         if isinstance(item, bytes):
             files.length[row], files.same_file[row] = len(item), row
@@ -166,23 +167,23 @@ def _of_items(items: Sequence[Path | bytes]) -> _Contents:
     return _Contents(files.length, files.same_file, end, whole)
 
 
-def _of_files(
+def _file_contents(
     paths: Iterator[str], rows: int, path: Callable[[int], str], needed: np.ndarray | None = None
 ) -> _Contents:
     """The contents of files; links to one file count once."""
     state = np.full((rows, 3), -1, np.int64)
-    for row, place in compress(enumerate(paths), repeat(True) if needed is None else needed.tolist()):
+    for row, file_path in compress(enumerate(paths), repeat(True) if needed is None else needed.tolist()):
         try:
-            entry = os.stat(place)
+            status = os.stat(file_path)
         except (OSError, ValueError):
             continue
-        if stat.S_ISREG(entry.st_mode):  # reading a pipe could block forever
-            state[row] = entry.st_size, entry.st_dev & (2**63 - 1), entry.st_ino & (2**63 - 1)
+        if stat.S_ISREG(status.st_mode):  # reading a pipe could block forever
+            state[row] = status.st_size, status.st_dev & (2**63 - 1), status.st_ino & (2**63 - 1)
     length, device, inode = state.T
     # Some file systems have no inode numbers: each of their files is distinct.
     unique = np.where((length < 0) | (inode == 0), np.arange(rows), -1)
-    code = _ranks(unique, device, inode, length)
-    _, first = np.unique(code, return_index=True)
+    codes = _ranks(unique, device, inode, length)
+    _, first_rows = np.unique(codes, return_index=True)
 
     def end(row: int) -> bytes | None:
         try:
@@ -196,10 +197,10 @@ def _of_files(
             while piece := file.read(_READ):
                 yield piece
 
-    return _Contents(length.copy(), first[code], end, whole)
+    return _Contents(length.copy(), first_rows[codes], end, whole)
 
 
-def _codes(
+def _content_codes(
     parts: Sequence[_Contents], across: bool = False, hint: np.ndarray | None = None
 ) -> Int64[np.ndarray, " N"]:
     """Codes of the content of all parts, exact with `across` only for contents in every part; empty ones are unique."""
@@ -208,36 +209,36 @@ def _codes(
     same_file = np.concatenate([p.same_file + o for p, o in zip(parts, offsets[:-1], strict=True)])
     rows = np.arange(len(length))
     unique = np.where(length <= 0, rows, -1)
-    code = _ranks(unique, length, *([] if hint is None else [hint]))
+    codes = _ranks(unique, length, *([] if hint is None else [hint]))
     for digest_of in (_Contents.end_digest, _Contents.digest):
-        several = np.bincount(code) > 1
+        repeated = np.bincount(codes) > 1
         for start, stop in pairwise(offsets.tolist()) if across else ():
-            several &= np.bincount(code[start:stop], minlength=len(several)) > 0
-        unsure = several[code] & (same_file == rows)
+            repeated &= np.bincount(codes[start:stop], minlength=len(repeated)) > 0
+        undecided = repeated[codes] & (same_file == rows)
         numbers = np.zeros((len(length), 2), np.uint64)  # a digest as two numbers; 0 where none is needed
         for part, start in zip(parts, offsets[:-1].tolist(), strict=True):
-            read = np.flatnonzero(unsure[start : start + len(part.length)])
-            digests = bytearray(16 * len(read))
-            for place, row in enumerate(read.tolist()):
+            unread = np.flatnonzero(undecided[start : start + len(part.length)])
+            digests = bytearray(16 * len(unread))
+            for index, row in enumerate(unread.tolist()):
                 digest = digest_of(part, row)
                 if digest is None:
                     unique[start + row] = start + row
                 else:
-                    digests[16 * place : 16 * place + 16] = digest
-            numbers[start + read] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-        code = _ranks(code, unique[same_file], *numbers[same_file].T)
-    _, first = np.unique(code, return_index=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[code]
+                    digests[16 * index : 16 * index + 16] = digest
+            numbers[start + unread] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+        codes = _ranks(codes, unique[same_file], *numbers[same_file].T)
+    _, first_rows = np.unique(codes, return_index=True)
+    ranks = np.empty(len(first_rows), np.int64)
+    ranks[np.argsort(first_rows)] = np.arange(len(first_rows))
+    return ranks[codes]
 
 
 def _ranks(*keys: np.ndarray) -> np.ndarray:
     """`[N]` codes from 0, equal where all keys are."""
     order = np.lexsort(keys)
-    new = np.zeros(len(order), np.int64)
+    starts = np.zeros(len(order), np.int64)
     for key in keys:
-        new[1:] |= key[order[1:]] != key[order[:-1]]
-    code = np.empty(len(order), np.int64)
-    code[order] = np.cumsum(new)
-    return code
+        starts[1:] |= key[order[1:]] != key[order[:-1]]
+    codes = np.empty(len(order), np.int64)
+    codes[order] = np.cumsum(starts)
+    return codes

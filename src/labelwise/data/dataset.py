@@ -129,6 +129,7 @@ class Dataset:
         return self.store is not None and bool(self.store.lengths[self._number(i)] < 0)
 
     def _number(self, i: int) -> int:
+        """The number of a row in the original table or in the store."""
         return i if self.numbers is None else int(self.numbers[i])
 
     def boxes_of(self, i: int) -> list[tuple[int, float, float, float, float]]:
@@ -162,10 +163,10 @@ class Dataset:
         codes: list[int] = []
         for part in name.split("+"):
             if self.split_of is None or part not in self.split_names:
-                have = ", ".join(f"{n} ({c})" for n, c in self.splits().items()) or "no splits at all"
+                available = ", ".join(f"{n} ({c})" for n, c in self.splits().items()) or "no splits at all"
                 raise LabelwiseError(
                     f"split {part!r} of {self.source or 'this data set'}",
-                    f"a split that it has: {have}",
+                    f"a split that it has: {available}",
                     "name one of them" if self.splits() else "make splits with `labelwise data split`",
                 )
             codes.append(self.split_names.index(part))
@@ -178,9 +179,9 @@ class Dataset:
             LabelwiseError: as `rows_of`.
         """
         rows = self.take(self.rows_of(name))
-        names = tuple(own for own in self.split_names if own in name.split("+"))
-        place = np.array([names.index(own) if own in names else -1 for own in self.split_names])
-        return rows.with_split(place[np.asarray(rows.split_of)], names)
+        names = tuple(split for split in self.split_names if split in name.split("+"))
+        new_codes = np.array([names.index(split) if split in names else -1 for split in self.split_names])
+        return rows.with_split(new_codes[np.asarray(rows.split_of)], names)
 
     def by_split(self) -> Dataset:
         """The same rows in stable order of their split, so that the cells of a split need no copy."""
@@ -195,17 +196,17 @@ class Dataset:
         """
         index = np.asarray(rows)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64).reshape(-1)
-        picked = pa.array(index, pa.int64())
-        run = len(index) > 0 and index[0] >= 0 and bool((np.diff(index) == 1).all())
-        part = slice(int(index[0]), int(index[-1]) + 1) if run else index
+        arrow_index = pa.array(index, pa.int64())
+        consecutive = len(index) > 0 and index[0] >= 0 and bool((np.diff(index) == 1).all())
+        selection = slice(int(index[0]), int(index[-1]) + 1) if consecutive else index
         return replace(
             self,
-            images=self.images.take(picked),
-            values=self.values[part],
-            known=self.known[part],
+            images=self.images.take(arrow_index),
+            values=self.values[selection],
+            known=self.known[selection],
             split_of=None if self.split_of is None else self.split_of[index],
             group=None if self.group is None else self.group[index],
-            boxes=None if self.boxes is None else self.boxes.take(picked),
+            boxes=None if self.boxes is None else self.boxes.take(arrow_index),
             numbers=(np.arange(len(self)) if self.numbers is None else self.numbers)[index],
         )
 
@@ -226,9 +227,9 @@ class Dataset:
         columns = [self.labels.index(name) for name in names]
         boxes = self.boxes
         if boxes is not None:
-            place = {old: new for new, old in enumerate(columns)}
+            codes = {old: new for new, old in enumerate(columns)}
             cells = [
-                None if c is None else [{**b, "label": place[b["label"]]} for b in c if b["label"] in place]
+                None if c is None else [{**b, "label": codes[b["label"]]} for b in c if b["label"] in codes]
                 for c in boxes.to_pylist()
             ]
             boxes = pa.array(cells, boxes.type)
@@ -236,8 +237,8 @@ class Dataset:
             name: replace(group, labels=tuple(label for label in group.labels if label in names))
             for name, group in self.labels.groups.items()
         }
-        kept = {name: group for name, group in groups.items() if group.labels}
-        labels = LabelSet(tuple(names), kept, self.labels.rules.among(names))
+        nonempty = {name: group for name, group in groups.items() if group.labels}
+        labels = LabelSet(tuple(names), nonempty, self.labels.rules.among(names))
         return replace(
             self, labels=labels, values=self.values[:, columns], known=self.known[:, columns], boxes=boxes
         )
@@ -259,22 +260,22 @@ class Dataset:
     @property
     def positive(self) -> Bool[np.ndarray, "N L"]:
         """Mask of the cells that are known and at least 0.5."""
-        over = self.values.astype(bool) if self.values.dtype == np.uint8 else self.values >= 0.5
-        return self.known & over
+        present = self.values.astype(bool) if self.values.dtype == np.uint8 else self.values >= 0.5
+        return self.known & present
 
     def summary(self) -> str:
         """A few lines: source, number of images, splits, label balance, and the notes."""
         count = self.positive.sum(0)
         order = np.argsort(-count, kind="stable")
         unknown = 1 - self.known.mean() if self.known.size else 0.0
-        shown = [f"{self.labels.names[j]} {count[j]:,}" for j in order]
-        if len(shown) > 8:
-            shown = [*shown[:4], "...", *shown[-3:]]
+        listed = [f"{self.labels.names[j]} {count[j]:,}" for j in order]
+        if len(listed) > 8:
+            listed = [*listed[:4], "...", *listed[-3:]]
         lines = [
             *self._size(),
             f"positives: {count.sum():,}, {count.sum() / max(len(self), 1):.2f} an image; "
             f"{unknown:.1%} of the cells unknown",
-            "labels: " + ", ".join(shown),
+            "labels: " + ", ".join(listed),
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
@@ -283,6 +284,7 @@ class Dataset:
         return f"<Dataset {'; '.join(self._size())}>"
 
     def _size(self) -> tuple[str, str]:
+        """The lines of the summary on the numbers of images, labels and rows of splits."""
         splits = ", ".join(f"{name} {count:,}" for name, count in self.splits().items())
         return (
             f"{self.source.removesuffix(':') or 'data set'}: {len(self):,} images, {len(self.labels):,} labels",

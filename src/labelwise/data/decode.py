@@ -51,7 +51,7 @@ def decode_image(
     (3, 2, 4)
     """
     options = {"max_pixels": max_pixels, "shrink_to": shrink_to, "bits": bits, "notes": notes}
-    return torch.from_numpy(decode_pixels(source, **options, quicker=_of_plain_jpeg))  # type: ignore[arg-type]
+    return torch.from_numpy(decode_pixels(source, **options, quicker=_pixels_of_plain_jpeg))  # type: ignore[arg-type]
 
 
 def portable_pixmap(image: UInt8[torch.Tensor, "3 H W"]) -> bytes:
@@ -64,7 +64,7 @@ def portable_pixmap(image: UInt8[torch.Tensor, "3 H W"]) -> bytes:
     return b"P6\n%d %d\n255\n" % (width, height) + image.permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
-def _of_plain_jpeg(image: Image.Image) -> UInt8[np.ndarray, "3 H W"] | None:
+def _pixels_of_plain_jpeg(image: Image.Image) -> UInt8[np.ndarray, "3 H W"] | None:
     """The pixels of an opened upright JPEG, in half of Pillow's time and equal to Pillow's to the bit.
 
     `None` for other images and on errors: Pillow then decodes, or raises an error.

@@ -13,14 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
-from labelwise.data.pixels import (
-    BITS,
-    UnreadableImage,
-    is_wide,
-    orientation,
-    pixels_of,
-    unreadable,
-)
+from labelwise.data.pixels import BITS, UnreadableImage, is_wide, orientation, pixels_of, unreadable
 from labelwise.errors import LabelwiseError
 from labelwise.lazy import UInt8
 
@@ -30,7 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "J
 MAX_PIXELS = 100_000_000
 _ORIENTATION_TAG, _TIFF_WIDTH, _TIFF_HEIGHT = 274, 256, 257
 _PIXMAP = re.compile(rb"P6\n([1-9]\d{0,8}) ([1-9]\d{0,8})\n255\n")
-_KINDS = (
+_SIGNATURES = (
     (4, b"ftypavi", "an AVIF"),
     (4, b"ftyphe", "a HEIC"),
     (4, b"ftypmif1", "a HEIC"),
@@ -76,13 +69,13 @@ def decode_pixels(
     >>> decode_pixels(buffer.getvalue()).shape
     (3, 2, 4)
     """
-    if isinstance(source, bytes) and (pixels := _of_pixmap(source, max_pixels)) is not None:
+    if isinstance(source, bytes) and (pixels := _pixels_of_pixmap(source, max_pixels)) is not None:
         return pixels
-    with _opened(source, max_pixels) as image:
-        whole = image.size
+    with _open_image(source, max_pixels) as image:
+        full_size = image.size
         if shrink_to is not None:
             image.draft("RGB", (shrink_to, shrink_to))
-        if quicker is not None and image.size == whole and (pixels := quicker(image)) is not None:
+        if quicker is not None and image.size == full_size and (pixels := quicker(image)) is not None:
             return pixels
         return pixels_of(image, _name(source), bits, notes)
 
@@ -111,17 +104,17 @@ def image_size(
     Raises:
         UnreadableImage: missing, empty, not an image or too large.
     """
-    with _opened(source, max_pixels) as image:
+    with _open_image(source, max_pixels) as image:
         if image.format == "TIFF":
             tags = image.tag_v2  # type: ignore[attr-defined]
-            width, height, turn = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION_TAG, 1)
+            width, height, rotation = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION_TAG, 1)
         else:
-            (width, height), turn = image.size, 1
+            (width, height), rotation = image.size, 1
             if image.format != "PNG" or "exif" in image.info:
-                turn = orientation(image)
+                rotation = orientation(image)
         if notes is not None and is_wide(image):
             pixels_of(image, _name(source), notes=notes)
-        return (height, width) if turn in (5, 6, 7, 8) else (width, height)
+        return (height, width) if rotation in (5, 6, 7, 8) else (width, height)
 
 
 def first_dark(sources: Iterable[Path | str | bytes]) -> str | None:
@@ -135,7 +128,7 @@ def first_dark(sources: Iterable[Path | str | bytes]) -> str | None:
     return None
 
 
-def _of_pixmap(source: bytes, max_pixels: int) -> UInt8[np.ndarray, "3 H W"] | None:
+def _pixels_of_pixmap(source: bytes, max_pixels: int) -> UInt8[np.ndarray, "3 H W"] | None:
     """The pixels of a file of `decode.portable_pixmap`; `None` for any other."""
     header = _PIXMAP.match(source)
     if header is None:
@@ -153,11 +146,11 @@ def is_jpeg(content: bytes) -> bool:
 
 
 @contextmanager
-def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _open_image(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image]:
     """Opens an image and reads its header; any error inside the block becomes `UnreadableImage`."""
     name = _name(source)
     try:
-        with _file(source, name) as file, Image.open(file, formats=_formats()) as image:
+        with _open_file(source, name) as file, Image.open(file, formats=_formats()) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width:,} x {height:,} pixels", max_pixels)
@@ -165,8 +158,8 @@ def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image
     except LabelwiseError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        count = re.search(r"\d+", str(error))
-        size = f"{int(count.group()):,} pixels" if count else "too many pixels"
+        digits = re.search(r"\d+", str(error))
+        size = f"{int(digits.group()):,} pixels" if digits else "too many pixels"
         raise _too_large(name, size, max_pixels) from None
     except UnidentifiedImageError:
         raise _unrecognised(source, name) from None
@@ -174,8 +167,8 @@ def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image
         text = " ".join(str(error).split()) or type(error).__name__
         if "not available" in text:  # a build of Pillow without the library for this format
             raise _unsupported(f"{name} ({text})") from None
-        short = "truncat" in text.lower() or isinstance(error, EOFError)
-        raise unreadable(f"{name} is truncated" if short else f"{name} is damaged ({text})") from None
+        is_truncated = "truncat" in text.lower() or isinstance(error, EOFError)
+        raise unreadable(f"{name} is truncated" if is_truncated else f"{name} is damaged ({text})") from None
 
 
 def _nonblocking(path: str, flags: int) -> int:
@@ -183,7 +176,7 @@ def _nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
+def _open_file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
     """The open file of an image, or its bytes; refuses what is absent, empty or no regular file."""
     if isinstance(source, bytes):
         if not source:
@@ -209,11 +202,13 @@ def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
 
 
 def _formats() -> list[str]:
+    """The formats of `FORMATS` that this build of Pillow decodes."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _name(source: Path | str | bytes) -> str:
+    """The name of an image in messages: its path, or the number of its bytes."""
     if isinstance(source, bytes):
         return f"image of {len(source):,} bytes"
     return "image " + os.fsencode(source).decode("utf-8", "replace")
@@ -226,7 +221,7 @@ def _unrecognised(source: Path | str | bytes, name: str) -> UnreadableImage:
     else:
         with open(source, "rb", opener=_nonblocking) as file:
             head = file.read(32)
-    kind = next((kind for start, mark, kind in _KINDS if head[start:].startswith(mark)), None)
+    kind = next((kind for offset, magic, kind in _SIGNATURES if head[offset:].startswith(magic)), None)
     if kind is None:
         return unreadable(f"{name} is not an image file")
     if kind in _FEATURES and features.check(_FEATURES[kind]):
@@ -235,6 +230,7 @@ def _unrecognised(source: Path | str | bytes, name: str) -> UnreadableImage:
 
 
 def _unsupported(given: str) -> UnreadableImage:
+    """The error for an image in a format that this build does not decode."""
     return UnreadableImage(
         f"{given}, which cannot be decoded here",
         "a JPEG, PNG, WebP, TIFF, ... file",
@@ -243,4 +239,5 @@ def _unsupported(given: str) -> UnreadableImage:
 
 
 def _too_large(name: str, size: str, limit: int) -> UnreadableImage:
+    """The error for an image with more pixels than the limit."""
     return UnreadableImage(f"{name} has {size}", f"at most {limit:,}", "shrink it or raise the limit")

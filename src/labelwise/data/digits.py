@@ -17,10 +17,10 @@ Box = tuple[int, int, int, int]
 
 SPLITS = ("train", "val", "test")
 _SHARES = (0.6, 0.15, 0.25)  # of the handwritten digits of each class
-_BASE = 96  # the sizes below are pixels of a scene with this side
+_BASE_SIDE = 96  # the sizes below are pixels of a scene with this side
 _HEIGHTS = (20, 36)
 _GAP = 2
-_PEN = np.clip((np.arange(256) - 96.0) * 2.2, 0, 255)  # sharpens the blurred strokes of enlarged digits
+_INK_CURVE = np.clip((np.arange(256) - 96.0) * 2.2, 0, 255)  # sharpens the blurred strokes of enlarged digits
 
 _NIGHT_GROUNDS = ("#181c30", "#281e34", "#122c32", "#322620", "#1e2226", "#163224")
 _NIGHT_INKS = ("#ffd666", "#7cdeec", "#ff92a4", "#ace87c", "#f0f0f8", "#ffae60", "#c8acff")
@@ -98,8 +98,8 @@ def make_scenes(
 
 def source_split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Disjoint indices of scikit-learn's digits for train, val and test scenes."""
-    classes = _sources().target
-    rng = np.random.default_rng([seed, 0x5D])
+    classes = _digit_data().target
+    rng = np.random.default_rng([seed, 0x5D])  # not the code of a split, so that scenes follow other streams
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for digit in range(10):
         members = rng.permutation(np.flatnonzero(classes == digit))
@@ -131,7 +131,8 @@ def make_scene(pool: list[list[Image.Image]], rng: np.random.Generator, size: in
     return Scene(np.clip(np.asarray(canvas) + noise, 0, 255).astype(np.uint8), digits)
 
 
-def _sources() -> Any:
+def _digit_data() -> Any:
+    """The data set of scikit-learn's digits; raises `LabelwiseError` without scikit-learn."""
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:
@@ -145,19 +146,19 @@ def _sources() -> Any:
 
 def _handwriting() -> tuple[list[Image.Image], np.ndarray]:
     """Each digit as an 8-bit mask cut to its ink, and its class."""
-    bunch = _sources()
+    bunch = _digit_data()
     pictures = (bunch.images * 255 / 16).round().astype(np.uint8)
-    whole = [Image.fromarray(picture) for picture in pictures]
-    return [picture.crop(picture.getbbox()) for picture in whole], bunch.target
+    images = [Image.fromarray(picture) for picture in pictures]
+    return [picture.crop(picture.getbbox()) for picture in images], bunch.target
 
 
 def _mask(glyph: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
     """The handwriting enlarged to smooth strokes, tilted a little, cut to its ink."""
-    height = max(8, round(int(rng.integers(*_HEIGHTS)) * size / _BASE))
+    height = max(8, round(int(rng.integers(*_HEIGHTS)) * size / _BASE_SIDE))
     width = max(3, round(height * glyph.width / glyph.height * rng.uniform(0.85, 1.1)))
     mask = glyph.resize((width, height), Image.Resampling.BICUBIC)
     mask = mask.rotate(rng.uniform(-9, 9), Image.Resampling.BICUBIC, expand=True)
-    ink = _PEN[np.asarray(mask)]
+    ink = _INK_CURVE[np.asarray(mask)]
     rows, columns = (np.flatnonzero((ink >= 128).any(axis)) for axis in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Image.fromarray((ink * rng.uniform(0.8, 1.0)).astype(np.uint8))
@@ -170,13 +171,14 @@ def _free_corner(
     width, height = extent
     for _ in range(20):
         x, y = (int(rng.integers(1, size - side)) for side in (width, height))
-        inside = (x - _GAP, y - _GAP, x + width + _GAP, y + height + _GAP)
-        if not any(_overlap(inside, box) for box in occupied):
+        margin_box = (x - _GAP, y - _GAP, x + width + _GAP, y + height + _GAP)
+        if not any(_overlap(margin_box, box) for box in occupied):
             return x, y
     return None
 
 
 def _overlap(a: Box, b: list[int]) -> bool:
+    """Whether two boxes share a pixel."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
@@ -184,45 +186,45 @@ def _background(grounds: tuple[str, ...], rng: np.random.Generator, size: int) -
     """A slanted gradient between two colours of one family."""
     first, last = (grounds[i] for i in rng.integers(len(grounds), size=2))
     angle = rng.uniform(0, 2 * np.pi)
-    line = np.linspace(-85, 85, size)
-    share = 127 + line[:, None] * np.sin(angle) + line * np.cos(angle)
+    ramp = np.linspace(-85, 85, size)
+    opacity = 127 + ramp[:, None] * np.sin(angle) + ramp * np.cos(angle)
     canvas = Image.new("RGB", (size, size), first)
-    canvas.paste(last, (0, 0), Image.fromarray(share.astype(np.uint8)))
+    canvas.paste(last, (0, 0), Image.fromarray(opacity.astype(np.uint8)))
     return canvas
 
 
 def _clutter(canvas: Image.Image, inks: tuple[str, ...], rng: np.random.Generator) -> None:
     """Blobs, long thin lines, shallow arcs and dots: pale or tiny, so that none can be read as a digit."""
-    size, scale = canvas.width, canvas.width / _BASE
+    size, scale = canvas.width, canvas.width / _BASE_SIDE
     draw = ImageDraw.Draw(canvas, "RGBA")  # this mode blends colours by their opacity
     for kind in rng.integers(4, size=int(rng.integers(4, 10))):
-        x, y = (float(place) for place in rng.uniform(0, size, 2))
-        ink, pale = ImageColor.getrgb(inks[int(rng.integers(len(inks)))]), int(rng.integers(40, 90))
+        x, y = (float(coordinate) for coordinate in rng.uniform(0, size, 2))
+        ink, opacity = ImageColor.getrgb(inks[int(rng.integers(len(inks)))]), int(rng.integers(40, 90))
         if kind == 0:
             rx, ry = rng.uniform(5, 18, 2) * scale
-            draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=(*ink, pale // 3))
+            draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=(*ink, opacity // 3))
         elif kind == 1:
             dx, dy = rng.uniform(-1, 1, 2) * size
-            draw.line((x - dx, y - dy, x + dx, y + dy), fill=(*ink, pale))
+            draw.line((x - dx, y - dy, x + dx, y + dy), fill=(*ink, opacity))
         elif kind == 2:
             radius, start = rng.uniform(20, 60) * scale, rng.uniform(0, 360)
-            around = (x - radius, y - radius, x + radius, y + radius)
-            draw.arc(around, start, start + rng.uniform(20, 50), fill=(*ink, pale))
+            bounds = (x - radius, y - radius, x + radius, y + radius)
+            draw.arc(bounds, start, start + rng.uniform(20, 50), fill=(*ink, opacity))
         else:
             for dx, dy in rng.normal(0, 7, (int(rng.integers(2, 7)), 2)) * scale:
                 r = rng.uniform(0.4, 1.3)
-                draw.ellipse((x + dx - r, y + dy - r, x + dx + r, y + dy + r), fill=(*ink, 2 * pale))
+                draw.ellipse((x + dx - r, y + dy - r, x + dx + r, y + dy + r), fill=(*ink, 2 * opacity))
 
 
 def _png(image: np.ndarray) -> bytes:
+    """The image as a PNG file, without compression."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=0)  # fast to write and to read
     return buffer.getvalue()
 
 
 def _fractions(digit: tuple[int, int, int, int, int], size: int) -> dict[str, int | float]:
+    """A box of the table: its label, and its sides as fractions of the image's."""
     label, *edges = digit
-    return {
-        "label": label,
-        **dict(zip(("x0", "y0", "x1", "y1"), (edge / size for edge in edges), strict=True)),
-    }
+    sides = zip(("x0", "y0", "x1", "y1"), (edge / size for edge in edges), strict=True)
+    return {"label": label, **dict(sides)}

@@ -33,9 +33,9 @@ _BLOCK = 2048  # thumbnails at once
 def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     """Groups of near duplicates: close hashes, then close thumbnails.
 
-    Two rows are linked if their hashes differ in at most 10 bits and their thumbnails by at most 16 grey levels
-    on average and .4 of the lower contrast. The groups are exactly the connected components of these links: every
-    pair is compared, except for pairs that cannot be linked and pairs that are connected already.
+    Two rows are linked if their hashes differ in at most 10 bits. Their thumbnails must also differ by at most 16 grey
+    levels on average, and by .4 of the lower contrast. The groups are exactly the connected components of these links:
+    every pair is compared, except for pairs that cannot be linked and pairs that are connected already.
 
     A million rows take about a minute if most pairs with close hashes have close thumbnails too; time grows with
     the number of pairs with close hashes and distant thumbnails, memory does not.
@@ -50,12 +50,12 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     thumbs = _Thumbs(prints.thumbs, rows)
     group = np.arange(len(rows))
     # The difference of two means is at most the mean difference; 0.5 covers the rounding of the limit.
-    reach = _limit(thumbs.contrast).astype(np.float64) * (THUMB_SIDE * THUMB_SIDE * 3) + 0.5
-    size, waiting = np.ones(len(rows), np.int64), 0
-    for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, thumbs.total, reach):
-        waiting += _join(group, size, pairs, thumbs)
-        if waiting > len(group) // 200:  # a pass over all rows, so not after every few
-            group[:], waiting = _roots(group, group), 0
+    total_reach = _difference_limit(thumbs.contrast).astype(np.float64) * (THUMB_SIDE * THUMB_SIDE * 3) + 0.5
+    size, outdated = np.ones(len(rows), np.int64), 0
+    for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, thumbs.total, total_reach):
+        outdated += _join(group, size, pairs, thumbs)
+        if outdated > len(group) // 200:  # a pass over all rows, so not after every few
+            group[:], outdated = _roots(group, group), 0
     codes = np.arange(len(prints.readable))
     codes[rows] = rows[_roots(group, group)]
     return repeated_groups(codes)
@@ -73,38 +73,39 @@ class _Thumbs:
         self._thumbs, self._rows = thumbs, rows
         self.contrast, self.total = np.zeros(len(rows), np.float32), np.zeros(len(rows))
         y, x, colour = np.indices((THUMB_SIDE, THUMB_SIDE, 3)).reshape(3, -1)
-        by_place = np.eye(48, dtype=np.float32)[(y // 4 * 4 + x // 4) * 3 + colour]
+        cell_indicator = np.eye(48, dtype=np.float32)[(y // 4 * 4 + x // 4) * 3 + colour]
         self._means, self._spread = np.zeros((len(rows), 48), np.uint8), np.zeros(len(rows), np.float32)
         for block in ranges(len(rows), _BLOCK):
-            part = slice(block.start, block.stop)
-            pixels = thumbs[rows[part]].reshape(len(block), -1).astype(np.float32)
-            sums = pixels @ by_place  # whole numbers below 2^24: exact in any order
-            self.total[part] = sums.sum(1)
-            self._means[part] = means = sums // 16
-            self._spread[part] = np.abs(pixels - means @ by_place.T).mean(1)
+            span = slice(block.start, block.stop)
+            pixels = thumbs[rows[span]].reshape(len(block), -1).astype(np.float32)
+            sums = pixels @ cell_indicator  # whole numbers below 2^24: exact in any order
+            self.total[span] = sums.sum(1)
+            self._means[span] = means = sums // 16
+            self._spread[span] = np.abs(pixels - means @ cell_indicator.T).mean(1)
             pixels -= pixels.mean(1, keepdims=True)
-            self.contrast[part] = np.sqrt(np.einsum("nd,nd->n", pixels, pixels) / np.float32(pixels.shape[1]))
+            self.contrast[span] = np.sqrt(np.einsum("nd,nd->n", pixels, pixels) / np.float32(pixels.shape[1]))
 
     def close(self, pairs: np.ndarray) -> np.ndarray:
         """Mask of the pairs with close thumbnails."""
-        limit = _limit(self.contrast[pairs].min(1))
-        apart = _difference(*self._means[pairs.T])
-        close = apart <= limit + 1  # means are rounded down
-        unsure = close & (apart + self._spread[pairs].sum(1) > limit - 0.001)
-        if unsure.any():
-            places, at = np.unique(pairs[unsure], return_inverse=True)
-            thumbs = self._thumbs[self._rows[places]].reshape(len(places), -1)
-            close[unsure] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[unsure]
+        limits = _difference_limit(self.contrast[pairs].min(1))
+        mean_differences = _difference(*self._means[pairs.T])
+        close = mean_differences <= limits + 1  # means are rounded down
+        undecided = close & (mean_differences + self._spread[pairs].sum(1) > limits - 0.001)
+        if undecided.any():
+            positions, inverse = np.unique(pairs[undecided], return_inverse=True)
+            thumbs = self._thumbs[self._rows[positions]].reshape(len(positions), -1)
+            close[undecided] = _difference(*thumbs[inverse.reshape(-1, 2).T]) <= limits[undecided]
         return close
 
 
 def _difference(one: UInt8[np.ndarray, "K D"], other: UInt8[np.ndarray, "K D"]) -> Float32[np.ndarray, " K"]:
     """Mean difference of the bytes."""
-    apart = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float32)
-    return apart @ np.ones(apart.shape[1], np.float32) / np.float32(apart.shape[1])
+    differences = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float32)
+    return differences @ np.ones(differences.shape[1], np.float32) / np.float32(differences.shape[1])
 
 
-def _limit(contrast: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
+def _difference_limit(contrast: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
+    """The mean difference up to which two thumbnails are close, by the lower of their contrasts."""
     return np.minimum(THUMB_DIFFERENCE, THUMB_CONTRAST * contrast)
 
 
@@ -113,22 +114,23 @@ def _join(group: np.ndarray, size: np.ndarray, pairs: np.ndarray, thumbs: _Thumb
 
     One pair of each row is compared first, then up to 8, 64 and so on: pairs that are merged by then are skipped.
     """
-    joined = 0
-    for part in _by_rank(pairs):
-        for block in ranges(len(part), _BLOCK):
-            chunk = part[block.start : block.stop]
+    changed = 0
+    for ranked_pairs in _pairs_by_rank(pairs):
+        for block in ranges(len(ranked_pairs), _BLOCK):
+            chunk = ranked_pairs[block.start : block.stop]
             roots = _roots(group, group[chunk])
-            apart = roots[:, 0] != roots[:, 1]
-            if apart.any():
-                close = thumbs.close(chunk[apart])
+            separate = roots[:, 0] != roots[:, 1]
+            if separate.any():
+                close = thumbs.close(chunk[separate])
                 if close.any():
-                    joined += _merge(group, size, roots[apart][close])
-    return joined
+                    changed += _merge(group, size, roots[separate][close])
+    return changed
 
 
-def _by_rank(pairs: np.ndarray) -> Iterator[np.ndarray]:
-    new = np.append(True, pairs[1:, 0] != pairs[:-1, 0])
-    starts = np.flatnonzero(new)
+def _pairs_by_rank(pairs: np.ndarray) -> Iterator[np.ndarray]:
+    """The pairs in rounds: the first of each row, then up to 8, 64 and so on of each."""
+    starts_row = np.append(True, pairs[1:, 0] != pairs[:-1, 0])
+    starts = np.flatnonzero(starts_row)
     rank = np.arange(len(pairs)) - np.repeat(starts, np.diff(starts, append=len(pairs)))
     low, high = 0, 1
     while low <= rank.max():
@@ -138,20 +140,20 @@ def _by_rank(pairs: np.ndarray) -> Iterator[np.ndarray]:
 
 def _merge(group: np.ndarray, size: np.ndarray, links: np.ndarray) -> int:
     """Sets the smallest root of linked groups as their common root; returns the number of rows with a new root."""
-    codes, place = np.unique(links, return_inverse=True)
-    joined = connected(len(codes), place.reshape(-1, 2))
-    _, least = np.unique(joined, return_index=True)
-    root = codes[least[joined]]
-    moved = root != codes
-    group[codes] = root
-    np.add.at(size, root[moved], size[codes[moved]])
-    return int(size[codes[moved]].sum())
+    codes, inverse = np.unique(links, return_inverse=True)
+    components = connected(len(codes), inverse.reshape(-1, 2))
+    _, first_positions = np.unique(components, return_index=True)
+    roots = codes[first_positions[components]]
+    changed = roots != codes
+    group[codes] = roots
+    np.add.at(size, roots[changed], size[codes[changed]])
+    return int(size[codes[changed]].sum())
 
 
 def _roots(group: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """The root of each code: `group` maps each row to a row of its group, and a root to itself."""
-    while not np.array_equal(above := group[codes], codes):
-        codes = above
+    while not np.array_equal(parents := group[codes], codes):
+        codes = parents
     return codes
 
 
@@ -169,6 +171,6 @@ def repeated_groups(codes: Int64[np.ndarray, " N"]) -> list[list[int]]:
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=codes[order[:1]] - 1))
     stops = np.append(starts[1:], len(order))
-    several = stops - starts > 1
-    places = zip(starts[several].tolist(), stops[several].tolist(), strict=True)
-    return sorted(order[start:stop].tolist() for start, stop in places)
+    is_repeated = stops - starts > 1
+    spans = zip(starts[is_repeated].tolist(), stops[is_repeated].tolist(), strict=True)
+    return sorted(order[start:stop].tolist() for start, stop in spans)

@@ -50,30 +50,30 @@ def fingerprints(data: Dataset) -> Fingerprints:
     slots, hashes = cache.find(keys)
     errors: list[tuple[int, str]] = []
 
-    def one(row: int) -> tuple[int, np.ndarray] | str:
+    def fingerprint_or_reason(row: int) -> tuple[int, np.ndarray] | str:
         try:
             pixels = decode_image(data.encoded(row), shrink_to=64).permute(1, 2, 0).contiguous().numpy()
         except LabelwiseError as error:
             return str(error)
         return fingerprint_image(pixels)
 
-    absent = np.flatnonzero(slots < 0)
+    missing = np.flatnonzero(slots < 0)
     with (
         ThreadPoolExecutor(max_workers=usable_cores()) as pool,
-        bar("images searched for copies", len(absent)) as tick,
+        bar("images searched for copies", len(missing)) as tick,
     ):
-        for block in ranges(len(absent), _ROWS):  # bounds the number of pending results
-            rows = absent[block.start : block.stop].tolist()
-            good, computed = [], []
-            for row, result in zip(rows, pool.map(one, rows), strict=True):
+        for block in ranges(len(missing), _ROWS):  # bounds the number of pending results
+            rows = missing[block.start : block.stop].tolist()
+            read, computed = [], []
+            for row, result in zip(rows, pool.map(fingerprint_or_reason, rows), strict=True):
                 if isinstance(result, str):
                     errors.append((row, result))
                 else:
-                    good.append(row)
+                    read.append(row)
                     computed.append(result)
-            if good:
-                hashes[good] = np.array([bits for bits, _ in computed], np.uint64)
-                slots[good] = cache.add(keys[good], hashes[good], np.stack([thumb for _, thumb in computed]))
+            if read:
+                hashes[read] = np.array([bits for bits, _ in computed], np.uint64)
+                slots[read] = cache.add(keys[read], hashes[read], np.stack([thumb for _, thumb in computed]))
             tick(block.stop)
     return Fingerprints(hashes, StoredThumbs(cache, slots), slots >= 0, tuple(errors))
 
@@ -89,15 +89,15 @@ def kept_hashes(data: Dataset) -> UInt64[np.ndarray, " N"] | None:
 def fingerprint_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:
     """64-bit perceptual hash and thumbnail of one image.
 
-    A bit of the hash says whether one of the 8 x 8 lowest frequencies of the cosine transform of the grey image, at
-    32 x 32 pixels, is above their median. Equal to `phash` of ImageHash 4.3.
+    The grey image at 32 x 32 pixels has a cosine transform. A bit of the hash says whether one of its 8 x 8 lowest
+    frequencies is above their median. Equal to `phash` of ImageHash 4.3.
     """
     from scipy.fft import dct  # readers do not need scipy
 
     picture = Image.fromarray(pixels)
     grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS))
-    low = dct(dct(grey, axis=0), axis=1)[:8, :8]
-    bits = low > np.median(low)
+    frequencies = dct(dct(grey, axis=0), axis=1)[:8, :8]
+    bits = frequencies > np.median(frequencies)
     thumb = np.asarray(picture.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX))
     return int(np.packbits(bits).view(">u8")[0]), thumb
 

@@ -126,5 +126,5 @@ def _view(image: UInt8[np.ndarray, "3 H W"], size: Size, resize: str) -> UInt8[n
     height, width = image.shape[1:]
     rows, columns = window(height, width, size, resize)
     top, left = (height - rows) // 2, (width - columns) // 2
-    part = image[:, top : top + rows, left : left + columns]
-    return part if (rows, columns) == size else resized(part, size)
+    box = image[:, top : top + rows, left : left + columns]
+    return box if (rows, columns) == size else resized(box, size)

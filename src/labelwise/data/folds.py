@@ -15,9 +15,9 @@ def fold_codes(
 ) -> Int16[np.ndarray, " N"]:
     """Fold of each row, from 0: stratified by label, groups whole.
 
-    A label whose known positives all lie in one fold cannot be learned for that fold. While there is such a label,
-    the group whose move to another fold reduces the number of these labels most is moved, so that sizes may differ
-    by a few groups. A label with positives in a single group remains.
+    A label whose known positives all lie in one fold cannot be learned for that fold. While there is such a label, a
+    group moves to another fold: the one that reduces the number of these labels most. So sizes may differ by a few
+    groups. A label with positives in a single group remains.
 
     Args:
         rows: the `N` images with their labels.
@@ -37,34 +37,34 @@ def fold_codes(
         )
     codes = stratified_split(rows.values, rows.known, [1 / folds] * folds, seed, group).astype(np.int64)
     unit = np.arange(len(rows)) if group is None else np.unique(group, return_inverse=True)[1].reshape(-1)
-    first = np.unique(unit, return_index=True)[1]
-    has = np.zeros((units, len(rows.labels)), bool)
-    np.logical_or.at(has, unit, rows.positive)
-    return _spread(codes[first], has, folds)[unit].astype(np.int16)
+    first_rows = np.unique(unit, return_index=True)[1]
+    shows = np.zeros((units, len(rows.labels)), bool)
+    np.logical_or.at(shows, unit, rows.positive)
+    return _codes_after_moves(codes[first_rows], shows, folds)[unit].astype(np.int16)
 
 
-def _spread(codes: np.ndarray, has: np.ndarray, folds: int) -> np.ndarray:
-    """Codes `[G]` of groups after moves; `has` `[G, L]` tells which labels a group shows."""
-    count = np.stack([has[codes == fold].sum(0) for fold in range(folds)])
+def _codes_after_moves(codes: np.ndarray, shows: np.ndarray, folds: int) -> np.ndarray:
+    """Codes `[G]` of groups after moves; `shows` `[G, L]` tells which labels a group shows."""
+    count = np.stack([shows[codes == fold].sum(0) for fold in range(folds)])
     total = count.sum(0)
     while True:
         confined = (count == total).any(0) & (total > 1)
         best = (0, -1, -1)
-        for one in np.flatnonzero(has[:, confined].any(1)).tolist():
-            home = codes[one]
-            if (codes == home).sum() == 1:
+        for group in np.flatnonzero(shows[:, confined].any(1)).tolist():
+            current = codes[group]
+            if (codes == current).sum() == 1:
                 continue
-            after = count[home] - has[one]
+            current_count = count[current] - shows[group]
             for fold in range(folds):
-                if fold == home:
+                if fold == current:
                     continue
-                moved = count.copy()
-                moved[home], moved[fold] = after, count[fold] + has[one]
-                gain = int(confined.sum() - ((moved == total).any(0) & (total > 1)).sum())
-                best = max(best, (gain, one, fold))
-        gain, one, fold = best
+                new_count = count.copy()
+                new_count[current], new_count[fold] = current_count, count[fold] + shows[group]
+                gain = int(confined.sum() - ((new_count == total).any(0) & (total > 1)).sum())
+                best = max(best, (gain, group, fold))
+        gain, group, fold = best
         if gain <= 0:
             return codes
-        count[codes[one]] -= has[one]
-        count[fold] += has[one]
-        codes[one] = fold
+        count[codes[group]] -= shows[group]
+        count[fold] += shows[group]
+        codes[group] = fold

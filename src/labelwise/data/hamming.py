@@ -10,12 +10,12 @@ from jaxtyping import Float64, Int, Int64, UInt8, UInt64
 
 MOST_BITS = 11  # with 12, one half may differ in 6 bits, for which 32 bits have no such code
 _BLOCK = 1 << 18  # comparisons at once: a few arrays of 2 MiB
-_FEW = 1 << 12  # up to this number of words, comparing all pairs is faster than using keys
-_DENSE = 1 << 18  # comparisons in a bucket from which its words become a ball, compared only once
-_RADIUS = 16  # of a ball, in bits from its centre
+_MOST_COMPARED_DIRECTLY = 1 << 12  # up to this number of words, comparing all pairs is faster than using keys
+_COMPARISONS_OF_BALL = 1 << 18  # comparisons in a bucket from which its words become a ball
+_BALL_RADIUS = 16  # of a ball, in bits from its centre
 _MOST_BALLS = 256  # each needs a pass over all words
-_CROWD = 32  # comparisons per row from which a bucket is compared in rounds
-_GROWTH = 8
+_CROWDED_ROW = 32  # comparisons per row from which a bucket is compared in rounds
+_WINDOW_GROWTH = 8
 
 if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
 
@@ -74,8 +74,8 @@ def masks(distance: int) -> UInt64[np.ndarray, " M"]:
         if errors >= 0:
             vectors = (1 << errors) | np.arange(32) % (1 << errors)
             for v in range(1, 2 << errors):
-                odd = bit_count((vectors & v).astype(np.uint64)) & 1
-                unique[sum(1 << (start + int(i)) for i in np.flatnonzero(odd))] = None
+                parities = bit_count((vectors & v).astype(np.uint64)) & 1
+                unique[sum(1 << (start + int(i)) for i in np.flatnonzero(parities))] = None
     return np.array(list(unique), np.uint64)
 
 
@@ -99,12 +99,12 @@ def close_blocks(
         level: of each word; pairs with levels that differ by more than the `reach` of either word are omitted.
         reach: of each word, in units of `level`.
     """
-    every = masks(distance) if len(words) > _FEW else np.zeros(1, np.uint64)
+    all_masks = masks(distance) if len(words) > _MOST_COMPARED_DIRECTLY else np.zeros(1, np.uint64)
     level = np.zeros(len(words)) if level is None else level
     reach = np.full(len(words), np.inf) if reach is None else reach
-    search = _Search(_spread(words), distance, group, level, reach, -1 - np.arange(len(words)))
-    for number in range(len(every) if len(words) > 1 else 0):
-        yield from search.by_mask(every[number], every[:number])
+    search = _Search(_permuted(words), distance, group, level, reach, -1 - np.arange(len(words)))
+    for index in range(len(all_masks) if len(words) > 1 else 0):
+        yield from search.by_mask(all_masks[index], all_masks[:index])
 
 
 @dataclass
@@ -128,88 +128,88 @@ class _Search:
         if self.seen is None or np.count_nonzero(self.group != self.seen) > len(self.group) >> 8:
             self.seen, self.order = self.group.copy(), np.argsort(self.group, kind="stable")
         key = _keys(self.words, mask)[self.order]
-        place = np.argsort(key, kind="stable")  # 16 bits: a radix sort
-        order, key = self.order[place], key[place]
-        low, high = _ends(key, self.seen[order]), _ends(key)
-        sizes, pairs = _by_bucket(key, high - low)
-        crowded = np.repeat(pairs > max(_CROWD, len(key) >> 15) * sizes, sizes)
-        yield from self._compared(order, low, np.where(crowded, low, high))
+        positions = np.argsort(key, kind="stable")  # 16 bits: a radix sort
+        order, key = self.order[positions], key[positions]
+        starts, ends = _ends(key, self.seen[order]), _ends(key)
+        sizes, pairs = _by_bucket(key, ends - starts)
+        crowded = np.repeat(pairs > max(_CROWDED_ROW, len(key) >> 15) * sizes, sizes)
+        yield from self._close_pairs(order, starts, np.where(crowded, starts, ends))
         rows, key = order[crowded], key[crowded]
         if len(rows):
-            apart = yield from self._in_rounds(rows, key)
-            yield from self._dense(rows, key, apart)
+            comparisons = yield from self._pairs_in_rounds(rows, key)
+            yield from self._pairs_in_balls(rows, key, comparisons)
 
-    def _compared(self, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> Iterator[np.ndarray]:
+    def _close_pairs(self, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> Iterator[np.ndarray]:
         """Compares the row at position p of the order with those at positions `low[p]` to `high[p]`."""
-        count = np.maximum(high - low, 0)
-        total = np.cumsum(count)
+        sizes = np.maximum(high - low, 0)
+        ends = np.cumsum(sizes)
         words = self.words[order]
-        cuts = np.searchsorted(total, np.arange(_BLOCK, total[-1] + _BLOCK, _BLOCK)) + 1
+        cuts = np.searchsorted(ends, np.arange(_BLOCK, ends[-1] + _BLOCK, _BLOCK)) + 1
         start = 0
         for stop in np.unique(np.minimum(cuts, len(order))).tolist():
-            part, before = count[start:stop], total[start:stop] - count[start:stop]
-            first = total[start - 1] if start else 0
-            other = np.arange(total[stop - 1] - first) + np.repeat(low[start:stop] - (before - first), part)
-            apart = np.repeat(words[start:stop], part)
-            apart ^= words[other]
-            near = np.flatnonzero(bit_count(apart) <= self.distance)
-            near = near[self._first_here(apart[near])]
-            if len(near):
-                one = np.searchsorted(before - first, near, "right") - 1 + start
-                i, j = order[one], order[other[near]]
+            block, starts = sizes[start:stop], ends[start:stop] - sizes[start:stop]
+            offset = ends[start - 1] if start else 0
+            other = np.arange(ends[stop - 1] - offset) + np.repeat(low[start:stop] - (starts - offset), block)
+            differing = np.repeat(words[start:stop], block)
+            differing ^= words[other]
+            close = np.flatnonzero(bit_count(differing) <= self.distance)
+            close = close[self._unmatched(differing[close])]
+            if len(close):
+                positions = np.searchsorted(starts - offset, close, "right") - 1 + start
+                i, j = order[positions], order[other[close]]
                 selected = (self.group[i] != self.group[j]) & (self.ball[i] != self.ball[j])
                 selected &= np.abs(self.level[i] - self.level[j]) <= np.minimum(self.reach[i], self.reach[j])
                 if selected.any():
                     yield np.stack([i[selected], j[selected]], 1)
             start = stop
 
-    def _first_here(self, apart: np.ndarray) -> np.ndarray:
+    def _unmatched(self, differing: np.ndarray) -> np.ndarray:
         """Positions of the pairs that no earlier mask has matched, by the bits in which they differ."""
-        first = np.flatnonzero(apart & self.mask == 0)  # keys have 16 bits, and a mask may have more
+        unmatched = np.flatnonzero(differing & self.mask == 0)  # keys have 16 bits, and a mask may have more
         for mask in self.earlier:
-            if not len(first):
+            if not len(unmatched):
                 break
-            first = first[apart[first] & mask != 0]
-        return first
+            unmatched = unmatched[differing[unmatched] & mask != 0]
+        return unmatched
 
-    def _in_rounds(self, rows: np.ndarray, key: np.ndarray) -> Generator[np.ndarray, None, np.ndarray]:
+    def _pairs_in_rounds(self, rows: np.ndarray, key: np.ndarray) -> Generator[np.ndarray, None, np.ndarray]:
         """Compares each row with one other of its bucket, then with 8, 64 and so on.
 
         Later rounds omit the pairs that the caller has merged. Returns the comparisons of the last round by row.
         """
-        done, window, seen = 0, 1, None
+        compared, window, earlier_groups = 0, 1, None
         while True:
-            now = self.group[rows]
-            if seen is None or not np.array_equal(now, seen):
-                done, seen = 0, now
-                order, low, high = self._ranges(rows, key)
-            yield from self._compared(order, low + done, np.minimum(low + window, high))
+            groups = self.group[rows]
+            if earlier_groups is None or not np.array_equal(groups, earlier_groups):
+                compared, earlier_groups = 0, groups
+                order, low, high = self._search_ranges(rows, key)
+            yield from self._close_pairs(order, low + compared, np.minimum(low + window, high))
             if window >= (high - low).max():
                 return high - low
-            done, window = window, window * _GROWTH
+            compared, window = window, window * _WINDOW_GROWTH
 
-    def _dense(self, rows: np.ndarray, key: np.ndarray, apart: np.ndarray) -> Iterator[np.ndarray]:
+    def _pairs_in_balls(self, rows: np.ndarray, key: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
         """Compares all words around the centre of each bucket with many unmerged words, only once.
 
         These words become a ball, and later masks omit the pairs within it.
         """
         mask, earlier = self.mask, self.earlier
-        sizes, pairs = _by_bucket(key, apart)
+        sizes, pairs = _by_bucket(key, counts)
         ends = np.cumsum(sizes)
         for bucket in np.argsort(-pairs, kind="stable")[: _MOST_BALLS - self.balls].tolist():
-            if pairs[bucket] < _DENSE:
+            if pairs[bucket] < _COMPARISONS_OF_BALL:
                 break
             members = self.words[rows[ends[bucket] - sizes[bucket] : ends[bucket]]]
             bits = np.unpackbits(members.view(np.uint8).reshape(-1, 8), axis=1).mean(0) > 0.5
             centre = np.packbits(bits).view(np.uint64)[0]
-            ball = np.flatnonzero((bit_count(self.words ^ centre) <= _RADIUS) & (self.ball < 0))
+            ball = np.flatnonzero((bit_count(self.words ^ centre) <= _BALL_RADIUS) & (self.ball < 0))
             if len(ball) > 1:
                 self.mask, self.earlier = 0, np.append(earlier, mask)
-                yield from self._in_rounds(ball, np.zeros(len(ball), np.uint16))
+                yield from self._pairs_in_rounds(ball, np.zeros(len(ball), np.uint16))
                 self.ball[ball] = self.balls
             self.balls += 1
 
-    def _ranges(self, rows: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _search_ranges(self, rows: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An order of the rows and the range of positions to compare each with.
 
         By group or by ball, a row is compared only with rows of others; by level, only with rows within reach. Each
@@ -223,26 +223,26 @@ class _Search:
         level, reach = self.level[rows], self.reach[rows]
         order = np.lexsort((level, key))
         span = 2.0 * float(np.ptp(level)) + 2.0
-        line = key.astype(np.float64) * span + level[order]
-        last = np.searchsorted(line, line + np.minimum(reach[order], span / 2), "right")
-        orders.append((order, np.arange(1, len(rows) + 1), np.minimum(last, high)))
+        sort_values = key.astype(np.float64) * span + level[order]
+        reach_ends = np.searchsorted(sort_values, sort_values + np.minimum(reach[order], span / 2), "right")
+        orders.append((order, np.arange(1, len(rows) + 1), np.minimum(reach_ends, high)))
         sizes, _ = _by_bucket(key, high)
         best = np.argmin([_by_bucket(key, stop - start)[1] for _, start, stop in orders], axis=0)
         best = np.repeat(best, sizes)
-        order, low, high = (np.choose(best, [candidate[part] for candidate in orders]) for part in range(3))
+        order, low, high = (np.choose(best, [candidate[item] for candidate in orders]) for item in range(3))
         return rows[order], low, high
 
 
-def _spread(words: np.ndarray) -> np.ndarray:
+def _permuted(words: np.ndarray) -> np.ndarray:
     """The words with permuted bits: bits of low entropy are distributed evenly over halves and masks."""
-    share = (
+    shares = (
         [(words >> np.uint64(bit) & np.uint64(1)).mean() for bit in range(64)] if len(words) else [0.5] * 64
     )
-    order = np.argsort(np.abs(np.array(share) - 0.5), kind="stable")
+    order = np.argsort(np.abs(np.array(shares) - 0.5), kind="stable")
     rng = np.random.default_rng(0)
     permuted = np.zeros(len(words), np.uint64)
-    for place, bit in enumerate(np.concatenate([rng.permutation(order[0::2]), rng.permutation(order[1::2])])):
-        permuted |= (words >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)
+    for shift, bit in enumerate(np.concatenate([rng.permutation(order[0::2]), rng.permutation(order[1::2])])):
+        permuted |= (words >> np.uint64(bit) & np.uint64(1)) << np.uint64(shift)
     return permuted
 
 
@@ -256,12 +256,12 @@ def _keys(words: np.ndarray, mask: np.uint64) -> np.ndarray:
     """The first 16 bits of the words at the positions of the mask, packed together."""
     key, width = np.zeros(len(words), np.uint16), 0
     for start in range(0, 64, 16):
-        table, used = np.zeros(1 << 16, np.uint16), width
+        table, earlier_width = np.zeros(1 << 16, np.uint16), width
         for bit in range(16):  # the entries of larger numbers follow from those of smaller ones
             in_mask = int(mask) >> (start + bit) & 1 and width < 16
             table[1 << bit : 2 << bit] = table[: 1 << bit] | (1 << width if in_mask else 0)
             width += bool(in_mask)
-        if width > used:
+        if width > earlier_width:
             key |= table[(words >> np.uint64(start)).astype(np.uint16)]
     return key
 
@@ -269,11 +269,11 @@ def _keys(words: np.ndarray, mask: np.uint64) -> np.ndarray:
 def _starts(*sorted_keys: np.ndarray) -> np.ndarray:
     """The first position of each run of equal keys."""
     rows = len(sorted_keys[0])
-    new = np.zeros(rows, bool)
-    new[:1] = True
+    starts_run = np.zeros(rows, bool)
+    starts_run[:1] = True
     for key in sorted_keys:
-        new[1:] |= key[1:] != key[:-1]
-    return np.flatnonzero(new)
+        starts_run[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(starts_run)
 
 
 def _ends(*sorted_keys: np.ndarray) -> np.ndarray:

@@ -61,10 +61,10 @@ class FolderFiles:
             ("files that are no images by their suffix", self.others),
             ("hidden or system files and folders", self.clutter),
         )
-        return [f"{len(names):,} {kind} were left out: {_some(names)}." for kind, names in kinds if names]
+        return [f"{len(names):,} {kind} were left out: {_listed(names)}." for kind, names in kinds if names]
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     """Up to five distinct names, sorted."""
     distinct = sorted(set(names))
     return ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
@@ -100,16 +100,16 @@ def walk(folder: str | Path, depth: int | None = None, *, glance: bool = False) 
     Raises:
         LabelwiseError: a folder that cannot be listed.
     """
-    for path, inner, names in os.walk(folder, onerror=None if glance else _refuse):
+    for path, folders, names in os.walk(folder, onerror=None if glance else _refuse_unlisted):
         start = os.path.relpath(path, folder).replace(os.sep, "/")
         start = "" if start == "." else f"{start}/"
-        clutter = sorted(name for name in inner if is_clutter(name))
+        clutter = sorted(name for name in folders if is_clutter(name))
         clutter += sorted(name for name in names if is_clutter(name) and is_image_name(name))
-        inner[:] = sorted(name for name in inner if not is_clutter(name))
+        folders[:] = sorted(name for name in folders if not is_clutter(name))
         files = sorted(name for name in names if not is_clutter(name))
-        yield Listing(path, start, files, list(inner), clutter)
+        yield Listing(path, start, files, list(folders), clutter)
         if depth is not None and start.count("/") >= depth:
-            inner.clear()
+            folders.clear()
 
 
 def walk_images(*folders: str | Path) -> FolderFiles:
@@ -129,7 +129,8 @@ def walk_images(*folders: str | Path) -> FolderFiles:
     return files
 
 
-def _refuse(error: OSError) -> None:
+def _refuse_unlisted(error: OSError) -> None:
+    """Raises `LabelwiseError` for a folder that cannot be listed."""
     raise LabelwiseError(
         f"folder {error.filename} ({error.strerror})", "a folder that can be listed", "check its permissions"
     )

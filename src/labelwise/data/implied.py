@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool
 
+from labelwise.data.balance import blocks
 from labelwise.data.dataset import Dataset
 from labelwise.rules import IndexedRules, Rules
 from labelwise.types import LabelSet
-
-_BLOCK = 65536  # rows
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,17 @@ def with_rules(data: Dataset, rules: Rules, origin: str = "the rules") -> Datase
     indexed = labels.every_rule.over(labels.names)
     values, known = data.values.copy(), data.known.copy()
     present = absent = 0
-    for part, pos, neg in _closed(data, indexed):
-        good = np.ones(pos.shape, bool)
+    for block, is_present, is_absent in _closures(data, indexed):
+        consistent = np.ones(is_present.shape, bool)
         for component in indexed.components:
             columns = list(component.columns)
-            bad = (pos[:, columns] & neg[:, columns]).any(1)
-            good[np.ix_(bad, columns)] = False
-        new = good & ~known[part]
-        present += int((new & pos).sum())
-        absent += int((new & neg).sum())
-        values[part][new & pos] = 1
-        known[part] |= new & (pos | neg)
+            contradictory = (is_present[:, columns] & is_absent[:, columns]).any(1)
+            consistent[np.ix_(contradictory, columns)] = False
+        filled = consistent & ~known[block]
+        present += int((filled & is_present).sum())
+        absent += int((filled & is_absent).sum())
+        values[block][filled & is_present] = 1
+        known[block] |= filled & (is_present | is_absent)
     completed = replace(data, labels=labels, values=values, known=known)
     note = f"By {origin} {present + absent:,} cells are completed: {present:,} present, {absent:,} absent."
     return completed.with_notes(note, *contradiction_notes(completed))
@@ -69,27 +68,25 @@ def with_rules(data: Dataset, rules: Rules, origin: str = "the rules") -> Datase
 def contradictions(data: Dataset) -> Iterator[Contradiction]:
     """The images with known labels that contradict the rules of the label set, in the order of the rows."""
     rules = data.labels.every_rule.over(data.labels.names)
-    start = 0
-    for _, pos, neg in _closed(data, rules):
-        both = pos & neg
-        for row in np.flatnonzero(both.any(1)).tolist():
-            parts = [part for part in rules.components if both[row, list(part.columns)].any()]
-            columns = tuple(sorted(j for part in parts for j in part.columns))
-            yes, no = (cells[0] for cells in _hard(data, slice(start + row, start + row + 1)))
-            reason = _reason(parts[0], yes, no, data.labels.names)
+    for block, is_present, is_absent in _closures(data, rules):
+        start, conflicts = block.start, is_present & is_absent
+        for row in np.flatnonzero(conflicts.any(1)).tolist():
+            broken = [part for part in rules.components if conflicts[row, list(part.columns)].any()]
+            columns = tuple(sorted(j for part in broken for j in part.columns))
+            present, absent = (cells[0] for cells in _known_states(data, slice(start + row, start + row + 1)))
+            reason = _reason(broken[0], present, absent, data.labels.names)
             yield Contradiction(start + row, columns, reason)
-        start += len(pos)
 
 
 def contradiction_notes(data: Dataset) -> list[str]:
     """A sentence that counts the images with labels that contradict the rules and names the first; none without any."""
-    broken = list(contradictions(data)) if data.labels.rules else []
-    if not broken:
+    contradicting = list(contradictions(data)) if data.labels.rules else []
+    if not contradicting:
         return []
-    shown = "; ".join(f"{data.image_id(image.row)}: {image.reason}" for image in broken[:3])
-    more = f"; and {len(broken) - 3:,} more" if len(broken) > 3 else ""
-    images = "1 image contradicts" if len(broken) == 1 else f"{len(broken):,} images contradict"
-    return [f"{images} the rules, and the labels that these rules connect are unchanged: {shown}{more}."]
+    examples = "; ".join(f"{data.image_id(image.row)}: {image.reason}" for image in contradicting[:3])
+    others = f"; and {len(contradicting) - 3:,} more" if len(contradicting) > 3 else ""
+    images = "1 image contradicts" if len(contradicting) == 1 else f"{len(contradicting):,} images contradict"
+    return [f"{images} the rules, and the labels that these rules connect are unchanged: {examples}{others}."]
 
 
 def completion_notes(notes: Sequence[str]) -> list[str]:
@@ -97,35 +94,35 @@ def completion_notes(notes: Sequence[str]) -> list[str]:
     return [note for note in notes if note.startswith("By ") and " cells are completed: " in note]
 
 
-def _hard(data: Dataset, part: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-    known, values = data.known[part], data.values[part]
+def _known_states(data: Dataset, rows: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the cells that are known and present, and known and absent."""
+    known, values = data.known[rows], data.values[rows]
     return known & (values == 1), known & (values == 0)
 
 
-def _closed(
+def _closures(
     data: Dataset, rules: IndexedRules
 ) -> Iterator[tuple[slice, Bool[np.ndarray, "M L"], Bool[np.ndarray, "M L"]]]:
     """The closure of the known cells in blocks of rows, which avoids a copy of all cells."""
-    for start in range(0, len(data), _BLOCK):
-        part = slice(start, min(start + _BLOCK, len(data)))
-        yield part, *rules.closure(*_hard(data, part))
+    for block in blocks(data):
+        yield block, *rules.closure(*_known_states(data, block))
 
 
-def _reason(rules: IndexedRules, yes: np.ndarray, no: np.ndarray, names: tuple[str, ...]) -> str:
+def _reason(rules: IndexedRules, present: np.ndarray, absent: np.ndarray, names: tuple[str, ...]) -> str:
     """One rule that an image breaks: a label without what it implies, two of a group, or none of it."""
-    above = rules.above
-    given = [j for j in rules.columns if yes[j]]
-    for j in given:
-        missing = sorted(k for k in above.get(j, ()) if no[k])
+    ancestors = rules.above
+    positive = [j for j in rules.columns if present[j]]
+    for j in positive:
+        missing = sorted(k for k in ancestors.get(j, ()) if absent[k])
         if missing:
             return f"{names[j]} without {names[missing[0]]}"
     for group, exactly_one in rules.groups:
         members = set(group)
-        implied_by = {k: j for j in reversed(given) for k in ({j} | above.get(j, set())) & members}
+        implied_by = {k: j for j in reversed(positive) for k in ({j} | ancestors.get(j, set())) & members}
         if len(implied_by) > 1:
             first, second = sorted(implied_by)[:2]
             pair = dict.fromkeys((names[implied_by[first]], names[implied_by[second]]))
             return " with ".join(pair) if len(pair) > 1 else f"{names[implied_by[first]]} against itself"
-        if exactly_one and all(no[k] or any(no[u] for u in above.get(k, ())) for k in group):
+        if exactly_one and all(absent[k] or any(absent[u] for u in ancestors.get(k, ())) for k in group):
             return f"none of {', '.join(names[k] for k in group)}"
-    return "labels that rule each other out: " + ", ".join(names[j] for j in given)
+    return "labels that rule each other out: " + ", ".join(names[j] for j in positive)

@@ -25,7 +25,7 @@ from labelwise.types import Batch, Targets
 Transform: TypeAlias = Callable[[Tensor], Tensor]
 Request: TypeAlias = tuple[int, np.ndarray] | tuple[int, np.ndarray, np.ndarray]
 """One batch to load: the epoch that keys its augmentation, its rows, and how often each occurred before in it."""
-_GRACE = 15  # seconds that a worker continues after SIGTERM
+_GRACE_SECONDS = 15  # seconds that a worker continues after SIGTERM
 Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, str], ...]]
 """The message of a worker: images, values, known, index, unreadable."""
 
@@ -36,11 +36,9 @@ class BatchSource(Protocol):
 
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
         """The requested batches, in order."""
-        ...
 
     def close(self) -> None:
         """Stops background processes."""
-        ...
 
 
 class TrainLoader:
@@ -83,10 +81,11 @@ class TrainLoader:
         self._source.close()
 
     def _plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each step, this process's rows and how often each occurred before in the epoch."""
         order = self._order.rows(self._seed, epoch)[: self.steps_per_epoch * self._batch]
         start, stop = (self._batch * (self._rank + i) // self._world for i in (0, 1))
-        rows, before = (part.reshape(-1, self._batch)[:, start:stop] for part in (order, turns(order)))
-        return list(zip(rows, before, strict=True))
+        rows, earlier = (array.reshape(-1, self._batch)[:, start:stop] for array in (order, turns(order)))
+        return list(zip(rows, earlier, strict=True))
 
 
 class EvalLoader:
@@ -144,7 +143,7 @@ def train_loader(
     Raises:
         LabelwiseError: on an empty data set, or fewer images per step than processes.
     """
-    _check(dataset, batch_size, workers, rank, world)
+    _check_sizes(dataset, batch_size, workers, rank, world)
     if seed < 0:
         raise LabelwiseError(f"seed {seed}", "a number from 0 on", "choose another seed")
     if min(batch_size, len(dataset)) < world:
@@ -171,7 +170,7 @@ def eval_loader(
     Raises:
         LabelwiseError: on an empty data set or an invalid batch size, number of workers or rank.
     """
-    _check(dataset, batch_size, workers, rank, world)
+    _check_sizes(dataset, batch_size, workers, rank, world)
     return EvalLoader(
         dataset, batch_size, rank, world, _Source(_Batches(dataset, transform, None), workers, context)
     )
@@ -186,21 +185,21 @@ class _Batches(TorchDataset):
     seed: int | None
 
     def __getitem__(self, request: Request) -> Parts:
-        epoch, rows, *before = request
-        images, good, bad = [], [], []
-        turn_of = before[0].tolist() if before else [0] * len(rows)
-        for row, turn in zip(rows.tolist(), turn_of, strict=True):
+        epoch, rows, *earlier = request
+        images, readable, failed = [], [], []
+        turns_of_rows = earlier[0].tolist() if earlier else [0] * len(rows)
+        for row, turn in zip(rows.tolist(), turns_of_rows, strict=True):
             try:
                 images.append(self._image(row, epoch, turn))
-                good.append(row)
+                readable.append(row)
             except UnreadableImage as error:
-                bad.append((row, error.given))
-        blank = not good
-        if blank:
-            images, good = [self.transform(torch.zeros(3, 64, 64, dtype=torch.uint8))], [int(rows[0])]
-        values = torch.from_numpy(np.asarray(self.dataset.values[good], np.float32))
-        known = torch.from_numpy(np.asarray(self.dataset.known[good], bool) & (not blank))
-        return stacked(images), values.masked_fill(~known, 0.0), known, torch.tensor(good), tuple(bad)
+                failed.append((row, error.given))
+        is_blank = not readable
+        if is_blank:
+            images, readable = [self.transform(torch.zeros(3, 64, 64, dtype=torch.uint8))], [int(rows[0])]
+        values = torch.from_numpy(np.asarray(self.dataset.values[readable], np.float32))
+        known = torch.from_numpy(np.asarray(self.dataset.known[readable], bool) & (not is_blank))
+        return stacked(images), values.masked_fill(~known, 0.0), known, torch.tensor(readable), tuple(failed)
 
     def _image(self, row: int, epoch: int, turn: int) -> Tensor:
         decode = self.transform.decode if isinstance(self.transform, ImageTransform) else decode_image
@@ -221,8 +220,8 @@ def stacked(images: Sequence[Tensor]) -> Shaped[Tensor, "B ..."]:
     if len({(image.shape, image.dtype) for image in images}) > 1:
         return torch.stack(list(images))  # raises an error with the shapes
     batch = torch.empty(len(images), *images[0].shape, dtype=images[0].dtype)
-    for place, image in zip(batch.numpy(), images, strict=True):
-        np.copyto(place, image.numpy())
+    for target, image in zip(batch.numpy(), images, strict=True):
+        np.copyto(target, image.numpy())
     return batch
 
 
@@ -275,7 +274,7 @@ def _outlive_signals(worker: int) -> None:
     """Leaves a signal to a process group to the main process, which still needs batches for its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if alarm := getattr(signal, "alarm", None):  # Windows sends no SIGTERM
-        signal.signal(signal.SIGTERM, lambda number, frame: alarm(_GRACE))
+        signal.signal(signal.SIGTERM, lambda number, frame: alarm(_GRACE_SECONDS))
 
 
 def _unchanged(parts: Any) -> Any:
@@ -283,12 +282,14 @@ def _unchanged(parts: Any) -> Any:
 
 
 def _batch(parts: Parts) -> Batch:
+    """The batch of a worker's message."""
     images, values, known, index, unreadable = parts
     pairs = tuple((row, reason) for row, reason in unreadable)  # pinned memory turns tuples into lists
     return Batch(images, Targets(values, known), index, unreadable=pairs)
 
 
-def _check(dataset: Dataset, batch_size: int, workers: int, rank: int, world: int) -> None:
+def _check_sizes(dataset: Dataset, batch_size: int, workers: int, rank: int, world: int) -> None:
+    """Raises `LabelwiseError` for no images, or a batch size, number of workers or rank out of range."""
     if len(dataset) == 0:
         raise LabelwiseError("a data set without images", "at least one image", "check the split and source")
     if batch_size < 1:

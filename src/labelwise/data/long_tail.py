@@ -45,9 +45,9 @@ def long_tail_sizes(labels: int, rule: Rule, most: int, least: int) -> Int64[np.
     rank = np.arange(labels) / max(1, labels - 1)
     if rule == "exponential":
         return np.rint(most * (least / most) ** rank).astype(np.int64)
-    places = 1 + rank * ((1 - REACH) ** (-1 / POWER) - 1)
+    quantiles = 1 + rank * ((1 - REACH) ** (-1 / POWER) - 1)
     # 1e-9 keeps a whole number whole that rounding left a little smaller.
-    return np.floor(least + (most - least) * places ** -(POWER + 1) + 1e-9).astype(np.int64)
+    return np.floor(least + (most - least) * quantiles ** -(POWER + 1) + 1e-9).astype(np.int64)
 
 
 def sample_long_tail(
@@ -74,14 +74,14 @@ def sample_long_tail(
         dropping images, which leaves some labels above their size.
     """
     counts = positive.sum(0)
-    top = int(counts.max(initial=0))
-    if most > top:
+    largest = int(counts.max(initial=0))
+    if most > largest:
         raise LabelwiseError(
             f"data.long_tail_most={most:,}",
-            f"at most the {top:,} images of the commonest label",
+            f"at most the {largest:,} images of the commonest label",
             "lower it",
         )
-    sizes = long_tail_sizes(positive.shape[1], rule, most or top, least)
+    sizes = long_tail_sizes(positive.shape[1], rule, most or largest, least)
     ranked = np.argsort(-counts, kind="stable")
     remaining = np.zeros(positive.shape[1], np.int64)
     remaining[ranked] = sizes
@@ -107,12 +107,12 @@ def long_tailed(
     """
     rows = data.rows_of(split)
     positive = data.take(rows).positive
-    kept = rows[sample_long_tail(positive, rule, most, least, seed)]
+    chosen = rows[sample_long_tail(positive, rule, most, least, seed)]
     codes = np.array(data.split_of, np.int16)
-    codes[np.setdiff1d(rows, kept)] = -1
-    counts = data.take(kept).positive.sum(0)
+    codes[np.setdiff1d(rows, chosen)] = -1
+    counts = data.take(chosen).positive.sum(0)
     note = (
-        f"{len(kept):,} of the {len(rows):,} {split} images are a long tail ({rule}, seed {seed}): "
+        f"{len(chosen):,} of the {len(rows):,} {split} images are a long tail ({rule}, seed {seed}): "
         f"{counts.max():,} images of the commonest label, {counts.min():,} of the rarest."
     )
     return data.with_split(codes, data.split_names).with_notes(note)

@@ -85,9 +85,9 @@ def single_positive_mask(positive: Bool[np.ndarray, "N L"], seed: int = 1200) ->
     """
     stream = np.random.RandomState(seed)
     known = np.zeros(positive.shape, bool)
-    for row, true in zip(known, positive, strict=True):
-        present, absent = np.flatnonzero(true), np.flatnonzero(~true)
+    for row_known, row_positive in zip(known, positive, strict=True):
+        present, absent = np.flatnonzero(row_positive), np.flatnonzero(~row_positive)
         stream.shuffle(present)
         stream.shuffle(absent)
-        row[present[:1]] = True
+        row_known[present[:1]] = True
     return known

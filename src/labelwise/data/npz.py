@@ -28,7 +28,7 @@ def read_npz(file: str | Path, names: Sequence[str], optional: Sequence[str] = (
     """
     try:
         with ZipFile(file) as archive:
-            size = sum(part.file_size for part in archive.infolist())
+            size = sum(member.file_size for member in archive.infolist())
         if size > LARGEST:
             raise ValueError(f"{size:,} bytes once decompressed")
         with np.load(file, allow_pickle=False) as arrays:

@@ -18,7 +18,7 @@ BITS = 16
 DARK = 1 << 14
 """16-bit pixels that are all below this likely use fewer bits and were stored without scaling."""
 _ORIENTATION_TAG, _BITS_TAG = 274, 258
-_UPRIGHT = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -48,7 +48,7 @@ def orientation(image: Image.Image) -> int:
 
 def needs_rotation(image: Image.Image) -> bool:
     """Whether the stored pixels are not upright."""
-    return orientation(image) in _UPRIGHT
+    return orientation(image) in _TRANSPOSITIONS
 
 
 def is_wide(image: Image.Image) -> bool:
@@ -74,21 +74,21 @@ def pixels_of(
         UnreadableImage: pixels that do not fit into 8 or 16 bits, or not into `bits`.
         OSError: the file of the image is damaged.
     """
-    wide, own = is_wide(image), _declared_bits(image)
+    over_8_bits, stored = is_wide(image), _declared_bits(image)
     image.load()
     # Read after loading: TIFF files are rotated upright while they load, and their orientation is updated.
-    turn = _UPRIGHT.get(orientation(image))
+    transposition = _TRANSPOSITIONS.get(orientation(image))
     if image.mode.startswith("I"):
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 65535:
             raise unreadable(f"{name} holds 32-bit pixels up to {grey.max()}", "8-bit or 16-bit pixels")
-        rgb = Image.fromarray(scaled(grey, name, own or bits, None if own else notes)).convert("RGB")
+        rgb = Image.fromarray(scaled(grey, name, stored or bits, None if stored else notes)).convert("RGB")
     else:
-        if wide:
+        if over_8_bits:
             _check_wide_colours(image, name, bits, notes)
         rgb = _to_rgb(image, name)
-    if turn is not None:
-        rgb = rgb.transpose(turn)
+    if transposition is not None:
+        rgb = rgb.transpose(transposition)
     return np.array(rgb).transpose(2, 0, 1)
 
 
@@ -101,13 +101,14 @@ def _declared_bits(image: Image.Image) -> int | None:
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image of at most 8 bits in RGB, transparency composited over white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F":
         raise unreadable(f"{name} holds floating-point pixels", "8-bit or 16-bit pixels")
     if image.has_transparency_data:
-        over = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 
 
@@ -135,16 +136,16 @@ def scaled(
     >>> scaled(np.array([[0, 2048, 4095]]), "image", bits=12).tolist()
     [[0, 128, 255]]
     """
-    top, largest = (1 << bits) - 1, int(values.max())
-    if largest > top:
+    maximum, largest = (1 << bits) - 1, int(values.max())
+    if largest > maximum:
         raise UnreadableImage(
             f"{name} holds pixels up to {largest:,}",
-            f"at most {top:,}, as {bits} bits hold",
+            f"at most {maximum:,}, as {bits} bits hold",
             "set the bits that these images use, 16 at most",
         )
     if notes is not None and bits == BITS and 0 < largest < DARK:
         notes.append(dark_note(name, largest))
-    return ((values.astype(np.int64) * 255 + top // 2) // top).astype(np.uint8)
+    return ((values.astype(np.int64) * 255 + maximum // 2) // maximum).astype(np.uint8)
 
 
 def dark_note(name: str, largest: int) -> str:
@@ -154,10 +155,10 @@ def dark_note(name: str, largest: int) -> str:
     'image a.png holds 16-bit grey of 4,000 at most and is read as nearly black: if its pixels use 12 bits, say so
     (predict --bits 12; train --set augment.bits=12).'
     """
-    few = max(8, largest.bit_length())
+    used = max(8, largest.bit_length())
     return (
-        f"{name} holds 16-bit grey of {largest:,} at most and is read as nearly black: if its pixels use {few} bits, "
-        f"say so (predict --bits {few}; train --set augment.bits={few})."
+        f"{name} holds 16-bit grey of {largest:,} at most and is read as nearly black: if its pixels use {used} bits, "
+        f"say so (predict --bits {used}; train --set augment.bits={used})."
     )
 
 
@@ -179,12 +180,12 @@ def pixels_of_array(
     check_array(array)
     planes = array[..., None] if array.ndim == 2 else array
     if planes.dtype == np.uint16:
-        opaque = planes.shape[-1] in (2, 4)
-        colours = scaled(planes[..., :-1] if opaque else planes, "array", bits, notes)
+        alpha = planes.shape[-1] in (2, 4)
+        colours = scaled(planes[..., :-1] if alpha else planes, "array", bits, notes)
         # Opacity uses all its bits.
-        planes = np.concatenate([colours, scaled(planes[..., -1:], "array")], axis=-1) if opaque else colours
-    plain = planes[..., 0] if planes.shape[-1] == 1 else planes
-    return pixels_of(Image.fromarray(np.ascontiguousarray(plain)), "array")
+        planes = np.concatenate([colours, scaled(planes[..., -1:], "array")], axis=-1) if alpha else colours
+    squeezed = planes[..., 0] if planes.shape[-1] == 1 else planes
+    return pixels_of(Image.fromarray(np.ascontiguousarray(squeezed)), "array")
 
 
 def check_array(array: np.ndarray) -> None:
@@ -192,15 +193,13 @@ def check_array(array: np.ndarray) -> None:
     given = f"an array of {array.dtype} {list(array.shape)}"
     expected = "uint8 or uint16 pixels [H, W], [H, W, 3] or [H, W, 4]"
     if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[-1] > 4):
-        first = array.ndim == 3 and array.size and array.shape[0] <= 4
-        todo = "put colours last: array.transpose(1, 2, 0)" if first else "pass one image, colours last"
+        planar = array.ndim == 3 and array.size and array.shape[0] <= 4
+        todo = "put colours last: array.transpose(1, 2, 0)" if planar else "pass one image, colours last"
         raise LabelwiseError(given, expected, todo)
     if array.dtype not in (np.uint8, np.uint16):
-        shares = np.issubdtype(array.dtype, np.floating) or array.dtype == bool
-        scale = "(255 * array).round().astype('uint8') if it holds 0 to 1, else " if shares else ""
-        raise LabelwiseError(
-            given, expected, f"convert it: {scale}array.astype('uint8') if it holds 0 to 255"
-        )
+        is_fraction = np.issubdtype(array.dtype, np.floating) or array.dtype == bool
+        hint = "(255 * array).round().astype('uint8') if it holds 0 to 1, else " if is_fraction else ""
+        raise LabelwiseError(given, expected, f"convert it: {hint}array.astype('uint8') if it holds 0 to 255")
 
 
 def check_tensor(image: torch.Tensor) -> None:
@@ -208,11 +207,11 @@ def check_tensor(image: torch.Tensor) -> None:
     given = f"a tensor of {str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
     expected = "uint8 [3, H, W], as labelwise.data.decode_image returns it"
     if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
-        last = image.ndim == 3 and image.shape[-1] == 3
+        colours_last = image.ndim == 3 and image.shape[-1] == 3
         raise LabelwiseError(
             given,
             expected,
-            "put colours first: image.permute(2, 0, 1)" if last else "pass red, green and blue",
+            "put colours first: image.permute(2, 0, 1)" if colours_last else "pass red, green and blue",
         )
     if str(image.dtype) != "torch.uint8":
         todo = "convert it: (255 * image).round().to(torch.uint8) if it holds 0 to 1"

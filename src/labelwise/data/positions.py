@@ -6,7 +6,7 @@ import os
 import threading
 from pathlib import Path
 
-_SEEKING = threading.Lock()  # without `pread`, threads share the position of an open file
+_SEEK_LOCK = threading.Lock()  # without `pread`, threads share the position of an open file
 
 
 def open_descriptor(path: Path, flags: int) -> int:
@@ -36,16 +36,16 @@ def write_at(file: int, content: bytes, place: int) -> None:
     Raises:
         OSError: the disk is full or fails.
     """
-    left = memoryview(content)
-    while left:
-        done = _pwrite(file, left, place)
-        left, place = left[done:], place + done
+    remaining = memoryview(content)
+    while remaining:
+        written = _pwrite(file, remaining, place)
+        remaining, place = remaining[written:], place + written
 
 
 def _pread(file: int, size: int, place: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(file, size, place)
-    with _SEEKING:
+    with _SEEK_LOCK:
         os.lseek(file, place, os.SEEK_SET)
         return os.read(file, size)
 
@@ -53,6 +53,6 @@ def _pread(file: int, size: int, place: int) -> bytes:
 def _pwrite(file: int, content: memoryview, place: int) -> int:
     if hasattr(os, "pwrite"):
         return os.pwrite(file, content, place)
-    with _SEEKING:
+    with _SEEK_LOCK:
         os.lseek(file, place, os.SEEK_SET)
         return os.write(file, content)

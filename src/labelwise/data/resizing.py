@@ -27,11 +27,11 @@ def window(height: int, width: int, size: Size, resize: str, scale: float = 1.0)
     >>> window(50, 100, (32, 32), "crop")
     (50, 50)
     """
-    box = float(height), float(width)
+    extent = float(height), float(width)
     if resize == "crop":
-        unit = min(height / size[0], width / size[1])
-        box = unit * size[0], unit * size[1]
-    return max(1, min(height, round(box[0] * scale))), max(1, min(width, round(box[1] * scale)))
+        factor = min(height / size[0], width / size[1])
+        extent = factor * size[0], factor * size[1]
+    return max(1, min(height, round(extent[0] * scale))), max(1, min(width, round(extent[1] * scale)))
 
 
 def resized(pixels: UInt8[np.ndarray, "3 H W"], size: Size) -> UInt8[np.ndarray, "3 h w"]:
@@ -48,25 +48,25 @@ def resized(pixels: UInt8[np.ndarray, "3 H W"], size: Size) -> UInt8[np.ndarray,
     [[9, 9, 9], [9, 9, 9]]
     """
     channels, height, width = pixels.shape
-    turned = np.ascontiguousarray(pixels.transpose(2, 1, 0)).reshape(width, -1)
-    wide = _along(turned, size[1]).reshape(size[1], height, channels)
-    turned = np.ascontiguousarray(wide.transpose(1, 0, 2)).reshape(height, -1)
-    return _along(turned, size[0]).reshape(size[0], size[1], channels).transpose(2, 0, 1)
+    columns = np.ascontiguousarray(pixels.transpose(2, 1, 0)).reshape(width, -1)
+    narrowed = _resized_axis(columns, size[1]).reshape(size[1], height, channels)
+    columns = np.ascontiguousarray(narrowed.transpose(1, 0, 2)).reshape(height, -1)
+    return _resized_axis(columns, size[0]).reshape(size[0], size[1], channels).transpose(2, 0, 1)
 
 
-def _along(values: UInt8[np.ndarray, "n k"], out: int) -> UInt8[np.ndarray, "m k"]:
+def _resized_axis(values: UInt8[np.ndarray, "n k"], out: int) -> UInt8[np.ndarray, "m k"]:
     """The resize along the first axis."""
     if len(values) == out:  # each weight is 1
         return values
     taps, first, bits = _weights(len(values), out)
     result = np.empty((out, values.shape[1]), np.uint8)
     for start in range(0, out, _OUTPUTS):
-        low = int(first[start])
-        rows, offsets = taps[start : start + _OUTPUTS], first[start : start + _OUTPUTS, None] - low
+        first_input = int(first[start])
+        rows, offsets = taps[start : start + _OUTPUTS], first[start : start + _OUTPUTS, None] - first_input
         weights = np.zeros((len(rows), int(offsets[-1, 0]) + taps.shape[1]))
         np.put_along_axis(weights, offsets + np.arange(taps.shape[1]), rows, axis=1)
-        part = values[low : low + weights.shape[1]]  # taps beyond the end weigh 0
-        sums = weights[:, : len(part)] @ part.astype(np.float64)
+        inputs = values[first_input : first_input + weights.shape[1]]  # taps beyond the end weigh 0
+        sums = weights[:, : len(inputs)] @ inputs.astype(np.float64)
         sums += 1 << (bits - 1)
         sums *= 0.5**bits
         result[start : start + _OUTPUTS] = np.clip(sums, 0, 255, out=sums)

@@ -118,12 +118,12 @@ class Review:
             LabelwiseError: the file cannot be written.
         """
         with self._lock:
-            there = {item.key for item in self.items}
-            fresh = [item for item in items if item.key not in there]
-            if fresh:
-                append_line(self.audit, _as_csv(self.audit, fresh))
-                self.items = [*self.items, *fresh]
-        return len(fresh)
+            existing = {item.key for item in self.items}
+            new_items = [item for item in items if item.key not in existing]
+            if new_items:
+                append_line(self.audit, _csv_lines(self.audit, new_items))
+                self.items = [*self.items, *new_items]
+        return len(new_items)
 
     def encoded(self, i: int) -> Path | bytes:
         """The image file of an item, or its bytes."""
@@ -153,6 +153,7 @@ class Review:
         }
 
     def _check_images(self) -> None:
+        """Raises `LabelwiseError` for an item whose image is not in the data, or not beside the audit's file."""
         if self.data is not None:
             missing = next((item.image for item in self.items if item.image not in self._rows), None)
             if missing is not None:
@@ -163,7 +164,7 @@ class Review:
                 )
             return
         for item in self.items:
-            self._inside(item.image)
+            self._refuse_outside(item.image)
         if self.items and not os.path.isfile(self.audit.parent / self.items[0].image):
             raise LabelwiseError(
                 f"image {self.items[0].image!r} of {self.audit}, which is not there",
@@ -171,7 +172,7 @@ class Review:
                 "give --data SOURCE",
             )
 
-    def _inside(self, image: str) -> None:
+    def _refuse_outside(self, image: str) -> None:
         """Refuses an image outside the audit's folder: without data, the table alone decides which files are served."""
         folder = self.audit.parent.resolve()
         if "\0" in image or not (folder / image).resolve().is_relative_to(folder):
@@ -189,9 +190,9 @@ def read_items(file: Path) -> list[Item]:
         LabelwiseError: no such file, other columns, or values that no audit writes.
     """
     try:
-        with open(file, newline="", encoding="utf-8") as lines:
-            rows = csv.DictReader(lines)
-            missing = [c for c in COLUMNS if c not in (rows.fieldnames or ())]
+        with open(file, newline="", encoding="utf-8") as stream:
+            rows = csv.DictReader(stream)
+            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
             if missing:
                 raise LabelwiseError(
                     f"{file} without the column {missing[0]!r}",
@@ -212,18 +213,19 @@ def begin_audit(file: Path) -> None:
     append_line(file, ",".join(COLUMNS))
 
 
-def _as_csv(file: Path, items: Sequence[Item]) -> str:
+def _csv_lines(file: Path, items: Sequence[Item]) -> str:
     """Items as lines of an audit's CSV, in its columns, to be appended to it."""
-    with open(file, newline="", encoding="utf-8") as lines:
-        columns = next(csv.reader(lines))
+    with open(file, newline="", encoding="utf-8") as stream:
+        columns = next(csv.reader(stream))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writerows(asdict(item) for item in items)
-    end = "" if file.read_bytes()[-1:] == b"\n" else "\n"
-    return end + text.getvalue().removesuffix("\n")
+    line_break = "" if file.read_bytes()[-1:] == b"\n" else "\n"
+    return line_break + text.getvalue().removesuffix("\n")
 
 
 def _item(file: Path, row: Mapping[str, str]) -> Item:
+    """The item of a row; raises `LabelwiseError` for a state that no audit writes."""
     item = Item(**{name: row[name] or "" for name in COLUMNS})
     for name in ("current", "proposed"):
         if getattr(item, name) not in ("0", "1", ""):
@@ -241,17 +243,17 @@ def read_journal(file: Path) -> dict[tuple[str, str], str | None]:
     """
     if not file.is_file():
         return {}
-    whole, _, torn = file.read_bytes().rpartition(b"\n")
-    if torn:
-        os.truncate(file, len(whole) + 1 if whole else 0)
+    complete, _, truncated = file.read_bytes().rpartition(b"\n")
+    if truncated:
+        os.truncate(file, len(complete) + 1 if complete else 0)
     chosen: dict[tuple[str, str], str | None] = {}
-    for n, text in enumerate(whole.splitlines(), 1):
+    for number, text in enumerate(complete.splitlines(), 1):
         try:
             line = json.loads(text)
             chosen[line["image"], line["label"]] = line["choice"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise LabelwiseError(
-                f"line {n} of {file} is damaged", "a decision in JSON", "remove the line"
+                f"line {number} of {file} is damaged", "a decision in JSON", "remove the line"
             ) from None
     return chosen
 
@@ -263,10 +265,10 @@ def append_line(file: Path, line: str) -> None:
         LabelwiseError: the disk is full or not writable.
     """
     try:
-        with open(file, "ab") as out:
-            out.write(line.encode("utf-8", "backslashreplace") + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
+        with open(file, "ab") as stream:
+            stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
     except OSError as error:
         raise LabelwiseError(
             f"{file} could not be written ({error.strerror})",

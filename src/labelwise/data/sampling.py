@@ -18,7 +18,6 @@ class EpochOrder(Protocol):
 
     def rows(self, seed: int, epoch: int) -> Int64[np.ndarray, " N"]:
         """`[N]` row numbers, N the number of rows."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class ClassAware:
     """
 
     def __init__(self, positive: Bool[np.ndarray, "N L"]) -> None:
-        self._number = len(positive)
+        self._row_count = len(positive)
         label, self._images = np.nonzero(positive.T)
         self._counts = np.bincount(label, minlength=positive.shape[1])
         self._counts, self._starts = (
@@ -72,7 +71,7 @@ class ClassAware:
     def rows(self, seed: int, epoch: int) -> Int64[np.ndarray, " N"]:
         """`[N]` sampled row numbers."""
         rng = np.random.default_rng([seed, epoch])
-        label = rng.integers(len(self._counts), size=self._number)
+        label = rng.integers(len(self._counts), size=self._row_count)
         return self._images[self._starts[label] + rng.integers(self._counts[label])]
 
 
@@ -93,8 +92,8 @@ def turns(rows: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
     """
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(rows) else np.zeros(0, np.int64)
-    lengths = np.diff(np.r_[first, len(rows)])
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(rows) else np.zeros(0, np.int64)
+    lengths = np.diff(np.r_[starts, len(rows)])
     counts = np.empty(len(rows), np.int64)
-    counts[order] = np.arange(len(rows)) - np.repeat(first, lengths)
+    counts[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
     return counts

@@ -15,6 +15,7 @@ import numpy as np
 
 from labelwise.errors import LabelwiseError, first_line
 
+_MODEL_SUFFIXES = (".json", ".txt", ".safetensors", ".bin", ".model")
 MODULES = "modules.json"
 """The file that marks a folder as a sentence-transformers model."""
 
@@ -35,7 +36,7 @@ def sentences_of(names: Sequence[str], descriptions: str = "") -> list[str]:
     ['potted plant', 'traffic Light', 't-shirt']
     """
     texts = _descriptions(Path(descriptions), names) if descriptions else {}
-    return [texts.get(name) or _as_words(name) for name in names]
+    return [texts.get(name) or _spaced_words(name) for name in names]
 
 
 def embed_sentences(folder: Path, sentences: Sequence[str]) -> np.ndarray:
@@ -49,25 +50,26 @@ def embed_sentences(folder: Path, sentences: Sequence[str]) -> np.ndarray:
         LabelwiseError: the extra `text` is not installed, or the folder has no readable model.
     """
     _refuse_code(folder)
-    model_type = _library()
+    model_type = _model_class()
     try:
-        with _quietly():
+        with _without_progress_bars():
             model = model_type(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
             result: Any = model.encode(list(sentences), show_progress_bar=False, convert_to_numpy=True)
     except Exception as error:  # loaders of weights and tokenizers raise exceptions of many types
-        raise _no_model(folder, first_line(error)[:160]) from None
+        raise _model_error(folder, first_line(error)[:160]) from None
     vectors = np.asarray(result, np.float32)
     if vectors.ndim != 2 or len(vectors) != len(sentences) or not np.isfinite(vectors).all():
-        raise _no_model(folder, f"embeddings of shape {list(vectors.shape)}, finite or not")
+        raise _model_error(
+            folder, f"embeddings of shape {list(vectors.shape)}, or with infinite numbers or NaN"
+        )
     return vectors
 
 
 def digest_of_model(folder: Path) -> str:
     """Digest of the names and contents of a model's files, without its documentation."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(
-        p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".txt", *_WEIGHTS)
-    ):
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix in _MODEL_SUFFIXES)
+    for path in sorted(files):
         digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"\0")
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
@@ -82,10 +84,8 @@ def digest_of_texts(descriptions: str) -> str:
     )
 
 
-_WEIGHTS = (".safetensors", ".bin", ".model")
-
-
-def _as_words(name: str) -> str:
+def _spaced_words(name: str) -> str:
+    """A label name with spaces between its words, such as `potted plant` for `potted_plant`."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("_", " "))
     return " ".join(spaced.split()) or name
 
@@ -117,18 +117,19 @@ def _descriptions(path: Path, names: Sequence[str]) -> Mapping[str, str]:
     return texts
 
 
-def _refuse_row(place: str, name: str, text: str, names: Sequence[str], earlier: Mapping[str, str]) -> None:
+def _refuse_row(where: str, name: str, text: str, names: Sequence[str], earlier: Mapping[str, str]) -> None:
+    """Raises `LabelwiseError` for an unknown or repeated label, or one without a text."""
     if name not in names:
         raise LabelwiseError(
-            f"{place}: {name!r} is not a label",
+            f"{where}: {name!r} is not a label",
             f"one of {', '.join(list(names)[:5])}" + (", ..." if len(names) > 5 else ""),
             "correct the name, or remove the line",
         )
     if name in earlier:
-        raise LabelwiseError(f"{place}: {name!r} twice", "one line per label", "remove one of them")
+        raise LabelwiseError(f"{where}: {name!r} twice", "one line per label", "remove one of them")
     if not text:
         raise LabelwiseError(
-            f"{place}: no description of {name!r}", "a sentence", "write one, or remove the line"
+            f"{where}: no description of {name!r}", "a sentence", "write one, or remove the line"
         )
 
 
@@ -136,17 +137,18 @@ def _refuse_code(folder: Path) -> None:
     """Refuses modules that are not the library's own, which would be Python files of the folder."""
     path = folder / MODULES
     try:
-        kinds = [str(part["type"]) for part in json.loads(path.read_text(encoding="utf-8"))]
+        types = [str(module["type"]) for module in json.loads(path.read_text(encoding="utf-8"))]
     except OSError:
-        raise _no_model(folder, f"no {MODULES}") from None
+        raise _model_error(folder, f"no {MODULES}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise _no_model(folder, f"{MODULES}: {first_line(error)}") from None
-    foreign = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
-    if foreign or not kinds:
-        raise _no_model(folder, f"{MODULES} with the part {(foreign or ['none'])[0]}")
+        raise _model_error(folder, f"{MODULES}: {first_line(error)}") from None
+    foreign = [kind for kind in types if not kind.startswith("sentence_transformers.")]
+    if foreign or not types:
+        raise _model_error(folder, f"{MODULES} with the part {(foreign or ['none'])[0]}")
 
 
-def _library() -> Any:
+def _model_class() -> Any:
+    """The class `SentenceTransformer`; raises `LabelwiseError` where it is not installed."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -159,20 +161,21 @@ def _library() -> Any:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def _without_progress_bars() -> Iterator[None]:
     """Hides the library's progress bars while weights are read."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()
 
 
-def _no_model(folder: Path, reason: str) -> LabelwiseError:
+def _model_error(folder: Path, reason: str) -> LabelwiseError:
+    """The error for a folder without a usable sentence model."""
     return LabelwiseError(
         f"{folder} ({reason})",
         f"a sentence-transformers model: a folder with {MODULES}, of the library's own parts",

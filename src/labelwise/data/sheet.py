@@ -23,8 +23,8 @@ def laid(views: Sequence[UInt8[torch.Tensor, "3 _ _"]]) -> UInt8[torch.Tensor, "
     """One sheet of several images, black outside them."""
     sizes = [(int(view.shape[1]), int(view.shape[2])) for view in views]
     sheet = torch.zeros(3, *sheet_size(sizes), dtype=torch.uint8)
-    for view, place in zip(views, parts(sheet, sizes), strict=True):
-        place.copy_(view)
+    for view, target in zip(views, parts(sheet, sizes), strict=True):
+        target.copy_(view)
     return sheet
 
 

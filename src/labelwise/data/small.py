@@ -27,8 +27,8 @@ def small_images(data: Dataset) -> list[str]:
     if not small:
         return []
     row, width, height = small[0]
-    have = f"{len(small):,} of {len(rows):,} images" + (" read" if len(rows) < len(data) else "")
+    counted = f"{len(small):,} of {len(rows):,} images" + (" read" if len(rows) < len(data) else "")
     return [
-        f"{have} have a side under {SIDE} px, such as {data.image_id(row)} ({width} x {height}): "
+        f"{counted} have a side under {SIDE} px, such as {data.image_id(row)} ({width} x {height}): "
         "they are enlarged, and little can be recognised in them."
     ]

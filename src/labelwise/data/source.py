@@ -43,11 +43,13 @@ class Source:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        tail = "&".join(f"{name}={escaped(value)}" for name, value in self.options.items())
+        query = "&".join(f"{name}={escaped(value)}" for name, value in self.options.items())
         path = _ESCAPES.sub("%25", self.path)
-        if not tail and _divided(path)[1]:  # the text after the question mark would be read as options
+        if (
+            not query and _path_and_options(path)[1]
+        ):  # what follows the question mark would be read as options
             path = path.replace("?", "%3F")
-        return (f"{self.kind}:" if self.kind else "") + path + (f"?{tail}" if tail else "")
+        return (f"{self.kind}:" if self.kind else "") + path + (f"?{query}" if query else "")
 
     def with_option(self, name: str, value: str) -> Source:
         """The same source with one option set."""
@@ -64,8 +66,8 @@ class Source:
 
     def names(self, option: str) -> list[str]:
         """Values of an option with a comma-separated list; a value with a comma is in double quotes."""
-        parts = next(csv.reader([self.options.get(option, "")], skipinitialspace=True), [])
-        return [part.strip() for part in parts if part.strip()]
+        values = next(csv.reader([self.options.get(option, "")], skipinitialspace=True), [])
+        return [value.strip() for value in values if value.strip()]
 
     def names_among(self, option: str, known: Collection[str], what: str) -> list[str]:
         """`names` of which each must be known; otherwise `LabelwiseError` lists `what` is known."""
@@ -115,10 +117,10 @@ def as_option(values: Iterable[str]) -> str:
     return escaped(joined_values(values))
 
 
-def _divided(rest: str) -> tuple[str, str]:
+def _path_and_options(text: str) -> tuple[str, str]:
     """The path and the text of the options; empty without options after the last question mark."""
-    path, _, tail = rest.rpartition("?")
-    return (path, tail) if _OPTIONS.fullmatch(tail) and len(tail) < len(rest) else (rest, "")
+    path, _, query = text.rpartition("?")
+    return (path, query) if _OPTIONS.fullmatch(query) and len(query) < len(text) else (text, "")
 
 
 def parse(text: str) -> Source:
@@ -141,11 +143,11 @@ def parse(text: str) -> Source:
     if not text.strip():
         raise LabelwiseError("an empty SOURCE", "a text such as csv:labels.csv", "name the data set")
     match = _KIND.fullmatch(text)
-    kind, rest = (match[1].lower(), match[2]) if match else ("", text)
-    path, tail = _divided(rest)
+    kind, location = (match[1].lower(), match[2]) if match else ("", text)
+    path, query = _path_and_options(location)
     options: dict[str, str] = {}
-    for part in tail.split("&") if tail else ():
-        name, _, value = part.partition("=")
+    for assignment in query.split("&") if query else ():
+        name, _, value = assignment.partition("=")
         if name in options:
             raise LabelwiseError(
                 f"option {name!r} twice in {text!r}", "each option once", "remove one of them"

@@ -45,10 +45,10 @@ def stratified_split(
     Source: Sechidis et al., On the Stratification of Multi-Label Data, 2011, section 3.
     Differs: at least one row per split is due; exact sizes; swaps at the end.
     """
-    share = np.asarray(fractions, np.float64)
-    if share.ndim != 1 or not len(share) or (share <= 0).any() or abs(share.sum() - 1) > 1e-6:
+    shares = np.asarray(fractions, np.float64)
+    if shares.ndim != 1 or not len(shares) or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise LabelwiseError(
-            f"split fractions {', '.join(f'{f:g}' for f in share.reshape(-1))}",
+            f"split fractions {', '.join(f'{f:g}' for f in shares.reshape(-1))}",
             "positive fractions with sum 1",
             "write for example .7,.15,.15",
         )
@@ -61,12 +61,12 @@ def stratified_split(
         weight = np.bincount(unit)
         order = np.argsort(unit, kind="stable")
         starts = np.cumsum(weight) - weight
-        kind = np.int8 if weight.max() < 128 else np.int32  # a million groups with 80 labels: 80 or 320 MB
-        content = np.add.reduceat(positive[order], starts, axis=0, dtype=kind)
-    capacity = whole_shares(len(values), share)
+        dtype = np.int8 if weight.max() < 128 else np.int32  # a million groups with 80 labels: 80 or 320 MB
+        content = np.add.reduceat(positive[order], starts, axis=0, dtype=dtype)
+    capacity = whole_shares(len(values), shares)
     rng = np.random.default_rng(seed)
-    codes = _Assignment(content, weight, capacity, share).codes(rng)
-    _exchange(codes, content > 0, weight, len(share), rng)
+    codes = _Assignment(content, weight, capacity, shares).codes(rng)
+    _swap_units(codes, content > 0, weight, len(shares), rng)
     return codes[unit].astype(np.int16)
 
 
@@ -79,8 +79,8 @@ def whole_shares(total: int, share: Shaped[np.ndarray, " S"]) -> Int64[np.ndarra
     exact = share * total
     # 1e-9 keeps a whole number whole that rounding left a little smaller.
     sizes = np.floor(exact + 1e-9).astype(np.int64)
-    rest = np.argsort(-(exact - sizes), kind="stable")[: total - int(sizes.sum())]
-    sizes[rest] += 1
+    largest = np.argsort(-(exact - sizes), kind="stable")[: total - int(sizes.sum())]
+    sizes[largest] += 1
     return sizes
 
 
@@ -98,64 +98,66 @@ class _Assignment:
         content, splits = self.content, len(self.share)
         codes = np.full(len(content), -1, np.int64)
         capacity, weight = self.capacity.astype(np.float64).tolist(), self.weight.tolist()
-        left = content.sum(0).astype(np.int64)
-        due = self._due(left)
+        remaining = content.sum(0).astype(np.int64)
+        due = self._due(remaining)
         order = rng.permutation(len(content))
         order = order[np.argsort(-self.weight[order], kind="stable")]
-        while left.any():
-            label = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
+        while remaining.any():
+            label = int(np.where(remaining > 0, remaining, np.iinfo(np.int64).max).argmin())
             units = order[content[order, label] > 0]
             for unit in units.tolist():
                 split = self._pick(due[:, label].tolist(), capacity, weight[unit])
                 codes[unit] = split
                 due[split] -= content[unit]
                 capacity[split] -= weight[unit]
-            left -= content[units].sum(0)
+            remaining -= content[units].sum(0)
             order = order[codes[order] < 0]
-        nothing = [0.0] * splits
+        no_due = [0.0] * splits
         for unit in order.tolist():
-            split = self._pick(nothing, capacity, weight[unit])
+            split = self._pick(no_due, capacity, weight[unit])
             codes[unit] = split
             capacity[split] -= weight[unit]
         return codes
 
     def _due(self, total: np.ndarray) -> np.ndarray:
+        """Rows due per split and label: the split's share, at least one where the label has enough units."""
         due = self.share[:, None] * total[None, :]
         enough = (self.content > 0).sum(0) >= len(self.share)
-        low = (due < 1) & enough
-        spare = np.where(low, 0, due)
-        rest = total - low.sum(0)
-        return np.where(low, 1.0, spare * rest / np.maximum(spare.sum(0), 1e-12))
+        below_one = (due < 1) & enough
+        divisible = np.where(below_one, 0, due)
+        divisible_total = total - below_one.sum(0)
+        return np.where(below_one, 1.0, divisible * divisible_total / np.maximum(divisible.sum(0), 1e-12))
 
     @staticmethod
     def _pick(due: list[float], capacity: list[float], weight: int) -> int:
-        fits = [s for s in range(len(capacity)) if capacity[s] >= weight]
-        if not fits:
+        """The split with room that lacks most rows of the label; the one with most room if the unit fits in none."""
+        with_room = [split for split in range(len(capacity)) if capacity[split] >= weight]
+        if not with_room:
             return max(range(len(capacity)), key=capacity.__getitem__)
-        return max(fits, key=lambda s: (due[s], capacity[s]))
+        return max(with_room, key=lambda split: (due[split], capacity[split]))
 
 
-def _exchange(
-    codes: np.ndarray, has: np.ndarray, weight: np.ndarray, splits: int, rng: np.random.Generator
+def _swap_units(
+    codes: np.ndarray, shows: np.ndarray, weight: np.ndarray, splits: int, rng: np.random.Generator
 ) -> None:
     """Swaps units of equal weight until every label with enough units is in every split, if possible."""
-    enough = has.sum(0) >= splits
-    count = np.stack([has[codes == split].sum(0) for split in range(splits)])
+    enough = shows.sum(0) >= splits
+    count = np.stack([shows[codes == split].sum(0) for split in range(splits)])
     for split, label in np.argwhere((count == 0) & enough):
         if count[split, label]:
             continue
-        candidates = rng.permutation(np.flatnonzero(has[:, label] & (count[codes, label] > 1)))
+        candidates = rng.permutation(np.flatnonzero(shows[:, label] & (count[codes, label] > 1)))
         for unit in candidates[:200]:
             other = codes[unit]
-            if ((count[other] == 1) & has[unit] & enough).any():
+            if ((count[other] == 1) & shows[unit] & enough).any():
                 continue
-            gain = count[split] + has[unit]
-            lost_if_moved = has & ((gain == 1) & enough)
-            partners = np.flatnonzero((codes == split) & (weight == weight[unit]) & ~lost_if_moved.any(1))
+            new_count = count[split] + shows[unit]
+            needed = shows & ((new_count == 1) & enough)
+            partners = np.flatnonzero((codes == split) & (weight == weight[unit]) & ~needed.any(1))
             if len(partners):
                 partner = rng.choice(partners)
                 codes[unit], codes[partner] = split, other
-                change = has[unit].astype(np.int64) - has[partner]
+                change = shows[unit].astype(np.int64) - shows[partner]
                 count[split] += change
                 count[other] -= change
                 break
@@ -180,11 +182,11 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
         return data
     rows = data.rows_of("train")
     _refuse_few(len(rows), 2, data)
-    part = data.take(rows)
-    part_codes = stratified_split(part.values, part.known, (0.9, 0.1), seed, together(part))
+    train = data.take(rows)
+    train_codes = stratified_split(train.values, train.known, (0.9, 0.1), seed, together(train))
     codes = np.array(data.split_of, np.int16)
-    codes[rows[part_codes == 1]] = len(data.split_names)
-    size = int((part_codes == 1).sum())
+    codes[rows[train_codes == 1]] = len(data.split_names)
+    size = int((train_codes == 1).sum())
     note = f"val is a stratified {size:,} of the {len(rows):,} train rows (10 %, seed {seed})."
     split = data.with_split(codes, (*data.split_names, "val"))
     return split.with_notes(note, *one_sided_notes(split, ("train", "val")))
@@ -199,17 +201,17 @@ def _filled_splits(data: Dataset) -> Dataset:
     counts = data.splits()
     names = tuple(name for name, count in counts.items() if count)
     if "train" not in names:
-        have = ", ".join(name if count else f"{name} (no row)" for name, count in counts.items())
+        listed = ", ".join(name if count else f"{name} (no row)" for name, count in counts.items())
         raise LabelwiseError(
-            f"{data.source} with splits {have or 'that no row is in'}",
+            f"{data.source} with splits {listed or 'that no row is in'}",
             "a split called train, with rows",
             "rename one of them",
         )
     if len(names) == len(counts):
         return data
-    place = np.array([names.index(name) if name in names else -1 for name in data.split_names] + [-1])
+    new_codes = np.array([names.index(name) if name in names else -1 for name in data.split_names] + [-1])
     empty = ", ".join(name for name in counts if name not in names)
-    return data.with_split(place[data.split_of], names).with_notes(
+    return data.with_split(new_codes[data.split_of], names).with_notes(
         f"Splits without a row count as absent: {empty}."
     )
 
@@ -284,6 +286,7 @@ def _links(rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.stack([rows, first[inverse.reshape(-1)]], 1)
 
 
-def _refuse_few(rows: int, least: int, data: Dataset) -> None:
-    if rows < least:
-        raise LabelwiseError(f"{rows} rows of {data.source} to split", f"at least {least}", "add images")
+def _refuse_few(rows: int, minimum: int, data: Dataset) -> None:
+    """Raises `LabelwiseError` for fewer rows than the minimum."""
+    if rows < minimum:
+        raise LabelwiseError(f"{rows} rows of {data.source} to split", f"at least {minimum}", "add images")

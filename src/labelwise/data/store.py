@@ -43,22 +43,21 @@ class PackedImages(StoredImages):
     def __init__(self, folder: Path) -> None:
         self.folder, self.described = folder, describe(folder)
         files = [folder / name for name in self.described["files"]]
-        parts = [_columns(file) for file in files]
-        self._starts = np.cumsum([0, *(len(part.lengths) for part in parts)]).tolist()
+        columns_of_files = [_file_columns(file) for file in files]
+        self._starts = np.cumsum([0, *(len(columns.lengths) for columns in columns_of_files)]).tolist()
         rows = self._starts[-1]
         if rows != self.described["rows"]:
             raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as written")
-        super().__init__(files, _joined([part.lengths for part in parts], np.int64))
-        self._places = _joined([part.places for part in parts], np.int64)
-        self._checks = _joined([part.checks for part in parts], np.uint32)
+        super().__init__(files, _chain([columns.lengths for columns in columns_of_files], np.int64))
+        self._offsets = _chain([columns.offsets for columns in columns_of_files], np.int64)
+        self._checks = _chain([columns.checks for columns in columns_of_files], np.uint32)
+        pairs = zip(self._starts, columns_of_files, strict=False)
         self._reasons = {
-            start + row: reason
-            for start, part in zip(self._starts, parts, strict=False)
-            for row, reason in part.reasons.items()
+            start + row: text for start, columns in pairs for row, text in columns.reasons.items()
         }
-        self._opened = [_opened_file(file) for file in self.files]
-        for number in self._opened:
-            finalize(self, os.close, number)
+        self._handles = [_open_file(file) for file in self.files]
+        for descriptor in self._handles:
+            finalize(self, os.close, descriptor)
 
     def __reduce__(self) -> tuple[type[PackedImages], tuple[Path]]:
         return PackedImages, (self.folder,)
@@ -69,7 +68,7 @@ class PackedImages(StoredImages):
         Raises:
             UnreadableImage: it could not be decoded when the store was written, or its bytes changed since.
         """
-        content = self._bytes(number, 0)
+        content = self._read_from(number, 0)
         if zlib.crc32(content) != self._checks[number]:
             given = f"image {number} of {self.folder} with another checksum than was written"
             raise UnreadableImage(given, "the bytes that were packed", "pack again; the disk may be failing")
@@ -79,10 +78,10 @@ class PackedImages(StoredImages):
         """The number of the image, unique in the store."""
         return number
 
-    def _part(self, number: int) -> int:
+    def _file_index(self, number: int) -> int:
         return bisect_right(self._starts, number) - 1
 
-    def _bytes(self, number: int, start: int) -> bytes:
+    def _read_from(self, number: int, start: int) -> bytes:
         """An image's bytes from an offset on."""
         length = int(self.lengths[number]) if 0 <= number < len(self) else -1
         if length < 0:
@@ -90,7 +89,7 @@ class PackedImages(StoredImages):
             raise UnreadableImage(reason, "a whole image file", "replace it and pack again")
         try:
             return read_at(
-                self._opened[self._part(number)], length - start, int(self._places[number]) + start
+                self._handles[self._file_index(number)], length - start, int(self._offsets[number]) + start
             )
         except OSError as error:
             given = f"image {number} of {self.folder} cannot be read ({error.strerror})"
@@ -102,16 +101,18 @@ class _Columns:
     """Length, offset and checksum of each image of a file, and the reasons for missing images by row."""
 
     lengths: np.ndarray
-    places: np.ndarray
+    offsets: np.ndarray
     checks: np.ndarray
     reasons: dict[int, str]
 
 
-def _joined(parts: list[np.ndarray], kind: type[np.generic]) -> np.ndarray:
-    return np.concatenate([np.zeros(0, kind), *parts])
+def _chain(arrays: list[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    """The arrays one after another; an empty array of the type where there are none."""
+    return np.concatenate([np.zeros(0, dtype), *arrays])
 
 
-def _opened_file(file: Path) -> int:
+def _open_file(file: Path) -> int:
+    """The descriptor of a file; raises `LabelwiseError` where it cannot be opened."""
     try:
         return open_descriptor(file, os.O_RDONLY)
     except OSError as error:
@@ -131,8 +132,8 @@ def describe(folder: Path) -> dict[str, Any]:
         LabelwiseError: as `PackedImages`.
     """
     try:
-        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        version = described["format"]
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        version = description["format"]
     except (OSError, ValueError, KeyError, TypeError):
         raise LabelwiseError(
             f"{str(folder)!r} without a readable {DESCRIPTION}",
@@ -141,61 +142,60 @@ def describe(folder: Path) -> dict[str, Any]:
         ) from None
     if version != FORMAT:
         raise LabelwiseError(f"{folder} in store format {version}", f"format {FORMAT}", "update labelwise")
-    for name, size in {**described["files"], TABLE: described["table"]["bytes"]}.items():
+    for name, size in {**description["files"], TABLE: description["table"]["bytes"]}.items():
         path = folder / name
         actual = path.stat().st_size if path.is_file() else -1
         if actual != size:
             given = f"{name} of {actual:,} bytes" if actual >= 0 else f"no {name}"
             raise _damaged(folder, given, f"{size:,} bytes, as written")
-    if file_check(folder / TABLE) != described["table"]["check"]:
+    if file_check(folder / TABLE) != description["table"]["check"]:
         raise _damaged(folder, f"{TABLE} with another checksum", "the one that was written")
-    return described
+    return description
 
 
 def file_check(file: Path) -> int:
     """CRC-32 of a file, read piece by piece."""
-    check = 0
-    with open(file, "rb") as content:
-        while piece := content.read(1 << 20):
-            check = zlib.crc32(piece, check)
-    return check
+    checksum = 0
+    with open(file, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
-def _columns(file: Path) -> _Columns:
+def _file_columns(file: Path) -> _Columns:
     """Offsets of the images of a file, validated so that no later read can leave the file."""
-    lengths, places, checks, row = [], [], [], 0
+    lengths, offsets, checks, row = [], [], [], 0
     reasons: dict[int, str] = {}
     try:
         with pa.memory_map(str(file)) as mapped:
-            opened = pa.ipc.open_file(mapped)
-            if opened.schema != SCHEMA:
+            reader = pa.ipc.open_file(mapped)
+            if reader.schema != SCHEMA:
                 raise _damaged(file.parent, f"{file.name} with other columns", ", ".join(SCHEMA.names))
             mapped.seek(0)
-            first, size = mapped.read_buffer(1).address, mapped.size()
-            for number in range(opened.num_record_batches):
-                batch = opened.get_batch(number)
+            base_address, size = mapped.read_buffer(1).address, mapped.size()
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
                 batch.validate(full=True)
                 if not batch.num_rows:
                     continue
                 content, check, reason = batch.columns
-                _, offsets, buffer = content.buffers()
-                ends = np.frombuffer(offsets, np.int64)[content.offset :][: len(content) + 1]
+                _, offset_buffer, buffer = content.buffers()
+                boundaries = np.frombuffer(offset_buffer, np.int64)[content.offset :][: len(content) + 1]
                 valid = content.is_valid().to_numpy(zero_copy_only=False)
-                start = buffer.address - first if buffer is not None and buffer.size else 0
-                if not 0 <= start <= start + int(ends[-1]) <= size:
+                start = buffer.address - base_address if buffer is not None and buffer.size else 0
+                if not 0 <= start <= start + int(boundaries[-1]) <= size:
                     raise _damaged(file.parent, f"{file.name} with compressed batches", "plain ones")
-                lengths.append(np.where(valid, np.diff(ends), -1))
-                places.append(start + ends[:-1])
+                lengths.append(np.where(valid, np.diff(boundaries), -1))
+                offsets.append(start + boundaries[:-1])
                 checks.append(np.array(check.fill_null(0).to_numpy(zero_copy_only=False)))
                 texts = enumerate(reason.to_pylist(), row)
-                reasons |= {place: text for place, text in texts if text is not None}
+                reasons |= {row_number: text for row_number, text in texts if text is not None}
                 row += len(content)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file.parent, f"{file.name} ({first_line(error)})", "an Arrow file") from None
-    return _Columns(
-        _joined(lengths, np.int64), _joined(places, np.int64), _joined(checks, np.uint32), reasons
-    )
+    return _Columns(_chain(lengths, np.int64), _chain(offsets, np.int64), _chain(checks, np.uint32), reasons)
 
 
 def _damaged(folder: Path, given: str, expected: str) -> LabelwiseError:
+    """The error for a store that differs from what was written."""
     return LabelwiseError(f"{folder} is damaged: {given}", expected, "pack again")

@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 from pyarrow import parquet
 
 from labelwise.data.dataset import BOX_TYPE, Dataset
-from labelwise.data.wholefile import whole_file
+from labelwise.data.wholefile import refuse_missing_folder, whole_file
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.types import LabelSet, is_text
 
@@ -49,18 +49,16 @@ def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
         LabelwiseError: when the folder is missing or an image to embed cannot be read.
     """
     file = Path(file)
-    if not file.parent.is_dir():
-        raise LabelwiseError(
-            f"{str(file)!r} in a folder that does not exist", "an existing folder", "create it first"
-        )
+    refuse_missing_folder(file)
     embed = embed_images or data.embedded
     schema = _schema(data, embed, file)
-    with whole_file(file) as part, parquet.ParquetWriter(part, schema) as writer:
+    with whole_file(file) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for start, stop in _blocks(len(data), 256 if embed else 65536):
             writer.write_table(_block(data, schema, embed, start, stop))
 
 
 def _blocks(rows: int, size: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each block of rows; one empty block without rows."""
     for start in range(0, max(rows, 1), size):
         yield start, min(start + size, rows)
 
@@ -72,11 +70,11 @@ def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
         fields.append(pa.field("split", pa.string()))
     if data.group is not None:
         fields.append(pa.field("group", pa.int64()))
-    kind = pa.uint8() if data.values.dtype == np.uint8 else pa.float32()
-    fields += [pa.field(column_of(label), kind) for label in data.labels]
+    cell_type = pa.uint8() if data.values.dtype == np.uint8 else pa.float32()
+    fields += [pa.field(column_of(label), cell_type) for label in data.labels]
     if data.boxes is not None:
         fields.append(pa.field("boxes", BOX_TYPE))
-    described = {
+    metadata = {
         "format": FORMAT,
         "labels": list(data.labels.names),
         "groups": data.labels.to_json()["groups"],
@@ -86,7 +84,7 @@ def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
         "notes": [*data.notes, *_note_of_absent(data, embed)],
         "source": data.source,
     }
-    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described).encode()})
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(metadata).encode()})
 
 
 def _note_of_absent(data: Dataset, embed: bool) -> list[str]:
@@ -99,29 +97,38 @@ def _note_of_absent(data: Dataset, embed: bool) -> list[str]:
 
 
 def _written_root(root: Path | None, file: Path) -> str | None:
+    """The root as it is stored: relative to the table's folder where it is inside it."""
     if root is None:
         return None
-    root, here = Path(root).absolute(), file.absolute().parent
-    return os.path.relpath(root, here) if root.is_relative_to(here) else str(root)
+    root, folder = Path(root).absolute(), file.absolute().parent
+    return os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
 
 
 def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int) -> pa.Table:
-    part = slice(start, stop)
+    """The rows from `start` to `stop` in the columns of the schema."""
+    rows = slice(start, stop)
     columns: list[pa.Array | pa.ChunkedArray] = []
     if not embed or data.holds_bytes:
         columns.append(data.images[start:stop].cast(schema.field(0).type))
     else:
         columns.append(pa.array([image_content(data, i) for i in range(start, stop)], pa.large_binary()))
-    if data.split_of is not None:
-        names = np.array([*data.split_names, None], object)
-        columns.append(pa.array(names[data.split_of[part]], pa.string()))
-    if data.group is not None:
-        columns.append(pa.array(data.group[part]))
-    for j in range(len(data.labels)):
-        columns.append(pa.array(data.values[part, j], mask=~data.known[part, j]))
+    columns += columns_of_rows(data, rows)
     if data.boxes is not None:
         columns.append(data.boxes[start:stop].cast(BOX_TYPE))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def columns_of_rows(data: Dataset, rows: slice) -> list[pa.Array]:
+    """Columns of some rows: the split and the group if there are any, then each label, null where unknown."""
+    columns = []
+    if data.split_of is not None:
+        names = np.array([*data.split_names, None], object)
+        columns.append(pa.array(names[data.split_of[rows]], pa.string()))
+    if data.group is not None:
+        columns.append(pa.array(data.group[rows]))
+    for j in range(len(data.labels)):
+        columns.append(pa.array(data.values[rows, j], mask=~data.known[rows, j]))
+    return columns
 
 
 def image_content(data: Dataset, row: int) -> bytes:
@@ -149,7 +156,7 @@ def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) ->
         LabelwiseError: a newer format, a missing column of the metadata, or invalid cells.
     """
     try:
-        return _checked(_described(table, file, root), file)
+        return _validated(_parsed(table, file, root), file)
     except LabelwiseError:
         raise
     except (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -160,36 +167,36 @@ def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) ->
         ) from None
 
 
-def _checked(data: Dataset, file: Path) -> Dataset:
+def _validated(data: Dataset, file: Path) -> Dataset:
     """Refuses invalid label states and boxes, which a table of another program may contain."""
-    wrong = None
+    fault = None
     if data.images.null_count:
-        wrong = f"{data.images.null_count:,} rows without an image"
+        fault = f"{data.images.null_count:,} rows without an image"
     elif data.values.dtype == np.float32 and not ((data.values >= 0) & (data.values <= 1)).all():
-        wrong = "label states outside [0, 1]"
+        fault = "label states outside [0, 1]"
     elif data.values.dtype == np.uint8 and data.values.size and data.values.max() > 1:
-        wrong = f"the label state {data.values.max()}"
+        fault = f"the label state {data.values.max()}"
     elif not all(isinstance(text, str) and is_text(text) for text in (*data.notes, *data.split_names)):
-        wrong = "notes or splits that are not text"
+        fault = "notes or splits that are not text"
     elif data.boxes is not None:
-        box = pc.list_flatten(data.boxes)
-        sides = np.stack([pc.struct_field(box, side).to_numpy(zero_copy_only=False) for side in SIDES])
-        label = pc.struct_field(box, "label").fill_null(-1).to_numpy(zero_copy_only=False)
-        if not ((sides >= 0) & (sides <= 1)).all() or ((label < 0) | (label >= len(data.labels))).any():
-            wrong = "boxes outside the image or of no label"
-    if wrong is None:
+        boxes = pc.list_flatten(data.boxes)
+        sides = np.stack([pc.struct_field(boxes, side).to_numpy(zero_copy_only=False) for side in SIDES])
+        labels = pc.struct_field(boxes, "label").fill_null(-1).to_numpy(zero_copy_only=False)
+        if not ((sides >= 0) & (sides <= 1)).all() or ((labels < 0) | (labels >= len(data.labels))).any():
+            fault = "boxes outside the image or of no label"
+    if fault is None:
         return data
-    raise LabelwiseError(f"{file} with {wrong}", "label states in [0, 1]", "import the data again")
+    raise LabelwiseError(f"{file} with {fault}", "label states in [0, 1]", "import the data again")
 
 
-def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
+def _parsed(table: pa.Table, file: Path, root: Path | None) -> Dataset:
     """The data set of a canonical table, from its metadata and columns."""
-    described = json.loads(table.schema.metadata[METADATA_KEY])
-    if described.get("format") != FORMAT:
+    metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    if metadata.get("format") != FORMAT:
         raise LabelwiseError(
-            f"{file} in table format {described.get('format')}", f"format {FORMAT}", "update labelwise"
+            f"{file} in table format {metadata.get('format')}", f"format {FORMAT}", "update labelwise"
         )
-    content = {"names": described["labels"], "groups": described["groups"], **described.get("rules", {})}
+    content = {"names": metadata["labels"], "groups": metadata["groups"], **metadata.get("rules", {})}
     labels = LabelSet.from_json(content)
     embedded = "image_bytes" in table.column_names
     names = ["image_bytes" if embedded else "image", *map(column_of, labels)]
@@ -199,10 +206,10 @@ def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
                 f"{file} without the column {name!r}", "all columns", "import the data again"
             )
     values, known = hard_cells(table.select(names[1:])) or _soft_cells(table, names[1:])
-    if root is None and described["root"] is not None:
-        root = Path(os.path.normpath(file.parent / described["root"]))
-    splits = tuple(described["splits"])
-    has = set(table.column_names)
+    if root is None and metadata["root"] is not None:
+        root = Path(os.path.normpath(file.parent / metadata["root"]))
+    splits = tuple(metadata["splits"])
+    present = set(table.column_names)
     images = table[names[0]]
     return Dataset(
         labels=labels,
@@ -210,18 +217,16 @@ def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
         root=root,
         values=values,
         known=known,
-        split_of=_codes(table["split"], splits) if "split" in has else None,
-        split_names=splits if "split" in has else (),
-        group=table["group"].to_numpy().astype(np.int64) if "group" in has else None,
-        boxes=table["boxes"].combine_chunks().cast(BOX_TYPE) if "boxes" in has else None,
-        notes=tuple(described["notes"]),
+        split_of=_split_codes(table["split"], splits) if "split" in present else None,
+        split_names=splits if "split" in present else (),
+        group=table["group"].to_numpy().astype(np.int64) if "group" in present else None,
+        boxes=table["boxes"].combine_chunks().cast(BOX_TYPE) if "boxes" in present else None,
+        notes=tuple(metadata["notes"]),
         rows_in_source=table.num_rows,
     )
 
 
-def hard_cells(
-    columns: pa.Table,
-) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
+def hard_cells(columns: pa.Table) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
     """Values and the mask of known cells of integer columns with only 0, 1 and null.
 
     Returns:
@@ -233,32 +238,33 @@ def hard_cells(
     known = np.ones(values.shape, bool)
     start = 0
     for batch in columns.to_batches(max_chunksize=_BLOCK):
-        part = slice(start, start := start + batch.num_rows)
+        rows = slice(start, start := start + batch.num_rows)
         for j, array in enumerate(batch.columns):
-            states, valid = _bytes_of(array)
+            states, valid = _states_of(array)
             if states.max(initial=0) > 1:
                 return None
-            values[part, j] = states
+            values[rows, j] = states
             if valid is not None:
-                known[part, j] = valid
+                known[rows, j] = valid
     return values, known
 
 
-def _bytes_of(array: pa.Array) -> tuple[UInt8[np.ndarray, " N"], Bool[np.ndarray, " N"] | None]:
+def _states_of(array: pa.Array) -> tuple[UInt8[np.ndarray, " N"], Bool[np.ndarray, " N"] | None]:
     """Numbers, with 0 for null and 2 for those outside a byte, and a mask of those that are not null, read in place."""
     if not pa.types.is_uint8(array.type):
-        fits = array.cast(pa.uint8(), safe=False)
-        array = pc.if_else(pc.equal(fits.cast(array.type, safe=False), array), fits, pa.scalar(2, pa.uint8()))
-    place = slice(array.offset, array.offset + len(array))
+        byte = array.cast(pa.uint8(), safe=False)
+        array = pc.if_else(pc.equal(byte.cast(array.type, safe=False), array), byte, pa.scalar(2, pa.uint8()))
+    span = slice(array.offset, array.offset + len(array))
     bits, content = array.buffers()
-    states = np.frombuffer(content, np.uint8)[place]
+    states = np.frombuffer(content, np.uint8)[span]
     if not array.null_count:
         return states, None
-    valid = np.unpackbits(np.frombuffer(bits, np.uint8), count=place.stop, bitorder="little")[place]
+    valid = np.unpackbits(np.frombuffer(bits, np.uint8), count=span.stop, bitorder="little")[span]
     return states * valid, valid.view(bool)
 
 
 def _soft_cells(table: pa.Table, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Values and the mask of known cells of columns of any numbers."""
     values = np.zeros((table.num_rows, len(columns)), np.float32)
     known = np.zeros(values.shape, bool)
     for j, name in enumerate(columns):
@@ -267,8 +273,9 @@ def _soft_cells(table: pa.Table, columns: list[str]) -> tuple[np.ndarray, np.nda
     return values, known
 
 
-def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
-    code = {name: i for i, name in enumerate(names)}
+def _split_codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
+    """The code of each row's split, -1 for a row in none."""
+    code_of = {name: i for i, name in enumerate(names)}
     coded = column.combine_chunks().dictionary_encode()
-    table = np.array([*(code[name] for name in coded.dictionary.to_pylist()), -1], np.int16)
-    return table[coded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)]
+    code_table = np.array([*(code_of[name] for name in coded.dictionary.to_pylist()), -1], np.int16)
+    return code_table[coded.indices.fill_null(len(code_table) - 1).to_numpy(zero_copy_only=False)]

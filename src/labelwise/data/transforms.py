@@ -36,8 +36,7 @@ class TransformConfig(BaseModel):
 
     image_size: Side | tuple[Side, Side] = Field(224, description="side in pixels, or (height, width)")
     resize: Literal["squash", "crop"] = Field(
-        "squash",
-        description="squash: the whole image, aspect changed; crop: the largest part of that aspect",
+        "squash", description="squash: the whole image, aspect changed; crop: the largest part of that aspect"
     )
     bits: int = Field(
         BITS,
@@ -150,8 +149,8 @@ def keyed(
 ) -> torch.Tensor:
     """Applies a transform with randomness that depends only on (seed, epoch, index).
 
-    torch's global generator is seeded from a hash of the key for the call and restored after it, so that
-    neither the number of workers nor a restart changes the result.
+    torch's global generator is seeded from a hash of the key for the call, and restored after it. So neither the
+    number of workers nor a restart changes the result.
     """
     digest = hashlib.blake2b(struct.pack("<qqq", seed, epoch, index), digest_size=8).digest()
     with torch.random.fork_rng(devices=[]):
@@ -165,29 +164,32 @@ def _window(image: torch.Tensor, config: TransformConfig, train: bool) -> torch.
     rows, columns = config.size
     scales = config.multi_scale if train else ()
     scale = scales[int(torch.randint(len(scales), ()))] if scales else 1.0
-    box = window(height, width, config.size, config.resize, scale)
-    top, left = (_place(free, train) for free in (height - box[0], width - box[1]))
-    part = image[:, top : top + box[0], left : left + box[1]]
-    if box == (rows, columns):
-        return part
+    extent = window(height, width, config.size, config.resize, scale)
+    top, left = (_offset(free, train) for free in (height - extent[0], width - extent[1]))
+    pixels = image[:, top : top + extent[0], left : left + extent[1]]
+    if extent == (rows, columns):
+        return pixels
     # Channels-last memory enables torch's vectorised uint8 path.
-    part = part.unsqueeze(0).contiguous(memory_format=torch.channels_last)
+    pixels = pixels.unsqueeze(0).contiguous(memory_format=torch.channels_last)
     return v2.functional.resize(
-        part, [rows, columns], interpolation=v2.InterpolationMode.BICUBIC, antialias=True
+        pixels, [rows, columns], interpolation=v2.InterpolationMode.BICUBIC, antialias=True
     )[0]
 
 
-def _place(free: int, train: bool) -> int:
+def _offset(free: int, train: bool) -> int:
+    """The first pixel of a window with `free` pixels beside it: random in training, else central."""
     return int(torch.randint(free + 1, ())) if train and free else free // 2
 
 
 def _shifted(image: torch.Tensor, pad: int) -> torch.Tensor:
+    """A window at a random place of the image with a black border of `pad` pixels."""
     height, width = image.shape[-2:]
     top, left = (int(offset) for offset in torch.randint(2 * pad + 1, (2,)))
     return v2.functional.pad(image, [pad])[:, top : top + height, left : left + width]
 
 
 def _cut_out(image: torch.Tensor, share: float) -> torch.Tensor:
+    """The image with a grey hole at a random place, with sides of `share` of the image's."""
     height, width = image.shape[-2:]
     half_height, half_width = share * height / 2, share * width / 2
     y, x = (torch.rand(2) * torch.tensor([height, width])).tolist()

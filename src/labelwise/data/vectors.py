@@ -61,9 +61,9 @@ def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> W
             "a sentence-transformers model, which reads sentences",
             "leave vectors.descriptions out, or name a model",
         )
-    forms = {form for name in names for form in _forms(name)}
-    read = _from_package if source.startswith("package:") else _from_text
-    vectors = read(source, forms)
+    forms = {form for name in names for form in _lookup_forms(name)}
+    read_words = _from_package if source.startswith("package:") else _from_text
+    vectors = read_words(source, forms)
     rank = {word: i for i, word in enumerate(vectors)}
     words = {name: _words(name, rank) for name in names}
     if not any(words.values()):
@@ -72,33 +72,35 @@ def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> W
             "vectors of the labels' words",
             "choose another source, or vectors.source=learned",
         )
-    out = np.zeros((len(names), len(next(iter(vectors.values())))), np.float32)
+    label_vectors = np.zeros((len(names), len(next(iter(vectors.values())))), np.float32)
     for row, name in enumerate(names):
         if words[name]:
-            out[row] = np.mean([vectors[word] for word in words[name] or ()], axis=0)
-    return WordVectors(out, tuple(name for name in names if not words[name]))
+            label_vectors[row] = np.mean([vectors[word] for word in words[name] or ()], axis=0)
+    return WordVectors(label_vectors, tuple(name for name in names if not words[name]))
 
 
-def _spaced(name: str) -> list[str]:
+def _split_words(name: str) -> list[str]:
     """The words of a name, in lower case.
 
-    >>> _spaced("pottedPlant"), _spaced("traffic-light")
+    >>> _split_words("pottedPlant"), _split_words("traffic-light")
     (['potted', 'plant'], ['traffic', 'light'])
     """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return re.findall(r"[^\W_]+", spaced.lower())
 
 
-def _cuts(word: str) -> list[tuple[str, str]]:
+def _splits(word: str) -> list[tuple[str, str]]:
+    """Every division of a word in two parts of at least two letters."""
     return [(word[:i], word[i:]) for i in range(2, len(word) - 1)]
 
 
-def _forms(name: str) -> Iterator[str]:
+def _lookup_forms(name: str) -> Iterator[str]:
+    """The forms of a name that may have a vector: the name, its words, and the two parts of each."""
     yield name.lower()
-    for word in _spaced(name):
+    for word in _split_words(name):
         yield word
-        for cut in _cuts(word):
-            yield from cut
+        for parts in _splits(word):
+            yield from parts
 
 
 def _words(name: str, rank: dict[str, int]) -> list[str] | None:
@@ -106,14 +108,14 @@ def _words(name: str, rank: dict[str, int]) -> list[str] | None:
     if name.lower() in rank:
         return [name.lower()]
     words: list[str] = []
-    for word in _spaced(name):
+    for word in _split_words(name):
         if word in rank:
             words.append(word)
             continue
-        cuts = [cut for cut in _cuts(word) if cut[0] in rank and cut[1] in rank]
-        if not cuts:
+        splits = [parts for parts in _splits(word) if parts[0] in rank and parts[1] in rank]
+        if not splits:
             return None
-        first, second = min(cuts, key=lambda cut: max(rank[cut[0]], rank[cut[1]]))
+        first, second = min(splits, key=lambda parts: max(rank[parts[0]], rank[parts[1]]))
         words += [first, second]
     return words or None
 
@@ -130,7 +132,7 @@ def _from_text(source: str, forms: set[str]) -> dict[str, np.ndarray]:
                 if number == 1 and re.fullmatch(r"\d+ \d+", line):  # the header of word2vec: count and width
                     continue
                 width = width or line.count(" ")
-                word, numbers = _line(line, width, f"{path.name} line {number}")
+                word, numbers = _parsed_line(line, width, f"{path.name} line {number}")
                 if word in forms and word not in vectors:
                     vectors[word] = _vector(numbers, f"{path.name} line {number}")
     except OSError as error:
@@ -148,10 +150,10 @@ def _from_text(source: str, forms: set[str]) -> dict[str, np.ndarray]:
     return vectors
 
 
-def _line(line: str, width: int, place: str) -> tuple[str, str]:
+def _parsed_line(line: str, width: int, where: str) -> tuple[str, str]:
     """A line's word, in lower case, and its numbers; some lists have words with spaces, as `. . .`.
 
-    >>> _line("Dog 1 2", 2, "here"), _line(". . 1 2", 2, "here")
+    >>> _parsed_line("Dog 1 2", 2, "here"), _parsed_line(". . 1 2", 2, "here")
     (('dog', '1 2'), ('. .', '1 2'))
     """
     word, _, numbers = line.partition(" ")
@@ -162,7 +164,7 @@ def _line(line: str, width: int, place: str) -> tuple[str, str]:
     count = numbers.count(" ") + 1 if numbers else 0
     if count != width or not width:
         raise LabelwiseError(
-            f"{place}: {count} numbers", f"a word and {width or 'its'} numbers", "correct the line"
+            f"{where}: {count} numbers", f"a word and {width or 'its'} numbers", "correct the line"
         )
     return word.lower(), numbers
 
@@ -175,13 +177,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _vector(numbers: str, place: str) -> np.ndarray:
+def _vector(numbers: str, where: str) -> np.ndarray:
+    """The numbers of a line as an array; raises `LabelwiseError` for one that is not a finite number."""
     try:
         vector = np.array(numbers.split(" "), np.float32)
     except ValueError as error:
-        raise LabelwiseError(f"{place} ({first_line(error)})", "finite numbers", "correct the line") from None
+        raise LabelwiseError(f"{where} ({first_line(error)})", "finite numbers", "correct the line") from None
     if not np.isfinite(vector).all():
-        raise LabelwiseError(f"{place}: a number that is not finite", "finite numbers", "correct the line")
+        raise LabelwiseError(f"{where}: a number that is not finite", "finite numbers", "correct the line")
     return vector
 
 
@@ -189,7 +192,7 @@ def _model_folder(source: str) -> Path | None:
     """The folder of the sentence model that a source names; `None` for a source of word vectors."""
     if not source.startswith("package:"):
         return Path(source) if Path(source).is_dir() else None
-    models = [f for f in _files(source) if f.name == MODULES]
+    models = [file for file in _package_files(source) if file.name == MODULES]
     if len(models) > 1:
         raise LabelwiseError(
             f"package {source.removeprefix('package:')!r} with {len(models)} sentence models",
@@ -199,7 +202,7 @@ def _model_folder(source: str) -> Path | None:
     return models[0].parent if models else None
 
 
-def _files(source: str) -> list[Path]:
+def _package_files(source: str) -> list[Path]:
     """The files that an installed package lists, including deleted ones.
 
     `metadata.files` omits these once the package importlib_metadata has been imported.
@@ -208,9 +211,9 @@ def _files(source: str) -> list[Path]:
     try:
         package = metadata.distribution(name)
         record = package.read_text("RECORD")
-        names = [row[0] for row in csv.reader((record or "").splitlines()) if row]
-        names = names or [str(file) for file in package.files or []]
-        return [Path(str(package.locate_file(file))) for file in names]
+        paths = [row[0] for row in csv.reader((record or "").splitlines()) if row]
+        paths = paths or [str(file) for file in package.files or []]
+        return [Path(str(package.locate_file(file))) for file in paths]
     except metadata.PackageNotFoundError:
         raise LabelwiseError(
             f"vectors {source!r}", "an installed package", f"run: pip install {name}"
@@ -218,28 +221,29 @@ def _files(source: str) -> list[Path]:
 
 
 def _from_package(source: str, forms: set[str]) -> dict[str, np.ndarray]:
-    name, files = source.removeprefix("package:"), _files(source)
-    arrays = [f for f in files if f.suffix == ".npy"]
-    lists = [f for f in files if f.suffix == ".parquet"]
+    """Vectors of the wanted words from the word list and the array of a package."""
+    name, files = source.removeprefix("package:"), _package_files(source)
+    arrays = [file for file in files if file.suffix == ".npy"]
+    lists = [file for file in files if file.suffix == ".parquet"]
     if len(arrays) != 1 or len(lists) != 1:
         raise LabelwiseError(
             f"package {name!r} with {len(arrays)} arrays and {len(lists)} word lists",
             "one .npy array and one .parquet list of words, or one sentence-transformers model",
             "name another package",
         )
-    words, array = _read(name, lists[0], arrays[0])
-    first: dict[str, int] = {}
+    words, array = _words_and_array(name, lists[0], arrays[0])
+    first_rows: dict[str, int] = {}
     for i, word in enumerate(words):
         if word.lower() in forms:
-            first.setdefault(word.lower(), i)
-    return {word: np.asarray(array[i], np.float32) for word, i in first.items()}
+            first_rows.setdefault(word.lower(), i)
+    return {word: np.asarray(array[i], np.float32) for word, i in first_rows.items()}
 
 
-def _read(name: str, list_: Path, array_: Path) -> tuple[list[str], np.ndarray]:
+def _words_and_array(name: str, list_file: Path, array_file: Path) -> tuple[list[str], np.ndarray]:
     """A package's words and its array, one row per word."""
     try:
-        words = [str(word) for word in pq.read_table(list_).column(0).to_pylist()]
-        array = np.load(array_, mmap_mode="r")
+        words = [str(word) for word in pq.read_table(list_file).column(0).to_pylist()]
+        array = np.load(array_file, mmap_mode="r")
     except (OSError, ValueError, IndexError) as error:  # these include the errors of pyarrow
         raise LabelwiseError(
             f"package {name!r} ({first_line(error)})", "readable words and vectors", f"reinstall {name}"

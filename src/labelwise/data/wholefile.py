@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from labelwise.errors import LabelwiseError
+
 
 @contextmanager
 def whole_file(path: Path, keep: Path | None = None) -> Iterator[Path]:
@@ -20,17 +22,17 @@ def whole_file(path: Path, keep: Path | None = None) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or not writable; the old file is unchanged.
     """
-    part = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        yield part
-        with open(part, "rb+") as file:
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if keep is not None and path.exists():
-            _keep(path, keep)
-        os.replace(part, path)
+            _keep_old(path, keep)
+        os.replace(temporary, path)
         _sync_folder(path.parent)
     except BaseException:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -40,29 +42,37 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     `path` must not exist, or be an empty folder.
     """
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        part.mkdir()
-        yield part
+        temporary.mkdir()
+        yield temporary
         if path.is_dir():
             path.rmdir()
-        os.rename(part, path)
+        os.rename(temporary, path)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _keep(path: Path, keep: Path) -> None:
-    spare = keep.with_name(f".{keep.name}.part")
-    spare.unlink(missing_ok=True)
+def refuse_missing_folder(path: Path) -> None:
+    """Raises `LabelwiseError` for a file or folder to write in a folder that does not exist."""
+    if not path.absolute().parent.is_dir():
+        given = f"{str(path)!r} in a folder that does not exist"
+        raise LabelwiseError(given, "an existing folder", "create it first")
+
+
+def _keep_old(path: Path, keep: Path) -> None:
+    """Moves the old file to `keep`, so that one of both names always holds it."""
+    link = keep.with_name(f".{keep.name}.part")
+    link.unlink(missing_ok=True)
     try:
-        os.link(path, spare)
+        os.link(path, link)
     except OSError:  # no hard links: for a moment only the kept file exists
         os.replace(path, keep)
         return
-    os.replace(spare, keep)
-    spare.unlink(missing_ok=True)  # `replace` does nothing if both names are the same file
+    os.replace(link, keep)
+    link.unlink(missing_ok=True)  # `replace` does nothing if both names are the same file
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labelwise.data.balance import blocks
 from labelwise.data.dataset import Dataset
 from labelwise.data.implied import with_rules
 from labelwise.data.readers.class_names import with_class_names
@@ -57,7 +58,6 @@ READERS = ReaderRegistry(
     "reader", "labelwise.data.readers", "", "labelwise.readers", "^FORM = ", ("voc", "coco", "csv", "parquet")
 )
 _COMMON = frozenset({"val_as", "names", "rules"})
-_BLOCK = 65536  # rows
 
 
 def _further_rules() -> list[Rule]:
@@ -113,7 +113,7 @@ def read(source: str | Source) -> Dataset:
     data = reader.read(resolved)
     if "names" not in reader.options:  # otherwise the reader has used it
         data = with_class_names(data, resolved)
-    data = _with_rules(_val_as(data, resolved), resolved)
+    data = _with_rules(_with_val_as(data, resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
     pa.default_memory_pool().release_unused()  # returns the memory of the reading to the system
     doubts = [*doubtful_names(data, resolved, reader.options | _COMMON), *unshared_names(data)]
@@ -136,7 +136,7 @@ def _with_rules(data: Dataset, source: Source) -> Dataset:
     return with_rules(data, read_rules(file, data.labels.names), file.name)
 
 
-def _val_as(data: Dataset, source: Source) -> Dataset:
+def _with_val_as(data: Dataset, source: Source) -> Dataset:
     """The data set with its split `val` joined to train, or renamed to test if the source has no other test labels."""
     target = source.choice("val_as", ("keep", "train", "test"))
     if target == "keep":
@@ -167,10 +167,9 @@ def labels_without_training(data: Dataset) -> list[str]:
     inside = data.split_of == data.split_names.index("train")
     outside = (data.split_of >= 0) & ~inside
     seen = {True: np.zeros(len(data.labels), bool), False: np.zeros(len(data.labels), bool)}
-    for start in range(0, len(data), _BLOCK):  # in blocks, to avoid a copy of all cells
-        part = slice(start, start + _BLOCK)
-        positive = data.known[part] & (data.values[part] >= 0.5)
-        for trained, rows in ((True, inside[part]), (False, outside[part])):
+    for block in blocks(data):
+        positive = data.known[block] & (data.values[block] >= 0.5)
+        for trained, rows in ((True, inside[block]), (False, outside[block])):
             seen[trained] |= positive[rows].any(0)
         if seen[True].all():
             break

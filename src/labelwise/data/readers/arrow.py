@@ -51,39 +51,41 @@ def plain_columns(table: pa.Table) -> pa.Table:
     Dictionaries, views, fixed sizes, extension types, columns of nulls, and decimals become their plain values. Other
     types are unchanged.
     """
-    columns = [_plain(column) for column in table.columns]
+    columns = [_plain_column(column) for column in table.columns]
     return pa.table(columns, table.column_names).replace_schema_metadata(table.schema.metadata)
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of any writer as one of the plain types."""
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
         chunks = [chunk.storage for chunk in column.chunks]
-        return _plain(pa.chunked_array(chunks, kind.storage_type))
-    wanted = _plain_kind(kind)
-    if wanted == kind:
+        return _plain_column(pa.chunked_array(chunks, kind.storage_type))
+    plain_type = _plain_type(kind)
+    if plain_type == kind:
         return column
     if pa.types.is_dictionary(kind):
-        return _plain(column.cast(kind.value_type))
+        return _plain_column(column.cast(kind.value_type))
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         # A cast in pyarrow 26.0.1 omits the last offset of such lists.
-        return pa.chunked_array([pa.array(column.to_pylist(), wanted)])
-    return column.cast(wanted)
+        return pa.chunked_array([pa.array(column.to_pylist(), plain_type)])
+    return column.cast(plain_type)
 
 
-def _plain_kind(kind: pa.DataType) -> pa.DataType:
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type that cells of a type become."""
     if pa.types.is_null(kind) or is_text_type(kind):
         return pa.string()
     if is_bytes(kind):
         return pa.large_binary()
     if is_list(kind):
-        return pa.list_(_plain_kind(kind.value_type))
+        return pa.list_(_plain_type(kind.value_type))
     if pa.types.is_decimal(kind):
         return pa.float64()
     if pa.types.is_float16(kind):
         return pa.float32()
     if pa.types.is_dictionary(kind):
-        return _plain_kind(kind.value_type)
+        return _plain_type(kind.value_type)
     return kind
 
 
@@ -102,11 +104,11 @@ def image_cells(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         LabelwiseError: some rows have only bytes and others only a path, or neither.
     """
     fields = {column.type.field(i).name: i for i in range(column.type.num_fields)}
-    parts = {key: _plain(pc.struct_field(column, [place])) for key, place in fields.items()}
+    columns = {key: _plain_column(pc.struct_field(column, [index])) for key, index in fields.items()}
     for key in ("bytes", "path"):
-        if key in parts and not parts[key].null_count:
-            return parts[key]
-    missing = min(part.null_count for part in parts.values())
+        if key in columns and not columns[key].null_count:
+            return columns[key]
+    missing = min(cells.null_count for cells in columns.values())
     raise LabelwiseError(
         f"column {name!r} of images with {missing:,} rows that lack the bytes or path of others",
         "bytes in every row, or a path in every row",

@@ -57,11 +57,7 @@ class Index:
 
 
 def dataset_of_attributes(
-    index: Index,
-    official: Attributes,
-    source: Source,
-    folders: Sequence[Path],
-    published: Mapping[str, int],
+    index: Index, official: Attributes, source: Source, folders: Sequence[Path], published: Mapping[str, int]
 ) -> Dataset:
     """The data set of an index: columns in the official order by name, groups, splits, and notes on differences.
 
@@ -77,15 +73,15 @@ def dataset_of_attributes(
         LabelwiseError: an attribute that the file lacks, a state other than 0, 1 and 2, an image in two splits, or
             missing image files.
     """
-    zero = source.choice("unknown", ("mask", "zero")) == "zero"
+    as_negative = source.choice("unknown", ("mask", "zero")) == "zero"
     by_region = source.choice("order", ("official", "reference")) == "reference"
     given = source.options.get("images")
     root = image_folder(given) if given is not None else find_root(index.images, folders)
     columns, notes = _columns(index, official.names)
     states = index.states[:, columns]
-    bad = ~np.isin(states, (0, 1, UNKNOWN))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
+    invalid = ~np.isin(states, (0, 1, UNKNOWN))
+    if invalid.any():
+        row, column = np.argwhere(invalid)[0]
         raise LabelwiseError(
             f"{index.file}: {official.names[column]} = {states[row, column]} of image {index.images[row]}",
             "0, 1, or 2 for unknown",
@@ -93,15 +89,15 @@ def dataset_of_attributes(
         )
     unknown = states == UNKNOWN
     if unknown.any():
-        state = "negative" if zero else "unknown"
+        state = "negative" if as_negative else "unknown"
         notes.append(f"{int(unknown.sum()):,} cells of value 2 are {state}.")
     codes, names = _split_codes(index)
     values = (states == 1).astype(np.uint8)
-    known = np.ones_like(unknown) if zero else ~unknown
+    known = np.ones_like(unknown) if as_negative else ~unknown
     groups, group_notes = _groups(official, values, known, index.images)
-    used = codes >= 0
-    if not used.all():
-        notes.append(f"{int((~used).sum()):,} images are in no split of this partition and were left out.")
+    listed = codes >= 0
+    if not listed.all():
+        notes.append(f"{int((~listed).sum()):,} images are in no split of this partition and were left out.")
     data = Dataset(
         labels=LabelSet(official.names, groups),
         images=text_array(list(index.images)),
@@ -113,7 +109,7 @@ def dataset_of_attributes(
         group=index.group,
         notes=(*notes, *group_notes),
         rows_in_source=len(index.images),
-    ).take(used)
+    ).take(listed)
     data = keep_existing(data.with_notes(*count_notes(data.splits(), published)), source)
     if not by_region:
         return data
@@ -132,30 +128,31 @@ def plain_name(name: str) -> str:
 
 def _columns(index: Index, wanted: tuple[str, ...]) -> tuple[list[int], list[str]]:
     """Column of each wanted name: the column with that name, else an unmatched column at its official position."""
-    present, notes = [plain_name(name) for name in index.names], []
-    exact, loose = {n: j for j, n in enumerate(index.names)}, {n: j for j, n in enumerate(present)}
-    taken = [exact.get(name, loose.get(plain_name(name), -1)) for name in wanted]
-    free = set(range(len(present))) - set(taken)
-    absent = [place for place, column in enumerate(taken) if column < 0]
-    if any(place not in free for place in absent) or len(absent) > len(wanted) // 4:
-        names = ", ".join(wanted[place] for place in absent[:5])
+    plain_names, notes = [plain_name(name) for name in index.names], []
+    by_name = {n: j for j, n in enumerate(index.names)}
+    by_plain_name = {n: j for j, n in enumerate(plain_names)}
+    columns = [by_name.get(name, by_plain_name.get(plain_name(name), -1)) for name in wanted]
+    unmatched = set(range(len(plain_names))) - set(columns)
+    missing = [position for position, column in enumerate(columns) if column < 0]
+    if any(position not in unmatched for position in missing) or len(missing) > len(wanted) // 4:
+        names = ", ".join(wanted[position] for position in missing[:5])
         raise LabelwiseError(
             f"{index.file} without the attributes {names}",
             f"the official names, {', '.join(wanted[:3])}, ...",
             "fetch the file again",
         )
-    for place in absent:
-        taken[place] = place
-        notes.append(f"{index.file.name} writes {wanted[place]} as {index.names[place]}.")
-    moved = next((i for i, column in enumerate(taken) if column != i), None)
+    for position in missing:
+        columns[position] = position
+        notes.append(f"{index.file.name} writes {wanted[position]} as {index.names[position]}.")
+    moved = next((i for i, column in enumerate(columns) if column != i), None)
     if moved is not None:
         notes.append(
             f"{index.file.name} has its attributes in another order ({index.names[moved]} at {moved + 1}): "
             "they were put into the official order by name."
         )
-    if len(present) > len(wanted):
-        notes.append(f"{len(wanted)} of the {len(present)} attributes of {index.file.name} are read.")
-    return taken, notes
+    if len(plain_names) > len(wanted):
+        notes.append(f"{len(wanted)} of the {len(plain_names)} attributes of {index.file.name} are read.")
+    return columns, notes
 
 
 def _split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -163,10 +160,10 @@ def _split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
     codes = np.full(len(index.images), -1, np.int16)
     names = tuple(index.splits)
     for code, (name, rows) in enumerate(index.splits.items()):
-        again = rows[codes[rows] >= 0]
-        if len(again):
+        repeated = rows[codes[rows] >= 0]
+        if len(repeated):
             raise LabelwiseError(
-                f"{index.file}: image {index.images[again[0]]} in {names[codes[again[0]]]} and in {name}",
+                f"{index.file}: image {index.images[repeated[0]]} in {names[codes[repeated[0]]]} and in {name}",
                 "each image in one split",
                 "fetch the file again",
             )
@@ -178,14 +175,14 @@ def _groups(
     official: Attributes, values: np.ndarray, known: np.ndarray, images: Sequence[str]
 ) -> tuple[dict[str, Group], list[str]]:
     """Groups of the regions and exclusive sets; a set that an image contradicts is noted and is not exclusive."""
-    listed = set(official.names)
+    evaluated = set(official.names)
     groups = {
-        name: Group(tuple(label for label in labels if label in listed))
+        name: Group(tuple(label for label in labels if label in evaluated))
         for name, labels in zip(REGIONS, official.regions, strict=True)
     }
     notes = []
     for name, labels in official.exclusive.items():
-        labels = tuple(label for label in labels if label in listed)
+        labels = tuple(label for label in labels if label in evaluated)
         columns = [official.names.index(label) for label in labels]
         clash = np.flatnonzero((values[:, columns] & known[:, columns]).sum(1) > 1)
         if len(clash):

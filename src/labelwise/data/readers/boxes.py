@@ -43,14 +43,7 @@ class BoxList:
     sides: list[Sides] = field(default_factory=list)
     weak: list[bool] = field(default_factory=list)
 
-    def add(
-        self,
-        row: int,
-        label: int,
-        sides: Sides,
-        size: tuple[float, float],
-        weak: bool,
-    ) -> None:
+    def add(self, row: int, label: int, sides: Sides, size: tuple[float, float], weak: bool) -> None:
         """Adds a box with `sides` (x0, y0, x1, y1) in pixels of an image of `size` (width, height).
 
         Raises:
@@ -91,31 +84,30 @@ def with_boxes(data: Dataset, boxes: Sequence[tuple[int, LabelBox, str]], images
     Raises:
         LabelwiseError: sides or sizes out of range.
     """
-    first: dict[str, int] = {}
+    first_item: dict[str, int] = {}
     for number, image in enumerate(images):
-        first.setdefault(image, number)
-    row_of = {
-        number: row for row, number in enumerate(range(len(data)) if data.numbers is None else data.numbers)
-    }
+        first_item.setdefault(image, number)
+    numbers = range(len(data)) if data.numbers is None else data.numbers
+    row_of = {number: row for row, number in enumerate(numbers)}
     column = {name: j for j, name in enumerate(data.labels.names)}
-    listed = BoxList()
+    box_list = BoxList()
     for number, box, place in boxes:
-        item = first[images[number]]
+        item = first_item[images[number]]
         size = box.size or _size(data, row_of.get(item))
         if size is None:
             continue
         try:
-            listed.add(item, column[box.label], box.sides, size, False)
+            box_list.add(item, column[box.label], box.sides, size, False)
         except ValueError as error:
             raise LabelwiseError(
                 f"{place}: {error}",
                 "sides in pixels, or in the unit that the format states",
                 "correct the file",
             ) from None
-    if not listed.rows:
+    if not box_list.rows:
         return data
-    boxes_of = listed.column(len(images), len(column))
-    return replace(data, boxes=boxes_of if data.numbers is None else boxes_of.take(pa.array(data.numbers)))
+    cells = box_list.column(len(images), len(column))
+    return replace(data, boxes=cells if data.numbers is None else cells.take(pa.array(data.numbers)))
 
 
 def _size(data: Dataset, row: int | None) -> tuple[float, float] | None:

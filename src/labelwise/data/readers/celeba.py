@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import group_codes
+from labelwise.data.readers.exports import utf8_text
 from labelwise.data.readers.files import text_array
 from labelwise.data.readers.image_labels import dataset_of_cells
 from labelwise.data.source import Source
@@ -26,7 +27,7 @@ _ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 _PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")
 _IDENTITIES = ("identity_CelebA.txt",)
 _IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba_png", "img_celeba")
-_PLACES = ("", "Anno", "Eval", "celeba", "CelebA")
+_SUBFOLDERS = ("", "Anno", "Eval", "celeba", "CelebA")
 _SPLITS = {"0": "train", "1": "val", "2": "test"}
 
 
@@ -50,13 +51,13 @@ class Lines:
 def recognises(path: Path) -> bool:
     """Whether a file is a list of attributes by its content (a CSV by its name), or a folder holds one."""
     if path.is_dir():
-        return any((path / place / name).is_file() for place in ("", "Anno") for name in _ATTRIBUTES)
+        return any((path / inner / name).is_file() for inner in ("", "Anno") for name in _ATTRIBUTES)
     if path.name.lower() == _ATTRIBUTES[1]:
         return path.is_file()
     if path.suffix.lower() != ".txt":
         return False
-    with path.open("rb") as opened:
-        lines = [line.split() for line in opened.read(1 << 16).splitlines()[:3]]
+    with path.open("rb") as stream:
+        lines = [line.split() for line in stream.read(1 << 16).splitlines()[:3]]
     return (
         len(lines) == 3
         and len(lines[0]) == 1
@@ -75,12 +76,10 @@ def read(source: Source) -> Dataset:
     path = Path(source.path)
     file = path if path.is_file() else _first_file([path], _ATTRIBUTES)
     if file is None:
-        state = (
-            f"folder {source.path!r} without {_ATTRIBUTES[0]}"
-            if path.is_dir()
-            else f"{source.path!r}, which does not exist"
-        )
-        raise LabelwiseError(state, "a folder of CelebA, or its list of attributes", "check the path")
+        given = f"{source.path!r}, which does not exist"
+        if path.is_dir():
+            given = f"folder {source.path!r} without {_ATTRIBUTES[0]}"
+        raise LabelwiseError(given, "a folder of CelebA, or its list of attributes", "check the path")
     lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _text_lines(file)
     notes = []
     if path.is_dir() and file.suffix == ".txt" and file.with_suffix(".csv").is_file():
@@ -90,8 +89,8 @@ def read(source: Source) -> Dataset:
     splits = _splits(lines.names, _first_file(bases, _PARTITIONS), notes)
     group = _groups(lines.names, _first_file(bases, _IDENTITIES), notes)
     names = text_array(lines.names)
-    folders = [base / part for base in bases for part in ("", "Img") if (base / part).is_dir()]
-    images = [base / kind for kind in _IMAGES for base in folders if (base / kind).is_dir()]
+    folders = [base / inner for base in bases for inner in ("", "Img") if (base / inner).is_dir()]
+    images = [base / name for name in _IMAGES for base in folders if (base / name).is_dir()]
     if images and images[0].name == "img_align_celeba_png":
         names = pc.replace_substring_regex(names, r"\.jpg$", ".png")
     return dataset_of_cells(
@@ -109,20 +108,14 @@ def read(source: Source) -> Dataset:
 
 
 def _first_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
-    files = (folder / place / name for name in names for folder in folders for place in _PLACES)
+    """The first file with one of the names, in the folders or the usual ones inside them; `None` without one."""
+    files = (folder / inner / name for name in names for folder in folders for inner in _SUBFOLDERS)
     return next((file for file in files if file.is_file()), None)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise LabelwiseError(f"{file}, not in UTF-8", "a text file", "save it in UTF-8") from None
 
 
 def _text_lines(file: Path) -> Lines:
     """A line with the number of images, a line of attribute names, then rows separated by blanks."""
-    head, _, tail = _text(file).lstrip("\n").partition("\n")
+    head, _, tail = utf8_text(file).lstrip("\n").partition("\n")
     header, _, body = tail.partition("\n")
     if not head.strip().isdecimal() or not header.strip():
         raise LabelwiseError(
@@ -163,7 +156,7 @@ def _rows(file: Path, body: str, header: tuple[str, ...], first: int, width: int
 def _csv_lines(file: Path) -> Lines:
     """A header of `image_id` and attribute names, then rows."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(_text(file).splitlines()) if row]
+        rows = [[cell.strip() for cell in row] for row in csv.reader(utf8_text(file).splitlines()) if row]
     except csv.Error as error:
         raise LabelwiseError(f"{file}: {error}", "a CSV", "check the file") from None
     if len(rows) < 2 or len(rows[0]) < 2:
@@ -178,16 +171,16 @@ def _csv_lines(file: Path) -> Lines:
                 f"{len(header)}, as in the header",
                 "correct the line",
             )
-    return Lines(
-        tuple(header[1:]), [row[0] for row in rows], np.array([row[1:] for row in rows], dtype=object), 2
-    )
+    cells = np.array([row[1:] for row in rows], dtype=object)
+    return Lines(tuple(header[1:]), [row[0] for row in rows], cells, 2)
 
 
 def _values(file: Path, lines: Lines, notes: list[str]) -> UInt8[np.ndarray, "N L"]:
+    """Values `[N, L]`, and a note on the number that means absent; raises `LabelwiseError` for another cell."""
     present, minus, zero = (lines.cells == text for text in ("1", "-1", "0"))
-    wrong = ~(present | minus | zero) if not (minus.any() and zero.any()) else ~(present | minus)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0].tolist()
+    invalid = ~(present | minus | zero) if not (minus.any() and zero.any()) else ~(present | minus)
+    if invalid.any():
+        row, column = np.argwhere(invalid)[0].tolist()
         raise LabelwiseError(
             f"{file}, line {row + lines.first}: {lines.header[column]} {str(lines.cells[row, column])!r}",
             "1 (present) or -1 (absent)",
@@ -198,25 +191,27 @@ def _values(file: Path, lines: Lines, notes: list[str]) -> UInt8[np.ndarray, "N 
 
 
 def _column(file: Path) -> Lines:
-    lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _rows(file, _text(file), (), 1, 1)
+    """The rows of a list with one cell per image; raises `LabelwiseError` for an image that is listed twice."""
+    lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _rows(file, utf8_text(file), (), 1, 1)
     if lines.cells.shape[1] != 1:
         raise LabelwiseError(
             f"{file} with {lines.cells.shape[1] + 1} columns", "an image and a number", "check the file"
         )
     if len(set(lines.names)) < len(lines.names):
         seen: set[str] = set()
-        twice = next(name for name in lines.names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise LabelwiseError(f"{file}: image {twice!r} twice", "each image once", "correct the file")
+        repeated = next(name for name in lines.names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise LabelwiseError(f"{file}: image {repeated!r} twice", "each image once", "correct the file")
     return lines
 
 
 def _aligned(names: Sequence[str], lines: Lines) -> pa.Array:
     """The cell of each image; null if the list lacks the image."""
-    at = pc.index_in(text_array(names), value_set=text_array(lines.names))
-    return pa.array(lines.cells[:, 0].tolist(), pa.string()).take(at)
+    rows = pc.index_in(text_array(names), value_set=text_array(lines.names))
+    return pa.array(lines.cells[:, 0].tolist(), pa.string()).take(rows)
 
 
 def _splits(names: Sequence[str], file: Path | None, notes: list[str]) -> pa.Array | None:
+    """The split of each image by the official partition; `None` without that file."""
     if file is None:
         notes.append(f"{_PARTITIONS[0]} is not there: the data set has no splits.")
         return None
@@ -237,6 +232,7 @@ def _splits(names: Sequence[str], file: Path | None, notes: list[str]) -> pa.Arr
 
 
 def _groups(names: Sequence[str], file: Path | None, notes: list[str]) -> np.ndarray | None:
+    """A code of each image's person by the list of identities; `None` without that file."""
     if file is None:
         return None
     codes = group_codes(pa.chunked_array([_aligned(names, _column(file))]), notes)

@@ -21,7 +21,7 @@ _WORDS = (
 )
 WORDS = tuple((pair.split()[0], pair.split()[1]) for pair in _WORDS.split(", "))
 """Words for absent and present, also in the languages in which spreadsheets and forms write them."""
-_OF_WORD = {word: float(value) for pair in reversed(WORDS) for value, word in enumerate(pair)}
+_VALUE_OF_WORD = {word: float(value) for pair in reversed(WORDS) for value, word in enumerate(pair)}
 LETTERS = (("n", "y"), ("f", "t"))
 """Letters are states only if both of a pair occur in a column: a column of F and M, or of N alone, has no states."""
 
@@ -99,21 +99,16 @@ class Meaning:
         """
         entries = {option: source.names(option) for option in ("absent", "present", "unknown")}
         flat = [(option, entry) for option, values in entries.items() for entry in values]
-        for place, (option, entry) in enumerate(flat):
-            for other, again in flat[:place]:
-                if other != option and same(entry, again):
+        for index, (option, entry) in enumerate(flat):
+            for other, earlier in flat[:index]:
+                if other != option and same(entry, earlier):
                     raise LabelwiseError(
                         f"{entry} under {other}= and {option}= of {str(source)!r}",
                         "one meaning per text",
                         "choose one",
                     )
-        blank = source.choice("blank", ("unknown", "negative")) if "blank" in source.options else "unknown"
-        return cls(
-            entries["absent"],
-            entries["present"],
-            entries["unknown"],
-            0.0 if blank == "negative" else math.nan,
-        )
+        blank = 0.0 if source.choice("blank", ("unknown", "negative")) == "negative" else math.nan
+        return cls(entries["absent"], entries["present"], entries["unknown"], blank)
 
     def __bool__(self) -> bool:
         return bool(self.absent or self.present or self.unknown or not math.isnan(self.blank))
@@ -156,28 +151,30 @@ class Reading:
 
         If an option declares a number in the column as absent or present, the usual 0 and 1 lose their meaning.
         """
-        ends = [
+        given = [
             any(same(cell, entry) for cell in cells for entry in entries if number(entry) is not None)
             for entries in (self.meaning.absent, self.meaning.present)
         ]
-        return [self._value(cell, ends) for cell in cells]
+        return [self._value(cell, given) for cell in cells]
 
-    def _value(self, cell: Any, ends: Sequence[bool]) -> float:
+    def _value(self, cell: Any, given: Sequence[bool]) -> float:
+        """The value of one cell; `given` says whether 0, and 1, has another meaning in the column."""
         stated = self.meaning.value(cell)
         if stated is not None:
             return stated
         value = number(cell)
         if value is None:
-            return self._word(text_of(cell).casefold())
+            return self._value_of_word(text_of(cell).casefold())
         if value == -1:
             return self.minus
-        if not 0 <= value <= 1 or (any(ends) and 0 < value < 1) or (value in (0, 1) and ends[int(value)]):
+        if not 0 <= value <= 1 or (any(given) and 0 < value < 1) or (value in (0, 1) and given[int(value)]):
             return NO_STATE
         return value
 
-    def _word(self, text: str) -> float:
-        if text in _OF_WORD:
-            return _OF_WORD[text]
+    def _value_of_word(self, text: str) -> float:
+        """The value of a word or letter for a state; `NO_STATE` for any other text."""
+        if text in _VALUE_OF_WORD:
+            return _VALUE_OF_WORD[text]
         pair = next((pair for pair in self.letters if text in pair), None)
         return NO_STATE if pair is None else float(text == pair[1])
 

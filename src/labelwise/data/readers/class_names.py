@@ -32,7 +32,7 @@ def class_names(source: Source) -> tuple[str, ...]:
         return ()
     file = Path(given)
     if "," in given and not file.is_file():
-        return _checked(source.names("names"), given)
+        return _distinct_names(source.names("names"), given)
     if not file.is_file():
         raise LabelwiseError(
             f"names={given}, which is no file",
@@ -41,7 +41,7 @@ def class_names(source: Source) -> tuple[str, ...]:
         )
     structured = file.suffix.lower() in (".json", ".yaml", ".yml")
     content = _structured(file) if structured else [line for _, line in text_lines(file)]
-    return _checked(content, given)
+    return _distinct_names(content, given)
 
 
 def _structured(file: Path) -> Any:
@@ -57,9 +57,10 @@ def _structured(file: Path) -> Any:
     return content
 
 
-def _checked(names: Any, given: str) -> tuple[str, ...]:
-    good = isinstance(names, list) and names and all(isinstance(n, str) and n.strip() for n in names)
-    if not good or len({name.strip() for name in names}) < len(names):
+def _distinct_names(names: Any, given: str) -> tuple[str, ...]:
+    """The names without outer blanks; raises `LabelwiseError` unless they are distinct texts."""
+    are_texts = isinstance(names, list) and names and all(isinstance(n, str) and n.strip() for n in names)
+    if not are_texts or len({name.strip() for name in names}) < len(names):
         raise LabelwiseError(
             f"names={given} without a list of distinct names",
             "one name per line, or a list, in the order of the numbers",
@@ -85,8 +86,8 @@ def with_class_names(data: Dataset, source: Source) -> Dataset:
     if not names:
         return data
     given = source.options["names"]
-    plain = data.boxes is None and not data.labels.groups and not data.labels.rules
-    if not plain or not all(name.isdecimal() for name in data.labels):
+    bare = data.boxes is None and not data.labels.groups and not data.labels.rules
+    if not bare or not all(name.isdecimal() for name in data.labels):
         raise LabelwiseError(
             f"names={given} for labels such as {few(data.labels.names)}",
             "labels that are numbers",
@@ -100,9 +101,9 @@ def with_class_names(data: Dataset, source: Source) -> Dataset:
             "a name for each number, counted from 0",
             "complete the names",
         )
-    places = [number - start for number in numbers]
+    columns = [number - start for number in numbers]
     values = np.zeros((len(data), len(names)), data.values.dtype)
     known = np.repeat(data.known.any(1, keepdims=True), len(names), 1)
-    values[:, places], known[:, places] = data.values, data.known
+    values[:, columns], known[:, columns] = data.values, data.known
     named = replace(data, labels=LabelSet(names), values=values, known=known)
     return named.with_notes(f"Labels are numbers from {start}, with the names of names={given}.")

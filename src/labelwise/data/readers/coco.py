@@ -48,7 +48,7 @@ def read(source: Source) -> Dataset:
              name an unknown image or category, repeated images, or a split in the names of only some files.
     """
     plan = layout(source)
-    parts, notes = _parts(plan, source)
+    parts, notes = _annotation_parts(plan, source)
     names, column, content_notes = categories([part.file for part in parts], [part.content for part in parts])
     labels = LabelSet(names)
     rows = sum(len(part.names) for part in parts)
@@ -56,7 +56,7 @@ def read(source: Source) -> Dataset:
     boxes, start = BoxList(), 0
     for part in parts:
         block = slice(start, start + len(part.names))
-        _fill(part, column, values[block], boxes, start)
+        _set_cells(part, column, values[block], boxes, start)
         images, present = part.content["images"], values[block] > 0
         part_known, known_notes = cells_looked_for(part.file.path, images, column, present)
         if part_known is not None:
@@ -89,7 +89,8 @@ def read(source: Source) -> Dataset:
     return keep_existing(data, source)
 
 
-def _parts(plan: Layout, source: Source) -> tuple[list[AnnotationPart], list[str]]:
+def _annotation_parts(plan: Layout, source: Source) -> tuple[list[AnnotationPart], list[str]]:
+    """The annotation files with their images located, and notes on them."""
     given = source.options.get("images", "")
     folders: Sequence[str | None] = [given] if Path(given).is_dir() else source.names("images")
     folders = folders if given else [None]
@@ -111,18 +112,15 @@ def _parts(plan: Layout, source: Source) -> tuple[list[AnnotationPart], list[str
 def _score_note(parts: Sequence[AnnotationPart]) -> list[str]:
     """A note on annotations with scores, which come from a model."""
     scored = sum("score" in item for part in parts for item in part.content["annotations"])
-    return (
-        [f"{scored:,} annotations hold a score, as predictions of a model do: each counts as present."]
-        if scored
-        else []
-    )
+    note = f"{scored:,} annotations hold a score, as predictions of a model do: each counts as present."
+    return [note] if scored else []
 
 
-def _fill(
+def _set_cells(
     part: AnnotationPart, column: dict[int, int], values: np.ndarray, boxes: BoxList, start: int
 ) -> None:
     """Sets the labels in the part's rows `[N, L]` of `values`, and adds the boxes; its first row is `start`."""
-    images = _index(part)
+    images = _rows_by_id(part)
     for item in part.content["annotations"]:
         row, label = _cell(part, item, images, column)
         values[row, label] = 1
@@ -136,7 +134,8 @@ def _fill(
             ) from None
 
 
-def _index(part: AnnotationPart) -> dict[Any, int]:
+def _rows_by_id(part: AnnotationPart) -> dict[Any, int]:
+    """The row of each image id of a file; raises `LabelwiseError` for an id that occurs twice."""
     index: dict[Any, int] = {}
     for row, image in enumerate(part.content["images"]):
         if image["id"] in index:
@@ -150,6 +149,7 @@ def _index(part: AnnotationPart) -> dict[Any, int]:
 def _cell(
     part: AnnotationPart, item: dict[str, Any], images: dict[Any, int], column: dict[int, int]
 ) -> tuple[int, int]:
+    """Row and column of an annotation; raises `LabelwiseError` for an unknown image or category."""
     for key, known in (("image_id", images), ("category_id", column)):
         if item[key] not in known:
             raise LabelwiseError(
@@ -161,15 +161,15 @@ def _cell(
 
 
 def _add_box(boxes: BoxList, row: int, label: int, item: dict[str, Any], image: dict[str, Any]) -> None:
+    """Adds the box of an annotation, if it has one and the size of its image is known."""
     box, width, height = item.get("bbox"), image.get("width"), image.get("height")
     if box and len(box) == 4 and any(box) and width and height:
         x, y, w, h = (float(side) for side in box)
-        boxes.add(
-            row, label, (x, y, x + w, y + h), (float(width), float(height)), bool(item.get("iscrowd", 0))
-        )
+        boxes.add(row, label, (x, y, x + w, y + h), (float(width), float(height)), bool(item.get("iscrowd")))
 
 
 def _refuse_repeated(paths: list[str], images: list[dict[str, Any]]) -> None:
+    """Raises `LabelwiseError` for an image that occurs twice in the files."""
     seen: dict[str, str] = {}
     for path, image in zip(paths, images, strict=True):
         written = str(image.get("file_name", image.get("coco_url")))

@@ -9,6 +9,7 @@ from typing import Any
 from labelwise.data.readers.coco_layout import LISTS, AnnotationFile
 from labelwise.data.readers.exports import json_content
 from labelwise.data.readers.lvis import refuse_other_names
+from labelwise.data.readers.name_doubts import few
 from labelwise.errors import LabelwiseError
 
 Content = dict[str, Any]
@@ -45,9 +46,8 @@ def labelled_content(file: AnnotationFile) -> Content:
 def read_content(file: Path) -> Content:
     """The three lists of a COCO file; raises `LabelwiseError` for a file of another kind or a wrong entry."""
     content = json_content(file, "a COCO annotation file")
-    absent = [
-        name for name in LISTS if not (isinstance(content, dict) and isinstance(content.get(name), list))
-    ]
+    lists = content if isinstance(content, dict) else {}
+    absent = [name for name in LISTS if not isinstance(lists.get(name), list)]
     if absent:
         todo = "check the file"
         if absent == ["annotations"]:
@@ -60,14 +60,15 @@ def read_content(file: Path) -> Content:
 
 
 def _check_entry(item: Any, keys: Mapping[str, tuple[type, ...]], place: str) -> None:
+    """Raises `LabelwiseError` for an entry without a key, or with a value of another type."""
     for key, kinds in keys.items():
         if isinstance(item, dict) and key == "file_name" and item.get(key) is None and "coco_url" in item:
             key = "coco_url"
         if not (isinstance(item, dict) and key in item):
             raise LabelwiseError(f"{place} without {key}", " and ".join(keys), "correct the file")
         if type(item[key]) not in kinds:  # not isinstance: true is not a number
-            wanted = " or ".join({int: "a whole number", str: "text"}[kind] for kind in kinds)
-            raise LabelwiseError(f"{place} with {key} {item[key]!r}", wanted, "correct the file")
+            expected = " or ".join({int: "a whole number", str: "text"}[kind] for kind in kinds)
+            raise LabelwiseError(f"{place} with {key} {item[key]!r}", expected, "correct the file")
 
 
 def _joined(content: Content, other: Content, file: Path, path: Path) -> Content:
@@ -80,8 +81,8 @@ def _joined(content: Content, other: Content, file: Path, path: Path) -> Content
                 "the same images in files of one subset",
                 "name one of the files",
             )
-    if other["categories"] and not _same(content["categories"], other["categories"]):
-        raise _other_categories(path, file)
+    if other["categories"] and not _same_names(content["categories"], other["categories"]):
+        raise _categories_error(path, file)
     added = [image for image in other["images"] if image["id"] not in names]
     return {
         **content,
@@ -102,8 +103,8 @@ def categories(
     for file, content in zip(files, contents, strict=True):
         if len({item["id"] for item in content["categories"]}) < len(content["categories"]):
             raise LabelwiseError(f"{file.path}: a category id twice", "distinct ids", "correct the file")
-        if not _same(content["categories"], first):
-            raise _other_categories(file.path, files[0].path)
+        if not _same_names(content["categories"], first):
+            raise _categories_error(file.path, files[0].path)
     names = {item["id"]: item["name"] for item in sorted(first, key=lambda item: item["id"])}
     used = {item["category_id"] for content in contents for item in content["annotations"]}
     notes = []
@@ -111,8 +112,7 @@ def categories(
         notes.append(f"Category 0, {names.pop(0)!r}, is a group of the others, not a label: it is left out.")
     unused = [name for number, name in names.items() if number not in used]
     if unused:
-        shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-        notes.append(f"{len(unused):,} categories have no annotation and stay as labels: {shown}.")
+        notes.append(f"{len(unused):,} categories have no annotation and stay as labels: {few(unused)}.")
     return tuple(names.values()), {number: column for column, number in enumerate(names)}, notes
 
 
@@ -123,11 +123,13 @@ def _is_root(items: Sequence[Mapping[str, Any]]) -> bool:
     return root is not None and bool(others) and all(name == root for name in others)
 
 
-def _same(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> bool:
+def _same_names(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether two lists of categories have the same ids and names."""
     return {item["id"]: item["name"] for item in first} == {item["id"]: item["name"] for item in second}
 
 
-def _other_categories(file: Path, first: Path) -> LabelwiseError:
+def _categories_error(file: Path, first: Path) -> LabelwiseError:
+    """The error for a file whose categories differ from those of another."""
     return LabelwiseError(
         f"{file.name} with other categories than {first.name}",
         "the same ids and names in every file",

@@ -39,31 +39,31 @@ def located(
     for by_url in (False, True):
         if by_url and not all("coco_url" in image for image in images):
             continue
-        sample = [_parts(image, by_url) for image in images[::step]]
+        sample = [_name_parts(image, by_url) for image in images[::step]]
         for folder in folders:
-            for cut in range(max((len(parts) for parts in sample), default=1)):
-                count = sum(os.path.isfile(os.path.join(folder, _name(parts, cut))) for parts in sample)
+            for dropped in range(max((len(parts) for parts in sample), default=1)):
+                count = sum(os.path.isfile(os.path.join(folder, _tail(parts, dropped))) for parts in sample)
                 if count > best[0]:
-                    best = (count, folder, by_url, cut)
-    _, folder, by_url, cut = best
-    names = [_name(_parts(image, by_url), cut) for image in images]
+                    best = (count, folder, by_url, dropped)
+    _, folder, by_url, dropped = best
+    names = [_tail(_name_parts(image, by_url), dropped) for image in images]
     return folder, names, _note(file, images, names)
 
 
 def _folders(file: AnnotationFile, given: str | None) -> list[Path]:
     """Candidate folders of the images, the likeliest first."""
-    near = [file.path.parent, file.path.parent.parent]
-    bases = [image_folder(given)] if given else [*near, *([file.root] if file.root else [])]
-    places = [base / inner for base in bases for inner in ("", "images", "data")]
+    parents = [file.path.parent, file.path.parent.parent]
+    bases = [image_folder(given)] if given else [*parents, *([file.root] if file.root else [])]
+    candidates = [base / inner for base in bases for inner in ("", "images", "data")]
     stems = {file.path.stem.rpartition("_")[2], file.path.stem}
     folders: list[Path] = []
-    for place in places:
-        if not place.is_dir():
+    for candidate in candidates:
+        if not candidate.is_dir():
             continue
-        inner = next(walk(place)).folders
-        folders.append(place)
-        folders += [place / name for name in inner if name in stems]
-        folders += [place / name for name in inner if file.split and _of_split(name, file)]
+        inner = next(walk(candidate)).folders
+        folders.append(candidate)
+        folders += [candidate / name for name in inner if name in stems]
+        folders += [candidate / name for name in inner if file.split and _of_split(name, file)]
     return list(dict.fromkeys(folders)) or [bases[0]]
 
 
@@ -73,26 +73,29 @@ def _of_split(folder: str, file: AnnotationFile) -> bool:
     return as_file or split_in_name(folder) == file.split
 
 
-def _parts(image: dict[str, Any], by_url: bool) -> list[str]:
+def _name_parts(image: dict[str, Any], by_url: bool) -> list[str]:
     """Parts of an image's name; of a URL the last two, which in LVIS are the folder and the file."""
     name = image.get("file_name")
     if by_url or name is None:
-        return _path_of(image["coco_url"])[-2:]
+        return _url_parts(image["coco_url"])[-2:]
     if "://" in name:
-        return _path_of(name)
+        return _url_parts(name)
     return name.split("/") if "/" in name else name.split("\\")
 
 
-def _path_of(url: str) -> list[str]:
+def _url_parts(url: str) -> list[str]:
+    """Parts of the path of a URL, decoded."""
     path = re.sub(r"^[^/]*://[^/]*|[?#].*$", "", url, flags=re.DOTALL)
     return unquote(path).strip("/").split("/")
 
 
-def _name(parts: list[str], cut: int) -> str:
+def _tail(parts: list[str], cut: int) -> str:
+    """A name without its first `cut` parts; the last part stays."""
     return "/".join(parts[min(cut, len(parts) - 1) :])
 
 
 def _note(file: AnnotationFile, images: Sequence[dict[str, Any]], names: list[str]) -> str | None:
+    """A note on the first name that was shortened; `None` without one."""
     for image, name in zip(images, names, strict=True):
         written = image.get("file_name", image.get("coco_url"))
         if written != name:

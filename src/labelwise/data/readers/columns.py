@@ -67,7 +67,7 @@ def dataset_of(
     if roles.split:
         if key(roles.split) not in SPLIT and "split" not in source.options:
             notes.append(f"The column {roles.split!r} holds names of splits, and is read as the split.")
-        codes, names = split_codes(split_cells(table[roles.split], roles.split, source, notes), notes)
+        codes, names = split_codes(split_cells(table[roles.split], roles.split, notes), notes)
     images, root = _images(table[roles.image], roles.image, source, folder, row_name, notes)
     data = Dataset(
         labels=LabelSet(labels, groups),
@@ -104,11 +104,8 @@ def _labels(
         names, values, known = _from_names(rows, roles.names, source, notes, label_names)
     else:
         source.refuse_unused(("separator", "none"), "a column of label names")
-        names, values, known = (
-            (),
-            np.zeros((table.num_rows, 0), np.uint8),
-            np.zeros((table.num_rows, 0), bool),
-        )
+        names, values = (), np.zeros((table.num_rows, 0), np.uint8)
+        known = values.astype(bool)
         if roles.states:
             values, known = state_matrix(table, roles.states, source, row_name, notes)
             names = roles.states
@@ -118,12 +115,12 @@ def _labels(
             )
     groups = {}
     for name in roles.classes:
-        classes, states, is_known = _one_class(table[name], name, unknown)
+        classes, states, is_known = _labels_of_classes(table[name], name, unknown)
         groups[name] = Group(classes, exclusive=True)
         names, values = (*names, *classes), np.concatenate([values, states], 1)
         known = np.concatenate([known, np.repeat(is_known[:, None], len(classes), 1)], 1)
-        shown = ", ".join(classes[:6])
-        notes.append(f"Values of the column {name!r} are labels of an exclusive group: {shown}.")
+        listed = ", ".join(classes[:6])
+        notes.append(f"Values of the column {name!r} are labels of an exclusive group: {listed}.")
     if not names:
         raise LabelwiseError(
             f"{source.path} without label columns; its columns are {', '.join(table.column_names)}",
@@ -140,14 +137,14 @@ def _for_other_columns(table: pa.Table, roles: Roles, source: Source) -> Source:
         return source
     classes = [cell for name in roles.classes for cell in Column.of(name, table[name]).present()]
     states = [cell for name in roles.states for cell in Column.of(name, table[name]).present()]
-    left = [e for e in given if any(same(c, e) for c in states) or not any(same(c, e) for c in classes)]
-    if left == given:
+    others = [e for e in given if any(same(c, e) for c in states) or not any(same(c, e) for c in classes)]
+    if others == given:
         return source
     options = {name: value for name, value in source.options.items() if name != "unknown"}
-    return replace(source, options={**options, **({"unknown": joined_values(left)} if left else {})})
+    return replace(source, options={**options, **({"unknown": joined_values(others)} if others else {})})
 
 
-def _one_class(
+def _labels_of_classes(
     column: pa.ChunkedArray, name: str, unknown: Sequence[str]
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Labels, values `[N, L]` and whether a row is known `[N]`, of a column with one class name in each cell.
@@ -166,12 +163,12 @@ def _one_class(
             "check the column",
         )
     position = {text: j for j, text in enumerate(classes)}
-    table = np.zeros((len(coded.cells), len(classes)), np.uint8)
+    matrix = np.zeros((len(coded.cells), len(classes)), np.uint8)
     is_known = ~np.array(unknown_cells, bool)
     for i, cell in enumerate(coded.cells):
         if is_known[i] and coded.counts[i]:
-            table[i, position[text_of(cell)]] = 1
-    return tuple(f"{name}: {text}" for text in classes), table[coded.codes], is_known[coded.codes]
+            matrix[i, position[text_of(cell)]] = 1
+    return tuple(f"{name}: {text}" for text in classes), matrix[coded.codes], is_known[coded.codes]
 
 
 def _from_names(
@@ -185,9 +182,9 @@ def _from_names(
     rows = _joined(parts)
     rows, unclear, unnamed = unknown_rows(rows, source)
     blank = ~rows.known & ~unclear
-    before = set(rows.names)
+    earlier = set(rows.names)
     rows = nothing_word(rows, source, notes)
-    removed = before - set(rows.names)  # the name for "no label" is not a label, even if the file lists it
+    removed = earlier - set(rows.names)  # the name for "no label" is not a label, even if the file lists it
     listed = dict.fromkeys(n for column in columns for n in label_names.get(column, ()))
     stated = tuple(name for name in listed if name not in removed)
     names = (*stated, *(n for n in rows.names if n not in stated))
@@ -209,8 +206,8 @@ def _from_names(
     if state == "unknown":
         known[blank] = False
     known[unclear] = values[unclear] > 0
-    which = f"the column {columns[0]!r}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
-    notes.append(f"{OF_NAMES} {which}, {rows.how}; a label that is absent is negative.")
+    columns_text = f"the column {columns[0]!r}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
+    notes.append(f"{OF_NAMES} {columns_text}, {rows.how}; a label that is absent is negative.")
     if blank.any():
         notes.append(f"{int(blank.sum()):,} blank cells are all-{state}.")
     if unclear.any():
@@ -222,14 +219,14 @@ def _from_names(
 
 
 def _joined(parts: Sequence[NameRows]) -> NameRows:
+    """The rows of several columns of names as those of one."""
     if len(parts) == 1:
         return parts[0]
     names = tuple(sorted({name for part in parts for name in part.names}))
-    place = [np.array([names.index(n) for n in part.names], np.int64)[part.columns] for part in parts]
+    columns = [np.array([names.index(n) for n in part.names], np.int64)[part.columns] for part in parts]
     known = np.any([part.known for part in parts], 0)
-    return NameRows(
-        names, np.concatenate([p.rows for p in parts]), np.concatenate(place), known, parts[0].how
-    )
+    rows = np.concatenate([part.rows for part in parts])
+    return NameRows(names, rows, np.concatenate(columns), known, parts[0].how)
 
 
 def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, int]:
@@ -239,10 +236,10 @@ def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, 
         LabelwiseError: an entry of the option `unknown` that no cell holds.
     """
     unclear = np.zeros(len(rows.known), bool)
-    given = rows.names
+    all_names = rows.names
     for entry in source.names("unknown"):
         matches = [name for name in rows.names if same(name, entry)]
-        if not any(same(name, entry) for name in given):
+        if not any(same(name, entry) for name in all_names):
             raise LabelwiseError(
                 f"unknown={entry} in {str(source)!r}, which is the text of no label cell",
                 f"texts that occur: {', '.join(rows.names[:8])}",
@@ -251,9 +248,9 @@ def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, 
         for name in matches:
             unclear[rows.rows[rows.columns == rows.names.index(name)]] = True
             rows = rows.without(name)
-    named = np.zeros(len(unclear), bool)
-    named[rows.rows] = True
-    return rows, unclear, int((unclear & ~named).sum())
+    has_name = np.zeros(len(unclear), bool)
+    has_name[rows.rows] = True
+    return rows, unclear, int((unclear & ~has_name).sum())
 
 
 def _images(
@@ -264,6 +261,7 @@ def _images(
     row_name: Callable[[int], str],
     notes: list[str],
 ) -> tuple[pa.Array | pa.ChunkedArray, Path | None]:
+    """Encoded images, or paths and their base folder."""
     if is_image_struct(column.type):
         column = image_cells(column, name)
     if is_bytes(column.type):

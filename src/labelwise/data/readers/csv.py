@@ -31,7 +31,7 @@ MEANING = (
     "splits by their names"
 )
 OPTIONS = COLUMN_OPTIONS
-_FIRST = 1 << 20  # bytes that hold the header and the first rows
+_FIRST_BYTES = 1 << 20  # bytes that hold the header and the first rows
 _DELIMITER_LINE = re.compile(r"\ufeff?sep=(.)\s*\r?\n", re.IGNORECASE)
 """The line that Excel writes before the header to name the delimiter."""
 
@@ -51,14 +51,14 @@ def read(source: Source) -> Dataset:
 def table_file(file: Path) -> TableFile:
     """The table of one file; one of the common form is parsed faster."""
     refuse_archive(file, "a table as text")
-    table, note = _plain(file), ""
+    table, note = _plain_table(file), ""
     if table is None:
         text, note = decode_text(file)
-        body, delimiter = _parts(text)
+        body, delimiter = _body_and_delimiter(text)
         if text.startswith("#") and len(body) < len(text):
             note = f"{note} Lines at the start with # were left out.".strip()
-        table, longer = _table(file, body, delimiter)
-        note = f"{note} {longer}".strip()
+        table, row_note = _table(file, body, delimiter)
+        note = f"{note} {row_note}".strip()
     _refuse_headerless(file, table)
 
     @functools.cache  # a message may name a row of each of many columns
@@ -73,35 +73,35 @@ def table_file(file: Path) -> TableFile:
 
 def _line_numbers(text: str) -> Sequence[int]:
     """The line at which each row ends, from the header to the first invalid cell."""
-    body, delimiter = _parts(text)
-    before = text[: len(text) - len(body)].count("\n")
+    body, delimiter = _body_and_delimiter(text)
+    skipped = text[: len(text) - len(body)].count("\n")
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
     numbers = array("q")
     with suppress(csv.Error):
-        numbers.extend(reader.line_num + before for cells in reader if cells)
+        numbers.extend(reader.line_num + skipped for cells in reader if cells)
     return numbers
 
 
-def _plain(file: Path) -> pa.Table | None:
+def _plain_table(file: Path) -> pa.Table | None:
     """The table of a file with cells of 0, 1 and blank beside columns of text; `None` for other files and for faults.
 
     These cells are converted as they are parsed: uint8, null for blank. The first rows decide which columns hold them.
     """
     quotes = zeros = 0
-    with file.open("rb") as opened:
-        head = part = opened.read(_FIRST)
-        while part:
-            quotes, zeros = quotes + part.count(b'"'), zeros + part.count(b"\0")
-            part = opened.read(_FIRST)
+    with file.open("rb") as stream:
+        head = block = stream.read(_FIRST_BYTES)
+        while block:
+            quotes, zeros = quotes + block.count(b'"'), zeros + block.count(b"\0")
+            block = stream.read(_FIRST_BYTES)
     try:
         header = head[: head.find(b"\n") + 1].decode("utf-8-sig")
         names = next(csv.reader([header], delimiter=_delimiter(header)), [])
     except (UnicodeDecodeError, csv.Error):  # the general parser reports the fault
         return None
-    odd = quotes % 2 or zeros or not header.strip() or _DELIMITER_LINE.match(header) or header[0] == "#"
-    if odd or not 1 < len(names) == len(set(names)):
+    unusual = quotes % 2 or zeros or not header.strip() or _DELIMITER_LINE.match(header) or header[0] == "#"
+    if unusual or not 1 < len(names) == len(set(names)):
         return None
-    text = frozenset({names[0], *(name for name in names if is_text_column(name))})
+    texts = frozenset({names[0], *(name for name in names if is_text_column(name))})
     states = pa.array(["0", "1", ""])
 
     def parsed(content: pa.NativeFile, binary: Collection[str] = ()) -> pa.Table:
@@ -119,8 +119,8 @@ def _plain(file: Path) -> pa.Table | None:
         )
 
     try:
-        first = parsed(pa.BufferReader(head[: head.rfind(b"\n") + 1]))
-        binary = {n for n in set(names) - text if pc.all(pc.is_in(first[n], value_set=states)).as_py()}
+        first_rows = parsed(pa.BufferReader(head[: head.rfind(b"\n") + 1]))
+        binary = {n for n in set(names) - texts if pc.all(pc.is_in(first_rows[n], value_set=states)).as_py()}
         with pa.OSFile(str(file)) as content:
             table = parsed(content, binary)
     except pa.ArrowInvalid:
@@ -149,11 +149,11 @@ def decode_text(file: Path) -> tuple[str, str]:
     raise AssertionError("latin-1 decodes every byte")
 
 
-def _parts(text: str) -> tuple[str, str]:
+def _body_and_delimiter(text: str) -> tuple[str, str]:
     """The table in a text, without comments and the line that names the delimiter, and the delimiter."""
-    named = _DELIMITER_LINE.match(text)
-    if named:
-        return text[named.end() :], named[1]
+    match = _DELIMITER_LINE.match(text)
+    if match:
+        return text[match.end() :], match[1]
     body = _without_comments(text)
     return body, _delimiter(body)
 
@@ -189,22 +189,22 @@ def _refuse_headerless(file: Path, table: pa.Table) -> None:
 
 
 def _is_filled(column: pa.ChunkedArray, rows: int = 20) -> bool:
+    """Whether one of a column's first cells is not blank."""
     return any(cell.strip() for cell in column[:rows].to_pylist())
 
 
 def _delimiter(text: str) -> str:
+    """The mark that separates the cells of the header."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     header = re.sub(r'"[^"]*"', "", header)
-    best = max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
-    return " " if best not in header and _separated_by_blanks(text) else best
+    likely = max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
+    return " " if likely not in header and _separated_by_blanks(text) else likely
 
 
 def _separated_by_blanks(text: str) -> bool:
     """Whether the first lines have equal numbers of single blanks, as written by `to_csv(sep=" ")`."""
-    lines = [re.sub(r'"[^"]*"', "", line) for line in text[:_FIRST].splitlines()[:20] if line.strip()]
-    return (
-        len(lines) > 1 and " " in lines[0].strip() and len({line.strip().count(" ") for line in lines}) == 1
-    )
+    rows = [re.sub(r'"[^"]*"', "", line) for line in text[:_FIRST_BYTES].splitlines()[:20] if line.strip()]
+    return len(rows) > 1 and " " in rows[0].strip() and len({line.strip().count(" ") for line in rows}) == 1
 
 
 def _header(file: Path, text: str, delimiter: str) -> list[str]:
@@ -288,13 +288,11 @@ def _rows(file: Path, body: bytes, delimiter: str, width: int) -> tuple[pa.Table
 def _longer_rows(table: pa.Table, header: list[str]) -> tuple[pa.Table, str] | None:
     """Rows with one cell more than the header: a delimiter at their end, or row names first, as R writes them."""
     if not _is_filled(table.columns[-1], len(table)):
-        return table.drop_columns(table.column_names[-1:]).rename_columns(
-            header
-        ), "Every row ends with a delimiter that the header lacks."
+        note = "Every row ends with a delimiter that the header lacks."
+        return table.drop_columns(table.column_names[-1:]).rename_columns(header), note
     names = table.columns[0].to_pylist()
     counted = names == [str(i + 1) for i in range(len(names))]
     if counted or (all(map(is_image_name, names)) and not any(key(name) in IMAGE for name in header)):
-        return table.rename_columns(
-            ["", *header]
-        ), "The first cell of each row is its name, without a column in the header."
+        note = "The first cell of each row is its name, without a column in the header."
+        return table.rename_columns(["", *header]), note
     return None

@@ -58,14 +58,15 @@ def read(source: Source) -> Dataset:
             f"{empty:,} images without a tag or shape have none of the labels; blank=unknown makes them unknown."
         )
     if content.left_out:
-        shown = ", ".join(name for name, _ in content.left_out.most_common(5))
-        notes.append(f"{content.left_out.total():,} values of attributes were left out: {shown}.")
+        listed = ", ".join(name for name, _ in content.left_out.most_common(5))
+        notes.append(f"{content.left_out.total():,} values of attributes were left out: {listed}.")
     return dataset_of_images(content.items, source, [base, folder], labels=tuple(content.labels), notes=notes)
 
 
 def _xml_files(folder: Path) -> list[Path]:
-    whole = folder / "annotations.xml"
-    files = [whole] if whole.is_file() else sorted(folder.glob("*.xml"))
+    """The files of CVAT in a folder: `annotations.xml`, or else each of a subset."""
+    single = folder / "annotations.xml"
+    files = [single] if single.is_file() else sorted(folder.glob("*.xml"))
     return [file for file in files if recognises(file)]
 
 
@@ -92,70 +93,70 @@ def _collect(file: Path, content: Annotations, base: Path, split: str, empty_kno
         raise LabelwiseError(
             f"{file} with {len(tracks):,} tracks over the frames of a video", _EXPECTED, "export it as images"
         )
-    for listed in root.findall("meta//labels/label"):
-        name = (listed.findtext("name") or "").strip()
-        if name and listed.find("parent") is None:  # parts of a skeleton are not labels of the image
+    for entry in root.findall("meta//labels/label"):
+        name = (entry.findtext("name") or "").strip()
+        if name and entry.find("parent") is None:  # parts of a skeleton are not labels of the image
             content.labels.setdefault(name)
-    of_task = (root.findtext("meta/task/subset") or root.findtext("meta/job/subset") or "").strip() or split
+    default = (root.findtext("meta/task/subset") or root.findtext("meta/job/subset") or "").strip() or split
     for number, image in enumerate(root.findall("image"), 1):
         name = (image.get("name") or "").strip()
         place = f"{file.name}, image {name or image.get('id') or number}"
         if not name:
             raise LabelwiseError(f"{place} without a name", "a file name", "correct the file")
-        subset = (image.get("subset") or of_task).strip()
+        subset = (image.get("subset") or default).strip()
         present: dict[str, None] = {}
         boxes: list[LabelBox] = []
-        for part in image:
-            label = (part.get("label") or "").strip()
+        for shape in image:
+            label = (shape.get("label") or "").strip()
             if not label:
-                raise LabelwiseError(f"{place}: <{part.tag}> without a label", "a label", "correct the file")
+                raise LabelwiseError(f"{place}: <{shape.tag}> without a label", "a label", "correct the file")
             present.setdefault(label)
-            content.left_out.update(a.get("name", "?") for a in part.findall("attribute") if a.text)
-            boxes += [LabelBox(label, sides, size) for sides, size in _places(part, image, place)]
+            content.left_out.update(a.get("name", "?") for a in shape.findall("attribute") if a.text)
+            boxes += [LabelBox(label, sides, size) for sides, size in _sized_box(shape, image, place)]
         # Tasks of a project may hold files with equal names; these lie in a folder of their subset.
         path = f"{subset}/{name}" if subset and (base / subset / name).is_file() else name
-        own_split = "" if subset.lower() == "default" else subset
+        image_split = "" if subset.lower() == "default" else subset
         known = bool(present) or empty_known
         content.items.append(
-            ImageLabels(path, tuple(present), known=known, split=own_split, place=place, boxes=boxes)
+            ImageLabels(path, tuple(present), known=known, split=image_split, place=place, boxes=boxes)
         )
 
 
-def _places(part: Element, image: Element, place: str) -> Iterator[tuple[Sides, tuple[float, float]]]:
+def _sized_box(shape: Element, image: Element, place: str) -> Iterator[tuple[Sides, tuple[float, float]]]:
     """The bounding box of a shape and the size of the image, in pixels; nothing for a tag or points."""
     try:
-        sides = _extent(part)
+        sides = _bounding_box(shape)
         if sides is not None:
             yield sides, (float(image.get("width", "")), float(image.get("height", "")))
     except ValueError as error:
         raise LabelwiseError(
-            f"{place}: <{part.tag}> ({error})", "numbers for sides and sizes", "correct the file"
+            f"{place}: <{shape.tag}> ({error})", "numbers for sides and sizes", "correct the file"
         ) from None
 
 
-def _extent(part: Element) -> Sides | None:
+def _bounding_box(shape: Element) -> Sides | None:
     """The bounding box of a shape after its rotation."""
 
     def number(key: str) -> float:
-        return float(part.get(key, ""))
+        return float(shape.get(key, ""))
 
-    if part.tag in ("polygon", "polyline"):
-        pairs = [pair.split(",") for pair in part.get("points", "").split(";")]
+    if shape.tag in ("polygon", "polyline"):
+        pairs = [pair.split(",") for pair in shape.get("points", "").split(";")]
         xs, ys = [float(pair[0]) for pair in pairs], [float(pair[-1]) for pair in pairs]
         return min(xs), min(ys), max(xs), max(ys)
-    if part.tag == "mask":
+    if shape.tag == "mask":
         left, top = number("left"), number("top")
         return left, top, left + number("width"), top + number("height")
-    if part.tag == "box":
+    if shape.tag == "box":
         x0, y0, x1, y1 = number("xtl"), number("ytl"), number("xbr"), number("ybr")
         x, y, width, height = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
-    elif part.tag == "ellipse":
+    elif shape.tag == "ellipse":
         x, y, width, height = number("cx"), number("cy"), number("rx"), number("ry")
     else:
         return None
-    angle = math.radians(float(part.get("rotation", "0")))
+    angle = math.radians(float(shape.get("rotation", "0")))
     cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
-    if part.tag == "box":
+    if shape.tag == "box":
         width, height = width * cos + height * sin, width * sin + height * cos
     else:
         width, height = math.hypot(width * cos, height * sin), math.hypot(width * sin, height * cos)

@@ -44,12 +44,12 @@ def read(source: Source) -> Dataset:
         folder = path
         lists = datumaro_lists.read_lists(path)
         collected.labels = dict.fromkeys(lists.labels)
-        base = _base(source, folder)
+        base = _image_base(source, folder)
         for image, labels, subset, place in lists.lines:
             collected.add(image, [lists.labels[i] for i in labels], subset, place, base)
     else:
         files, folder = _files(source)
-        base = _base(source, folder)
+        base = _image_base(source, folder)
         for file in files:
             collect_items(file, collected, base)
     empty = sum(not item.present for item in collected.items)
@@ -58,7 +58,7 @@ def read(source: Source) -> Dataset:
             f"{empty:,} images without annotations have none of the labels; blank=unknown makes them unknown."
         )
     if collected.left_out:
-        left_out = ", ".join(f"{count:,} {what}" for what, count in collected.left_out.items())
+        left_out = ", ".join(f"{count:,} {kind}" for kind, count in collected.left_out.items())
         collected.notes.append(f"Not read as labels: {left_out}.")
     return dataset_of_images(
         [replace(item, known=bool(item.present) or blank == "negative") for item in collected.items],
@@ -70,16 +70,19 @@ def read(source: Source) -> Dataset:
     )
 
 
-def _base(source: Source, folder: Path) -> Path:
+def _image_base(source: Source, folder: Path) -> Path:
+    """The folder of the images: that of the option `images`, or `images` in the data set's folder."""
     given = source.options.get("images")
     return image_folder(given) if given else folder / "images"
 
 
 def _json_files(folder: Path) -> list[Path]:
+    """The files of Datumaro's JSON in a folder."""
     return [file for file in sorted(folder.glob("annotations/*.json")) if recognises(file)]
 
 
 def _files(source: Source) -> tuple[list[Path], Path]:
+    """The JSON files of a source, and the data set's folder."""
     path = Path(source.path)
     if path.is_dir():
         files = _json_files(path)
@@ -95,9 +98,8 @@ def _groups(collected: Collected) -> dict[str, Group]:
     """The listed groups; a group that an image contradicts is not exclusive."""
     groups = {}
     for name, group in collected.groups.items():
-        clash = group.exclusive and any(
-            len(set(group.labels) & set(item.present)) > 1 for item in collected.items
-        )
+        conflicts = (len(set(group.labels) & set(item.present)) > 1 for item in collected.items)
+        clash = group.exclusive and any(conflicts)
         if clash:
             collected.notes.append(
                 f"The labels of {name!r} do not exclude each other: an image has two of them."

@@ -53,11 +53,11 @@ def collect_items(file: Path, collected: Collected, base: Path) -> None:
         LabelwiseError: for a file of another kind, or invalid entries.
     """
     content = json_content(file, EXPECTED)
-    lists = content if isinstance(content, dict) else {}
-    listed, items = lists.get("categories"), lists.get("items")
-    if not isinstance(listed, dict) or not isinstance(items, list):
+    document = content if isinstance(content, dict) else {}
+    categories, items = document.get("categories"), document.get("items")
+    if not isinstance(categories, dict) or not isinstance(items, list):
         raise LabelwiseError(f"{file} without categories and items", EXPECTED, "check the file")
-    labels = _labels(file, listed.get("label"), collected)
+    labels = _labels(file, categories.get("label"), collected)
     if collected.labels and tuple(collected.labels) != labels:
         raise LabelwiseError(
             f"{file.name} with other labels than the file before",
@@ -71,20 +71,20 @@ def collect_items(file: Path, collected: Collected, base: Path) -> None:
         place = f"{file.name}, item {item.get('id', number)!r}"
         image, size = _image(item, place)
         present, boxes = [], []
-        for part in _parts(item, place):
-            label = _label(part, labels, place, collected.left_out)
+        for annotation in _annotations_of(item, place):
+            label = _label(annotation, labels, place, collected.left_out)
             if label is None:
                 continue
             present.append(labels[label])
-            sides = _sides(part, place)
+            sides = _sides(annotation, place)
             if sides:
                 boxes.append(LabelBox(labels[label], sides, size))
         collected.add(image, present, file.stem, place, base, boxes)
 
 
-def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
+def _labels(file: Path, category: Any, collected: Collected) -> tuple[str, ...]:
     """Names of the listed labels; of the first file also its notes."""
-    entries = listed.get("labels") if isinstance(listed, dict) else None
+    entries = category.get("labels") if isinstance(category, dict) else None
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries
     ):
@@ -99,7 +99,7 @@ def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
                 f"Labels have parents, as {child['parent']} of {child['name']}: a parent is present where it is "
                 "annotated itself."
             )
-        groups = listed.get("label_groups")
+        groups = category.get("label_groups")
         for group in groups if isinstance(groups, list) else ():
             if not isinstance(group, dict) or not isinstance(group.get("labels"), list):
                 raise LabelwiseError(f"{file}: label group {group!r}", "a name and labels", "check the file")
@@ -110,9 +110,9 @@ def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
 
 def _image(item: Mapping[str, Any], place: str) -> tuple[str, tuple[float, float] | None]:
     """File name of an item, or else its id, and width and height, if the file states them."""
-    other = next((key for key in ("point_cloud", "video", "video_frame") if item.get(key)), None)
-    if other:
-        raise LabelwiseError(f"{place}, which is a {other}", "images only", "export the images")
+    medium = next((key for key in ("point_cloud", "video", "video_frame") if item.get(key)), None)
+    if medium:
+        raise LabelwiseError(f"{place}, which is a {medium}", "images only", "export the images")
     image = item.get("image")
     path = image.get("path") if isinstance(image, dict) else None
     name = path or item.get("id")
@@ -124,21 +124,23 @@ def _image(item: Mapping[str, Any], place: str) -> tuple[str, tuple[float, float
     return name, None
 
 
-def _parts(item: Mapping[str, Any], place: str) -> Iterator[Mapping[str, Any]]:
-    parts = item.get("annotations", [])
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+def _annotations_of(item: Mapping[str, Any], place: str) -> Iterator[Mapping[str, Any]]:
+    """The annotations of an item; raises `LabelwiseError` unless they are a list of objects."""
+    entries = item.get("annotations", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise LabelwiseError(
-            f"{place}: annotations {str(parts)[:60]}", "a list of objects", "correct the file"
+            f"{place}: annotations {str(entries)[:60]}", "a list of objects", "correct the file"
         )
-    yield from parts
+    yield from entries
 
 
-def _label(part: Mapping[str, Any], labels: Sequence[str], place: str, left_out: Counter[str]) -> int | None:
-    label = part.get("label_id")
-    if part.get("attributes"):
+def _label(item: Mapping[str, Any], labels: Sequence[str], place: str, left_out: Counter[str]) -> int | None:
+    """The number of an annotation's label; `None` without one, which is counted as left out."""
+    label = item.get("label_id")
+    if item.get("attributes"):
         left_out["annotations' attributes"] += 1
     if label is None:
-        left_out[f"annotations of type {part.get('type', '?')}"] += 1
+        left_out[f"annotations of type {item.get('type', '?')}"] += 1
         return None
     if type(label) is not int or not 0 <= label < len(labels):
         raise LabelwiseError(
@@ -147,18 +149,18 @@ def _label(part: Mapping[str, Any], labels: Sequence[str], place: str, left_out:
     return label
 
 
-def _sides(part: Mapping[str, Any], place: str) -> Sides | None:
+def _sides(annotation: Mapping[str, Any], place: str) -> Sides | None:
     """The bounding box (x0, y0, x1, y1) of a box or shape in pixels; `None` for other annotations."""
-    key = _SIDES.get(str(part.get("type")))
+    key = _SIDES.get(str(annotation.get("type")))
     try:
-        numbers = [float(number) for number in part[key]] if key else []
+        numbers = [float(number) for number in annotation[key]] if key else []
     except (KeyError, TypeError, ValueError):
         numbers = [float("nan")]
     if not numbers:
         return None
     if len(numbers) % 2 or len(numbers) < 4:
         raise LabelwiseError(
-            f"{place}: {part.get('type')} {str(part.get(key or ''))[:60]}",
+            f"{place}: {annotation.get('type')} {str(annotation.get(key or ''))[:60]}",
             "pairs of numbers",
             "correct the file",
         )

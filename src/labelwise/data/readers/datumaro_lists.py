@@ -23,10 +23,11 @@ class Lists(NamedTuple):
 
 def recognises_lists(folder: Path) -> bool:
     """Whether a folder holds labels and at least one list."""
-    return (folder / LABELS).is_file() and bool(_lists(folder))
+    return (folder / LABELS).is_file() and bool(_list_files(folder))
 
 
-def _lists(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
+    """The lists in a folder, by their first lines."""
     files = sorted(file for file in folder.glob("*.txt") if file.name != LABELS)
     return [file for file in files if _parsed(beginning(file).partition("\n")[0]) is not None]
 
@@ -39,7 +40,7 @@ def read_lists(folder: Path) -> Lists:
     """
     labels = tuple(line for _, line in text_lines(folder / LABELS))
     lines = []
-    for file in _lists(folder):
+    for file in _list_files(folder):
         for number, line in text_lines(file):
             place = f"{file.name}, line {number}"
             parsed = _parsed(line)

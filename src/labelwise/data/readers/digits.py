@@ -16,12 +16,10 @@ def read(source: Source) -> Dataset:
     if source.path:
         raise LabelwiseError(f"{str(source)!r} with a path", "digits: alone", "remove what follows the colon")
     numbers = {}
-    for name, value in source.options.items():
-        if not (value.isascii() and value.isdigit()):
-            raise LabelwiseError(
-                f"{name}={value!r} in {str(source)!r}", "a whole number", "correct the option"
-            )
-        numbers[name] = int(value)
+    for key, text in source.options.items():
+        if not (text.isascii() and text.isdigit()):
+            raise LabelwiseError(f"{key}={text!r} in {str(source)!r}", "a whole number", "correct the option")
+        numbers[key] = int(text)
     from labelwise.data import digits
 
     return digits.make_scenes(**numbers)

@@ -70,10 +70,21 @@ def json_content(file: Path, expected: str) -> Any:
         ) from None
 
 
-def text_lines(file: Path) -> list[tuple[int, str]]:
-    """Number and stripped text of each line that is not blank; raises `LabelwiseError` unless it is UTF-8."""
+def utf8_text(file: Path) -> str:
+    """The text of a file; raises `LabelwiseError` unless it is UTF-8."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it in UTF-8") from None
-    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
+def text_lines(file: Path) -> list[tuple[int, str]]:
+    """Number and stripped text of each line that is not blank; raises `LabelwiseError` unless it is UTF-8."""
+    lines = enumerate(utf8_text(file).split("\n"), 1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def filled_lines(file: Path) -> list[str]:
+    """The stripped lines of a list of files that are not blank; bytes that are not UTF-8 are kept as surrogates."""
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    return [line.strip() for line in lines if line.strip()]

@@ -30,22 +30,23 @@ _SIGN = re.compile(r'\{\s*("classes"\s*:\s*(\[[^\]]*\]|null)\s*,\s*)?"labels"\s*
 def recognises(path: Path) -> bool:
     """Whether a folder is such a data set, or holds one for each split."""
     if not path.is_dir():
-        return path.name == "labels.json" and _is_part(path.parent)
-    return bool(_parts(path))
+        return path.name == "labels.json" and _is_data_set(path.parent)
+    return bool(_data_sets(path))
 
 
-def _is_part(folder: Path) -> bool:
+def _is_data_set(folder: Path) -> bool:
+    """Whether a folder holds images and a `labels.json` of this form."""
     images = (folder / "data").is_dir() or (folder / "data.json").is_file()
     return images and bool(_SIGN.match(beginning(folder / "labels.json").lstrip()))
 
 
-def _parts(folder: Path) -> list[tuple[Path, str]]:
+def _data_sets(folder: Path) -> list[tuple[Path, str]]:
     """The folders that hold a `labels.json`, and the split of each, empty for none."""
-    if _is_part(folder):
+    if _is_data_set(folder):
         return [(folder, "")]
-    inner = sorted(item for item in folder.iterdir() if item.is_dir())
-    split_of = {item: canonical(item.name) for item in inner}
-    return [(item, split) for item, split in split_of.items() if split and _is_part(item)]
+    subfolders = sorted(item for item in folder.iterdir() if item.is_dir())
+    split_of = {item: canonical(item.name) for item in subfolders}
+    return [(item, split) for item, split in split_of.items() if split and _is_data_set(item)]
 
 
 def read(source: Source) -> Dataset:
@@ -55,22 +56,22 @@ def read(source: Source) -> Dataset:
         LabelwiseError: for a file of another kind, two folders of one split, a class out of range, or two files of one
             name.
     """
-    given = Path(source.path)
-    root = given.parent if given.name == "labels.json" else given
-    whole = (root / "labels.json").is_file()
-    parts = [(root, "")] if whole else _parts(root) if root.is_dir() else []
-    if not parts:
+    path = Path(source.path)
+    root = path.parent if path.name == "labels.json" else path
+    is_single = (root / "labels.json").is_file()
+    data_sets = [(root, "")] if is_single else _data_sets(root) if root.is_dir() else []
+    if not data_sets:
         if root.is_dir():
             raise missing_export(root, "labels.json", _EXPECTED)
         raise LabelwiseError(f"{source.path!r}, which is no folder", _EXPECTED, "check the path")
     content = Annotations()
-    if len({split for _, split in parts}) < len(parts):
+    if len({split for _, split in data_sets}) < len(data_sets):
         raise LabelwiseError(
-            f"{', '.join(folder.name for folder, _ in parts)} in {root}",
+            f"{', '.join(folder.name for folder, _ in data_sets)} in {root}",
             "one folder per split",
             "merge the two of one split",
         )
-    for folder, split in parts:
+    for folder, split in data_sets:
         _collect(folder, split, content, root, source.options.get("images"))
     notes = []
     if content.left_out:
@@ -105,12 +106,10 @@ def _collect(folder: Path, split: str, content: Annotations, root: Path, given: 
             raise LabelwiseError(
                 f"{place}, which matches {' and '.join(paths)}", "one file", "remove the other"
             )
-        labels = tuple(dict.fromkeys(name for name, _ in labelled))
+        names = tuple(dict.fromkeys(name for name, _ in labelled))
         boxes = [LabelBox(name, sides, (1.0, 1.0)) for name, sides in labelled if sides]
         known = target is not None
-        content.items.append(
-            ImageLabels(paths[0], labels, known=known, split=split, place=place, boxes=boxes)
-        )
+        content.items.append(ImageLabels(paths[0], names, known=known, split=split, place=place, boxes=boxes))
     for image in () if given else [image for images in files.values() for image in images]:
         place = f"{image}, which {file.name} does not name"
         content.items.append(ImageLabels(image, known=False, split=split, place=place))
@@ -118,11 +117,11 @@ def _collect(folder: Path, split: str, content: Annotations, root: Path, given: 
 
 def _files(folder: Path, root: Path, given: str | None) -> dict[str, list[str]]:
     """Image files by their names in `labels.json`: the path below `data/` without its suffix."""
-    listed = folder / "data.json"
-    if listed.is_file() and not given and not (folder / "data").is_dir():
-        paths = json_content(listed, "the paths of images by their name")
+    path_file = folder / "data.json"
+    if path_file.is_file() and not given and not (folder / "data").is_dir():
+        paths = json_content(path_file, "the paths of images by their name")
         if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
-            raise LabelwiseError(f"{listed}", "the paths of images by their name", "export again")
+            raise LabelwiseError(f"{path_file}", "the paths of images by their name", "export again")
         return {key: [os.path.join(os.path.abspath(folder), path)] for key, path in paths.items()}
     base = image_folder(given) if given else folder / "data"
     files: dict[str, list[str]] = {}
@@ -154,6 +153,7 @@ def _labels(
 
 
 def _sides(entry: Mapping[str, Any], place: str) -> Sides | None:
+    """The box (x0, y0, x1, y1) of an object in fractions of the image's sides; `None` without one."""
     box = entry.get("bounding_box")
     if box is None:
         return None

@@ -79,8 +79,8 @@ def keep_existing(data: Dataset, source: Source) -> Dataset:
     if data.embedded:
         return data
     root = "" if data.root is None else str(data.root)
-    kept, notes = rows_there(data.images, root, source, files_there(data.images, root))
-    return data.take(kept).with_notes(*notes) if notes else data
+    present, notes = rows_there(data.images, root, source, files_there(data.images, root))
+    return data.take(present).with_notes(*notes) if notes else data
 
 
 def rows_there(
@@ -101,12 +101,12 @@ def rows_there(
     missing = np.flatnonzero(~there)
     if not len(missing):
         return there, []
-    shown = few([names[i].as_py() for i in missing[:6].tolist()])
+    listed = few([names[i].as_py() for i in missing[:6].tolist()])
     where = f" under {root}" if root else ""
     if policy == "stop" or len(missing) == len(there):
-        folders = _copies(root, names[int(missing[0])].as_py())
+        folders = _folders_of_copies(root, names[int(missing[0])].as_py())
         raise WouldLose(
-            f"{len(missing):,} of {len(there):,} image files missing{where}: {shown}",
+            f"{len(missing):,} of {len(there):,} image files missing{where}: {listed}",
             "every image that the table names",
             (
                 f"name the folder with images=DIR, since the first is in {' and '.join(folders)}"
@@ -116,10 +116,10 @@ def rows_there(
             + (", or add missing=skip to go on without them" if len(missing) < len(there) else ""),
             ("missing", "skip"),
         )
-    return there, [f"{len(missing):,} rows whose image file is missing were left out: {shown}."]
+    return there, [f"{len(missing):,} rows whose image file is missing were left out: {listed}."]
 
 
-def _copies(root: str, name: str) -> list[str]:
+def _folders_of_copies(root: str, name: str) -> list[str]:
     """Folders of the files below a root that match a name, if there are at least two; otherwise none."""
     base = last_parts(name)[-1:]
     folders = [
@@ -142,19 +142,19 @@ def files_there(names: pa.Array | pa.ChunkedArray, root: str) -> Bool[np.ndarray
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(prefixes)))
     sorted_names = array.cast(pa.large_binary()).take(pa.array(order))
-    exists, first = np.zeros(len(array), bool), 0
+    exists, start = np.zeros(len(array), bool), 0
     for prefix, end in zip(prefixes, ends.tolist(), strict=True):
-        if end - first >= LISTED:
-            rows = sorted_names.slice(first, end - first)
-            listed = pc.is_in(rows, value_set=_listing(root, prefix))
-            exists[first:end] = listed.to_numpy(zero_copy_only=False)
-        first = end
-    rest = np.flatnonzero(~exists)
-    left = array.take(pa.array(order[rest])).to_pylist()
-    exists[rest] = np.fromiter((os.path.isfile(os.path.join(root, name)) for name in left), bool, len(rest))
-    in_order = np.empty_like(exists)
-    in_order[order] = exists
-    return in_order
+        if end - start >= LISTED:
+            block = sorted_names.slice(start, end - start)
+            in_listing = pc.is_in(block, value_set=_listing(root, prefix))
+            exists[start:end] = in_listing.to_numpy(zero_copy_only=False)
+        start = end
+    rows = np.flatnonzero(~exists)
+    paths = array.take(pa.array(order[rows])).to_pylist()
+    exists[rows] = np.fromiter((os.path.isfile(os.path.join(root, name)) for name in paths), bool, len(rows))
+    result = np.empty_like(exists)
+    result[order] = exists
+    return result
 
 
 def _folders(names: pa.Array) -> tuple[np.ndarray, list[str]]:

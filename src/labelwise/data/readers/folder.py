@@ -41,18 +41,18 @@ def read(source: Source) -> Dataset:
     for split, base in splits.items():
         left_out.clutter += _clutter(base)
         for label in _subfolders(base):
-            inside = walk_images(base / label)
-            files += [(os.path.relpath(path, root), label, split) for path in inside.images]
-            left_out.others += inside.others
-            left_out.clutter += inside.clutter
+            label_files = walk_images(base / label)
+            files += [(os.path.relpath(path, root), label, split) for path in label_files.images]
+            left_out.others += label_files.others
+            left_out.clutter += label_files.clutter
         _refuse_loose(base)
     if not files:
         raise LabelwiseError(
             f"{source.path!r} without images", "DIR/[split/]LABEL/image files", "check the path"
         )
     data = _dataset(root, files, tuple(name for name in splits if name))
-    above = {split: len(base.relative_to(root).parts) for split, base in splits.items()}
-    return data.with_notes(*notes, *_deeper(files, above), *left_out.notes())
+    depths = {split: len(base.relative_to(root).parts) for split, base in splits.items()}
+    return data.with_notes(*notes, *_deeper(files, depths), *left_out.notes())
 
 
 def _splits(root: Path, notes: list[str]) -> dict[str, Path]:
@@ -65,21 +65,21 @@ def _splits(root: Path, notes: list[str]) -> dict[str, Path]:
     as_split = {name: split for name in names if (split := canonical(name))}
     if not as_split:
         as_split = {name: split for name in names if (split := split_in_name(name))}
-        deep = all(_subfolders(root / name) for name in names)
-        if len(as_split) < len(names) or len(set(as_split.values())) < 2 or not deep:
+        have_subfolders = all(_subfolders(root / name) for name in names)
+        if len(as_split) < len(names) or len(set(as_split.values())) < 2 or not have_subfolders:
             _refuse_splits_of_labels(root, names)
             return {"": root}
     if len(as_split) < len(names):
-        other = next(name for name in names if name not in as_split)
+        label_folder = next(name for name in names if name not in as_split)
         raise LabelwiseError(
-            f"folder {other!r} beside the split folder {next(iter(as_split))!r} in {root}",
+            f"folder {label_folder!r} beside the split folder {next(iter(as_split))!r} in {root}",
             "split folders only (train, val, test), or label folders only",
             "move one of them",
         )
     splits = splits_together(tuple(as_split), tuple(as_split.values()))
     if splits != [canonical(name) for name in as_split]:
-        each = [f"{name} is {split}" for name, split in zip(as_split, splits, strict=True)]
-        notes.append(f"Folders are splits by their names: {few(each)}.")
+        texts = [f"{name} is {split}" for name, split in zip(as_split, splits, strict=True)]
+        notes.append(f"Folders are splits by their names: {few(texts)}.")
     if len(set(splits)) < len(splits):
         raise LabelwiseError(
             f"{', '.join(as_split)} in {root}", "one folder per split", "merge the two of one split"
@@ -91,8 +91,8 @@ def _splits(root: Path, notes: list[str]) -> dict[str, Path]:
 def _innermost(folder: Path, split: str) -> Path:
     """The folder of a split; a lone subfolder that names the same split takes its place."""
     inner = _subfolders(folder)
-    alone = len(inner) == 1 and split_in_name(inner[0]) == split_in_name(split)
-    return _innermost(folder / inner[0], split) if alone else folder
+    is_lone = len(inner) == 1 and split_in_name(inner[0]) == split_in_name(split)
+    return _innermost(folder / inner[0], split) if is_lone else folder
 
 
 def _refuse_splits_of_labels(root: Path, names: Sequence[str]) -> None:
@@ -107,6 +107,7 @@ def _refuse_splits_of_labels(root: Path, names: Sequence[str]) -> None:
 
 
 def _subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without clutter."""
     return sorted(item.name for item in folder.iterdir() if item.is_dir() and not is_clutter(item.name))
 
 
@@ -117,6 +118,7 @@ def _clutter(folder: Path) -> list[str]:
 
 
 def _refuse_loose(base: Path) -> None:
+    """Raises `LabelwiseError` for images directly in a folder of label folders."""
     names = sorted(item.name for item in base.iterdir() if item.is_file())
     loose = [name for name in names if is_image_name(name) and not is_clutter(name)]
     if loose:
@@ -127,10 +129,10 @@ def _refuse_loose(base: Path) -> None:
         )
 
 
-def _deeper(files: list[tuple[str, str, str]], above: Mapping[str, int]) -> list[str]:
+def _deeper(files: list[tuple[str, str, str]], depths: Mapping[str, int]) -> list[str]:
     """A note on images of folders inside label folders, which result from a label with a slash in its name."""
     # A path holds the folders above the label folder, the label folder and the file.
-    deeper = [(path, label) for path, label, split in files if path.count(os.sep) > above[split] + 1]
+    deeper = [(path, label) for path, label, split in files if path.count(os.sep) > depths[split] + 1]
     if not deeper:
         return []
     folder, label = os.path.dirname(deeper[0][0]), deeper[0][1]
@@ -158,19 +160,19 @@ def _dataset(root: Path, files: list[tuple[str, str, str]], splits: tuple[str, .
     code = {name: i for i, name in enumerate(splits)}
     split_of = np.array([code.get(split, 0) for _, _, split in files], np.int16)
     content = content_codes([root / path for path, _, _ in files])
-    _, first, row = np.unique(
+    _, first_files, inverse = np.unique(
         np.stack([split_of.astype(np.int64), content]), axis=1, return_index=True, return_inverse=True
     )
-    keep, rank = np.unique(first[row.reshape(-1)], return_inverse=True)
-    refuse_huge(len(keep), len(labels), str(root))
-    values = np.zeros((len(keep), len(labels)), np.uint8)
-    for place, (_, label, _) in zip(rank.reshape(-1), files, strict=True):
+    kept, rows = np.unique(first_files[inverse.reshape(-1)], return_inverse=True)
+    refuse_huge(len(kept), len(labels), str(root))
+    values = np.zeros((len(kept), len(labels)), np.uint8)
+    for row, (_, label, _) in zip(rows.reshape(-1), files, strict=True):
         if label in column:
-            values[place, column[label]] = 1
+            values[row, column[label]] = 1
     notes = ["A label is negative where its folder lacks the image."]
-    if len(keep) < len(files):
+    if len(kept) < len(files):
         notes.append(
-            f"{len(files) - len(keep):,} files are copies: each image is kept once, with all its labels."
+            f"{len(files) - len(kept):,} files are copies: each image is kept once, with all its labels."
         )
     joined = joined_name(set(labels), None)
     if joined is not None:
@@ -180,11 +182,11 @@ def _dataset(root: Path, files: list[tuple[str, str, str]], splits: tuple[str, .
         )
     return Dataset(
         labels=LabelSet(labels),
-        images=text_array([files[i][0] for i in keep]),
+        images=text_array([files[i][0] for i in kept]),
         root=root,
         values=values,
         known=np.ones(values.shape, bool),
-        split_of=split_of[keep] if splits else None,
+        split_of=split_of[kept] if splits else None,
         split_names=splits,
         notes=tuple(notes),
         rows_in_source=len(files),

@@ -20,13 +20,7 @@ from labelwise.data.readers.arrow import is_bytes, is_image_struct
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.hf_card import features_of_card, header_of
-from labelwise.data.readers.hf_images import (
-    METADATA,
-    metadata_table,
-    names_files,
-    splits_of_images,
-    unlisted,
-)
+from labelwise.data.readers.hf_images import METADATA, metadata_table, names_files, splits_of_images, unlisted
 from labelwise.data.readers.huggingface import decoded_names, features_of
 from labelwise.data.readers.named import dataset_of_names, in_store
 from labelwise.data.readers.parquet import table_in
@@ -67,10 +61,10 @@ def recognises(path: Path) -> bool:
         return "_data_files" in _read_json(path / STATE) or "splits" in _read_json(path / SPLITS)
     if (header := header_of(path)).get("dataset_info") or header.get("configs"):
         return any(name.endswith(".parquet") for listing in walk(path, glance=True) for name in listing.files)
-    places = [path, *(f for f in sorted(path.iterdir()) if f.is_dir() and split_of_name(f.name))]
-    if any(names_files(place / name) for place in places for name in METADATA):
+    bases = [path, *(f for f in sorted(path.iterdir()) if f.is_dir() and split_of_name(f.name))]
+    if any(names_files(base / name) for base in bases for name in METADATA):
         return True
-    return any(next(place.glob("*-[0-9]*-of-[0-9]*.parquet"), None) for place in (path, path / "data"))
+    return any(next(base.glob("*-[0-9]*-of-[0-9]*.parquet"), None) for base in (path, path / "data"))
 
 
 def read(source: Source) -> Dataset:
@@ -104,11 +98,12 @@ def _saved(folder: Path) -> list[FileRows]:
     return [part for name in names for part in _saved_split(folder, folder / name, name)]
 
 
-def _saved_split(folder: Path, place: Path, split: str) -> list[FileRows]:
-    state = _read_json(place / STATE)
+def _saved_split(folder: Path, split_folder: Path, split: str) -> list[FileRows]:
+    """The parts of a folder of `Dataset.save_to_disk`, which is one split."""
+    state = _read_json(split_folder / STATE)
     if state.get("_indices_data_files"):
         raise LabelwiseError(
-            f"{place}, saved with its rows chosen by a second file (datasets before 1.6)",
+            f"{split_folder}, saved with its rows chosen by a second file (datasets before 1.6)",
             "a data set with all rows in its own files",
             "save it again with a newer version",
         )
@@ -116,30 +111,32 @@ def _saved_split(folder: Path, place: Path, split: str) -> list[FileRows]:
     files = [file for file in listed if isinstance(file, str)]
     if not files:
         raise LabelwiseError(
-            f"{place} without {STATE} that lists its files",
+            f"{split_folder} without {STATE} that lists its files",
             "a folder that Dataset.save_to_disk wrote",
             "save or copy it again",
         )
-    return _arrow_parts(folder, place, [(file, split) for file in files])
+    return _arrow_parts(folder, split_folder, [(file, split) for file in files])
 
 
-def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) -> list[FileRows]:
-    of_info = _read_json(place / INFO).get("features")
+def _arrow_parts(folder: Path, inner: Path, files: Iterable[tuple[str, str]]) -> list[FileRows]:
+    """The rows of Arrow files, each given by its name in the folder `inner` and its split."""
+    info_features = _read_json(inner / INFO).get("features")
     parts = []
     for file, split in files:
-        table = mapped_stream(place / file)
-        features = features_of(table.schema) or of_info
+        table = mapped_stream(inner / file)
+        features = features_of(table.schema) or info_features
         if not isinstance(features, dict) or not features:
             raise LabelwiseError(
-                f"{place} without features: neither {INFO} nor {file} has them",
+                f"{inner} without features: neither {INFO} nor {file} has them",
                 "a folder that Dataset.save_to_disk wrote",
                 "save or copy it again",
             )
-        parts.append(_part(os.path.relpath(place / file, folder), table, split, features))
+        parts.append(_rows(os.path.relpath(inner / file, folder), table, split, features))
     return parts
 
 
-def _part(file: str, table: pa.Table, split: str, features: Mapping[str, Any]) -> FileRows:
+def _rows(file: str, table: pa.Table, split: str, features: Mapping[str, Any]) -> FileRows:
+    """The rows of a file with names in place of class numbers; an error names the file."""
     try:
         table, class_names = decoded_names(table, features)
     except LabelwiseError as error:
@@ -159,12 +156,12 @@ def _parquet_parts(folder: Path) -> list[FileRows]:
         )
     bases = sorted({_configuration(file) for file in files})
     if len(bases) > 1:
-        own = ",".join(str(folder / file) for file in files if not _configuration(file))
-        root = f", those beside the folders by parquet:{own}" if own else ", or one file by parquet:FILE"
+        top = ",".join(str(folder / file) for file in files if not _configuration(file))
+        advice = f", those beside the folders by parquet:{top}" if top else ", or one file by parquet:FILE"
         raise LabelwiseError(
             f"{folder} with Parquet files in several folders: {', '.join(base or '.' for base in bases[:8])}",
             "the files of one data set",
-            f"name one of them, such as hf:{folder / bases[-1]}{root}",
+            f"name one of them, such as hf:{folder / bases[-1]}{advice}",
         )
     header = header_of(folder) or header_of(folder.parent)
     card = features_of_card(header, bases[0] or folder.name)
@@ -172,7 +169,7 @@ def _parquet_parts(folder: Path) -> list[FileRows]:
     for split, names in by_split(files, str(folder)).items():
         for name in names:
             table = table_in(folder / name)
-            parts.append(_part(name, table, split, features_of(table.schema) or card))
+            parts.append(_rows(name, table, split, features_of(table.schema) or card))
     return parts
 
 
@@ -196,7 +193,7 @@ def _images(folder: Path, files: Sequence[str], source: Source) -> Dataset:
     """The data set of images that metadata files name."""
     tables = [metadata_table(folder, file) for file in files]
     parts = [
-        _part(file, table, "", features_of(table.schema)) for file, table in zip(files, tables, strict=True)
+        _rows(file, table, "", features_of(table.schema)) for file, table in zip(files, tables, strict=True)
     ]
     listed = pa.chunked_array([chunk for part in parts for chunk in part.table["image"].chunks])
     data = _joined(parts, folder, source, splits_of_images(listed))
@@ -210,9 +207,9 @@ def _joined(
     try:
         table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
     except pa.ArrowException as error:
-        shown = ", ".join(part.file for part in parts[:4])
+        listed = ", ".join(part.file for part in parts[:4])
         raise LabelwiseError(
-            f"{folder}: columns of different kinds in {shown} ({first_line(error)})",
+            f"{folder}: columns of different kinds in {listed} ({first_line(error)})",
             "the same columns in every file",
             "write them again with equal columns",
         ) from None
@@ -225,18 +222,18 @@ def _joined(
         for column, names in (part.class_names or {}).items():
             class_names[column] = tuple(dict.fromkeys([*class_names.get(column, ()), *names]))
     stored = None
-    image = _embedded(table, source) if all(part.file.endswith(".arrow") for part in parts) else None
-    store = None if image is None else images_in_streams([folder / part.file for part in parts], image)
-    if image is not None and store is not None:
-        stored = _names(table[image], splits), store
-        table = table.set_column(table.column_names.index(image), image, in_store(table.num_rows))
+    embedded = _embedded(table, source) if all(part.file.endswith(".arrow") for part in parts) else None
+    store = None if embedded is None else images_in_streams([folder / part.file for part in parts], embedded)
+    if embedded is not None and store is not None:
+        stored = _image_names(table[embedded], splits), store
+        table = table.set_column(table.column_names.index(embedded), embedded, in_store(table.num_rows))
     notes: list[str] = []
     table = _with_splits(table, splits, notes)
     starts = np.cumsum([0, *lengths])
 
     def row_name(row: int) -> str:
-        place = int(np.searchsorted(starts, row, "right")) - 1
-        return f"row {row - starts[place] + 1} of {parts[place].file}"
+        index = int(np.searchsorted(starts, row, "right")) - 1
+        return f"row {row - starts[index] + 1} of {parts[index].file}"
 
     return dataset_of_names(table, class_names, source, folder, row_name, stored).with_notes(*notes)
 
@@ -245,10 +242,10 @@ def _with_splits(table: pa.Table, splits: pa.Array, notes: list[str]) -> pa.Tabl
     """The table with a column `split`; its own column is kept if files and folders name no splits."""
     if splits.null_count == len(splits):
         return table
-    own = [name for name in table.column_names if name.lower() == "split"]
-    if own:
-        notes.append(f"The column {own[0]!r} was left out: the files and folders name the splits.")
-    return table.drop_columns(own).append_column("split", splits)
+    own_columns = [name for name in table.column_names if name.lower() == "split"]
+    if own_columns:
+        notes.append(f"The column {own_columns[0]!r} was left out: the files and folders name the splits.")
+    return table.drop_columns(own_columns).append_column("split", splits)
 
 
 def _embedded(table: pa.Table, source: Source) -> str | None:
@@ -262,7 +259,7 @@ def _embedded(table: pa.Table, source: Source) -> str | None:
     return None
 
 
-def _names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
+def _image_names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
     """A name for each embedded image: its split and path if these are distinct, else its row."""
     if pa.types.is_struct(column.type):
         paths = pc.struct_field(column, "path").combine_chunks()
@@ -274,6 +271,7 @@ def _names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -34,32 +34,29 @@ def features_of_card(header: Mapping[str, Any], configuration: str) -> dict[str,
     entries = [entry for entry in (info if isinstance(info, list) else [info]) if entry]
     entries = [entry for entry in entries if isinstance(entry, dict)]
     name = "default" if configuration == "data" else configuration
-    named = [entry for entry in entries if entry.get("config_name", "default") == name]
-    chosen = named[0] if named else entries[0] if len(entries) == 1 else {}
+    matching = [entry for entry in entries if entry.get("config_name", "default") == name]
+    chosen = matching[0] if matching else entries[0] if len(entries) == 1 else {}
     columns = chosen.get("features")
     if not isinstance(columns, list):
         return {}
-    return {
-        column["name"]: _feature(column)
-        for column in columns
-        if isinstance(column, dict) and "name" in column
-    }
+    named = [column for column in columns if isinstance(column, dict) and "name" in column]
+    return {column["name"]: _feature(column) for column in named}
 
 
 def _feature(column: Mapping[str, Any]) -> Any:
     """One feature, from `dtype: {class_label: {names: {'0': cat}}}` or `sequence:` or `list:` of that."""
     for form in ("sequence", "list", "large_list", "struct"):
-        inner = column.get(form)
-        if isinstance(inner, list):
-            fields = {c["name"]: _feature(c) for c in inner if isinstance(c, dict) and "name" in c}
+        value = column.get(form)
+        if isinstance(value, list):
+            fields = {c["name"]: _feature(c) for c in value if isinstance(c, dict) and "name" in c}
             return fields if form == "struct" else [fields]
-        if inner is not None:
-            known = isinstance(inner, dict) and inner.keys() & {"dtype", "sequence", "list", "struct"}
-            return [_feature(inner if known else {"dtype": inner})]
-    kind = column.get("dtype")
-    if kind == "image":
+        if value is not None:
+            is_feature = isinstance(value, dict) and value.keys() & {"dtype", "sequence", "list", "struct"}
+            return [_feature(value if is_feature else {"dtype": value})]
+    dtype = column.get("dtype")
+    if dtype == "image":
         return {"_type": "Image"}
-    if not isinstance(kind, dict) or not isinstance(label := kind.get("class_label"), dict):
+    if not isinstance(dtype, dict) or not isinstance(label := dtype.get("class_label"), dict):
         return None
     names = label.get("names")
     if isinstance(names, dict):

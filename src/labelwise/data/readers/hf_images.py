@@ -29,10 +29,10 @@ def names_files(path: Path) -> bool:
         if path.suffix == ".parquet":
             names = parquet.read_schema(path).names
         else:
-            with path.open(encoding="utf-8-sig") as opened:
-                line = opened.readline(1 << 16)
-            first = json.loads(line) if path.suffix == ".jsonl" else next(csv.reader([line]), [])
-            names = list(first) if isinstance(first, dict | list) else []
+            with path.open(encoding="utf-8-sig") as stream:
+                line = stream.readline(1 << 16)
+            content = json.loads(line) if path.suffix == ".jsonl" else next(csv.reader([line]), [])
+            names = list(content) if isinstance(content, dict | list) else []
     except (OSError, ValueError, csv.Error, pa.ArrowException):
         return False
     return any(_is_file_name(name) for name in names)
@@ -50,42 +50,43 @@ def metadata_table(folder: Path, file: str) -> pa.Table:
     """
     path = folder / file
     try:
-        table = _READ[path.suffix](path)
+        table = _READERS[path.suffix](path)
     except (pa.ArrowException, OSError) as error:
         raise LabelwiseError(
             f"{path} ({first_line(error)})", "one row or JSON object per image", "correct the file"
         ) from None
     column = _file_column(table, path)
     names = table[column].cast(pa.string())
-    empty = pc.index(pc.equal(pc.fill_null(names, ""), ""), True).as_py()
-    if empty >= 0:
+    row = pc.index(pc.equal(pc.fill_null(names, ""), ""), True).as_py()
+    if row >= 0:
         raise LabelwiseError(
-            f"{path}: row {empty + 1} without {column}", "the name of an image file", "complete the row"
+            f"{path}: row {row + 1} without {column}", "the name of an image file", "complete the row"
         )
-    start = os.path.dirname(file)
-    if start:
-        names = pc.binary_join_element_wise(start, names, "/")
+    folder_name = os.path.dirname(file)
+    if folder_name:
+        names = pc.binary_join_element_wise(folder_name, names, "/")
     return table.set_column(table.column_names.index(column), "image", names)
 
 
-def _json_lines(path: Path) -> pa.Table:
+def _json_table(path: Path) -> pa.Table:
     block = min(path.stat().st_size + 1, _LONGEST_LINE)
     return arrow_json.read_json(path, read_options=arrow_json.ReadOptions(block_size=max(block, 1 << 20)))
 
 
-def _csv(path: Path) -> pa.Table:
-    with path.open("rb") as opened:
-        columns = arrow_csv.open_csv(opened).schema.names
-    texts = arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()))
+def _csv_table(path: Path) -> pa.Table:
+    with path.open("rb") as stream:
+        names = arrow_csv.open_csv(stream).schema.names
+    texts = arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     return arrow_csv.read_csv(
         path, parse_options=arrow_csv.ParseOptions(newlines_in_values=True), convert_options=texts
     )
 
 
-_READ = {".jsonl": _json_lines, ".csv": _csv, ".parquet": parquet.read_table}
+_READERS = {".jsonl": _json_table, ".csv": _csv_table, ".parquet": parquet.read_table}
 
 
 def _file_column(table: pa.Table, path: Path) -> str:
+    """The name of the only column of file names; raises `LabelwiseError` without one, or without rows."""
     names = [name for name in table.column_names if _is_file_name(name)]
     names = [FILE_NAME] if FILE_NAME in names else names
     if len(names) != 1 or table.num_rows == 0:
@@ -105,8 +106,8 @@ def splits_of_images(names: pa.ChunkedArray) -> pa.Array:
     coded = coded if isinstance(coded, pa.DictionaryArray) else coded.chunk(0)
     splits: list[str | None] = []
     for text in coded.dictionary.to_pylist():
-        parts = (split_of_name(part) for part in reversed(text.split("/")))
-        splits.append(next((split for split in parts if split), None))
+        named_splits = (split_of_name(part) for part in reversed(text.split("/")))
+        splits.append(next((split for split in named_splits if split), None))
     return pa.array(splits, pa.string()).take(coded.indices)
 
 

@@ -69,36 +69,38 @@ def decoded_names(
     Raises:
         LabelwiseError: a number without a name, classes that are not whole numbers, or a column twice.
     """
-    twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
-    if twice is not None:
-        raise LabelwiseError(f"column {twice!r} twice", "distinct column names", "rename one of them")
+    repeated = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
+    if repeated is not None:
+        raise LabelwiseError(f"column {repeated!r} twice", "distinct column names", "rename one of them")
     features = features_of(table.schema) if features is None else features
     table, features = _flattened(table, features)
     class_names: dict[str, tuple[str, ...]] = {}
-    for place, name in enumerate(table.column_names):
+    for index, name in enumerate(table.column_names):
         names, kind = names_of_classes(features.get(name)), table[name].type
         numbers = kind.value_type if is_list(kind) else kind
         if names is None or not (pa.types.is_integer(numbers) or pa.types.is_floating(numbers)):
             continue
         decoded = (_lists_of_names if is_list(kind) else _single_names)(table[name], names, name)
-        table = table.set_column(place, name, decoded)
+        table = table.set_column(index, name, decoded)
         class_names[name] = tuple(names)
     return table, class_names
 
 
 def _single_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
+    """A column of class numbers as one of names."""
     codes = _codes(one_array(column), names, title, np.arange(len(column)))
     return pa.array(names, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
 def _lists_of_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
+    """A column of lists of class numbers as one of lists of names."""
     array = one_array(column.cast(pa.large_list(column.type.value_type)))
     row = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
     codes = _codes(pc.list_flatten(array), names, title, row)
     count = np.bincount(row[codes >= 0], minlength=len(array))
     length = pc.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False)
     texts = pa.array(names, pa.string()).take(pa.array(codes[codes >= 0]))
-    return _lists(np.concatenate([[0], np.cumsum(count)]), texts, (count == 0) & (length != 0))
+    return _list_array(np.concatenate([[0], np.cumsum(count)]), texts, (count == 0) & (length != 0))
 
 
 def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray) -> Int64[np.ndarray, " M"]:
@@ -109,10 +111,10 @@ def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray)
         raise LabelwiseError(
             f"column {title!r} of classes with numbers that are not whole", "class numbers", "write it again"
         ) from None
-    wrong = np.flatnonzero((codes < -1) | (codes >= len(names)))
-    if len(wrong):
+    invalid = np.flatnonzero((codes < -1) | (codes >= len(names)))
+    if len(invalid):
         raise LabelwiseError(
-            f"class {codes[wrong[0]]} in row {row[wrong[0]] + 1} of the column {title!r}",
+            f"class {codes[invalid[0]]} in row {row[invalid[0]] + 1} of the column {title!r}",
             f"0 to {len(names) - 1}, as the features name {len(names):,} classes, or -1 for none",
             "correct the number or the features",
         )
@@ -121,12 +123,12 @@ def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray)
 
 def _flattened(table: pa.Table, features: Mapping[str, Any]) -> tuple[pa.Table, dict[str, Any]]:
     """Structs with class numbers inside, expanded to one column per field."""
-    inner = {name: _fields(features.get(name)) for name in table.column_names}
-    wanted = [
-        n for n, fields in inner.items() if any(names_of_classes(f) is not None for f in fields.values())
+    inner_of = {name: _inner_features(features.get(name)) for name in table.column_names}
+    expanded = [
+        n for n, fields in inner_of.items() if any(names_of_classes(f) is not None for f in fields.values())
     ]
-    flat = {f"{name}.{field}": kind for name in wanted for field, kind in inner[name].items()}
-    return with_fields(table, wanted), {**features, **flat}
+    of_fields = {f"{name}.{field}": kind for name in expanded for field, kind in inner_of[name].items()}
+    return with_fields(table, expanded), {**features, **of_fields}
 
 
 def with_fields(table: pa.Table, wanted: Collection[str]) -> pa.Table:
@@ -138,17 +140,17 @@ def with_fields(table: pa.Table, wanted: Collection[str]) -> pa.Table:
     for name in table.column_names:
         column = table[name]
         kind = column.type.value_type if is_list(column.type) else column.type
-        inner = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
-        if name in wanted and inner:
-            names += [f"{name}.{field}" for field in inner]
-            columns += [_field(column, field) for field in inner]
+        fields = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+        if name in wanted and fields:
+            names += [f"{name}.{field}" for field in fields]
+            columns += [_field_column(column, field) for field in fields]
         else:
             names.append(name)
             columns.append(column)
     return pa.table(columns, names).replace_schema_metadata(table.schema.metadata)
 
 
-def _fields(feature: Any) -> Mapping[str, Any]:
+def _inner_features(feature: Any) -> Mapping[str, Any]:
     """The features inside a struct or a list of structs; of the latter each field is a list."""
     if isinstance(feature, dict) and feature.get("_type") in _LISTS:
         feature = [feature.get("feature")]
@@ -157,16 +159,18 @@ def _fields(feature: Any) -> Mapping[str, Any]:
     return feature if isinstance(feature, dict) and "_type" not in feature else {}
 
 
-def _field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray | pa.Array:
+def _field_column(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray | pa.Array:
+    """One field of a column of structs, or of lists of structs as a column of lists."""
     if pa.types.is_struct(column.type):
         return pc.struct_field(column, field)
     array = one_array(column.cast(pa.large_list(column.type.value_type)))
     length = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     missing = array.is_null().to_numpy(zero_copy_only=False)
-    return _lists(
+    return _list_array(
         np.concatenate([[0], np.cumsum(length)]), pc.struct_field(pc.list_flatten(array), field), missing
     )
 
 
-def _lists(ends: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.Array:
+def _list_array(ends: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.Array:
+    """Lists of the values between consecutive ends; null where `missing`."""
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(missing))

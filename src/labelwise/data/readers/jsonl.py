@@ -38,9 +38,9 @@ def recognises(path: Path) -> bool:
     image = first_key(list(first), IMAGE)
     if image is None or not isinstance(first[image], str) or first.keys() & _OTHER_TOOLS:
         return False
-    rest = [key for key in first if key != image and key.lower() not in ("split", "group")]
-    states = bool(rest) and all(is_state(first[key]) for key in rest)
-    names = names_key([first], rest, Source("jsonl", str(path)))
+    other_keys = [key for key in first if key != image and key.lower() not in ("split", "group")]
+    states = bool(other_keys) and all(is_state(first[key]) for key in other_keys)
+    names = names_key([first], other_keys, Source("jsonl", str(path)))
     return (states or names is not None) and is_image_name(first[image].partition("?")[0])
 
 
@@ -55,7 +55,7 @@ def read(source: Source) -> Dataset:
     key = names_key(lines.rows, lines.keys, source)
     if key is None:
         source.refuse_unused(("separator", "none"), "label names")
-        return _of_columns(lines, source).with_notes(*_split_note(lines))
+        return _dataset_of_keys(lines, source).with_notes(*_split_note(lines))
     source.refuse_unused(_OF_KEYS, "one key per label")
     notes = _split_note(lines)
     values = [row.get(key) for row in lines.rows]
@@ -70,7 +70,7 @@ def read(source: Source) -> Dataset:
         notes.append(f"Keys beside {key!r} that were left out: {few(others, 12)}.")
     groups = None
     if lines.groups is not None:
-        groups = group_codes(pa.chunked_array([_column(lines.groups)]), notes)
+        groups = group_codes(pa.chunked_array([_text_array(lines.groups)]), notes)
     return dataset_of_cells(
         text_array(lines.images),
         labels,
@@ -79,16 +79,17 @@ def read(source: Source) -> Dataset:
         source,
         [lines.folder, lines.folder / "images"],
         row_name=lines.places.__getitem__,
-        splits=_column(lines.splits),
+        splits=_text_array(lines.splits),
         group=groups,
         notes=notes,
     )
 
 
 def _split_note(lines: JsonRows) -> list[str]:
+    """A note on the key of the splits, unless it is called `split`."""
     key = lines.split_key
-    odd = key is not None and key.lower() != "split"
-    return [f"The key {key!r} holds names of splits, and is read as the split."] if odd else []
+    is_renamed = key is not None and key.lower() != "split"
+    return [f"The key {key!r} holds names of splits, and is read as the split."] if is_renamed else []
 
 
 def _refuse_rejected(lines: JsonRows) -> None:
@@ -96,24 +97,22 @@ def _refuse_rejected(lines: JsonRows) -> None:
     if "answer" not in lines.keys:
         return
     answers = [row.get("answer") for row in lines.rows]
-    odd = [
-        place for place, answer in zip(lines.places, answers, strict=True) if answer in ("reject", "ignore")
-    ]
-    if odd and {"accept", "reject", "ignore", None}.issuperset(
-        a for a in answers if isinstance(a, str | None)
-    ):
+    pairs = zip(lines.places, answers, strict=True)
+    rejected = [place for place, answer in pairs if answer in ("reject", "ignore")]
+    texts = {answer for answer in answers if isinstance(answer, str | None)}
+    if rejected and texts <= {"accept", "reject", "ignore", None}:
         raise LabelwiseError(
-            f"{len(odd):,} lines whose answer is reject or ignore, the first in {odd[0]}",
+            f"{len(rejected):,} lines whose answer is reject or ignore, the first in {rejected[0]}",
             "lines that were accepted",
             "leave these lines out, or add ?ignore=answer to read all lines",
         )
 
 
-def _column(texts: Sequence[str | None]) -> pa.Array:
+def _text_array(texts: Sequence[str | None]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def _of_columns(lines: JsonRows, source: Source) -> Dataset:
+def _dataset_of_keys(lines: JsonRows, source: Source) -> Dataset:
     """The data set of lines with one key per label, by the rules of a table."""
     if not lines.keys:
         raise LabelwiseError(
@@ -124,13 +123,13 @@ def _of_columns(lines: JsonRows, source: Source) -> Dataset:
     columns = {"image": text_array(lines.images)}
     for name, texts in (("split", lines.splits), ("group", lines.groups)):
         if texts is not None and any(texts):
-            columns[name] = _column(texts)
+            columns[name] = _text_array(texts)
     for name in lines.keys:
         if name in columns:
             raise LabelwiseError(
                 f"a key {name!r} beside that of the image", "labels of other names", f"add ignore={name}"
             )
         columns[name] = plain_column([row.get(name) for row in lines.rows])
-    ours = ("image", "ignore")
-    inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in ours})
+    used = ("image", "ignore")
+    inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in used})
     return dataset_of(pa.table(columns), inner, lines.folder, lines.places.__getitem__)

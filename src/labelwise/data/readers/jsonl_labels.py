@@ -43,73 +43,66 @@ def labels_of_names(
     Raises:
         LabelwiseError: another value, with its line, no label at all, or an option without effect.
     """
-    listed, how, every = _names(values, key, places, source)
+    listed, how, all_labels = _names(values, key, places, source)
     null = np.array([names is None for names in listed])
     blank = np.array([names == [] for names in listed])
-    if every:  # a valid list of 0 and 1 for all labels is not empty
+    if all_labels:  # a valid list of 0 and 1 for all labels is not empty
         null, blank = null | (blank & np.array([not value for value in values])), np.zeros(len(values), bool)
-    labels = every or tuple(sorted({name for names in listed for name in names or ()}))
-    place = {name: j for j, name in enumerate(labels)}
-    lines_of = np.repeat(np.arange(len(listed)), [len(names or ()) for names in listed])
-    columns = np.array([place[name] for names in listed for name in names or ()], np.int64)
-    if not every:
+    labels = all_labels or tuple(sorted({name for names in listed for name in names or ()}))
+    column_of = {name: j for j, name in enumerate(labels)}
+    line_numbers = np.repeat(np.arange(len(listed)), [len(names or ()) for names in listed])
+    columns = np.array([column_of[name] for names in listed for name in names or ()], np.int64)
+    if not all_labels:
         refuse_unshared(np.bincount(columns, minlength=len(labels)), len(listed), key, source)
     notes.append(f"Labels are names in {key!r}, {how}; a label that is absent is negative.")
-    rows, unclear, _ = unknown_rows(NameRows(labels, lines_of, columns, ~null, how), source)
+    rows, unclear, _ = unknown_rows(NameRows(labels, line_numbers, columns, ~null, how), source)
     rows = nothing_word(rows, source, notes)
     if not rows.names:
         raise LabelwiseError(f"key {key!r} without any label", "label names in it", "check the key")
-    values_of, known = rows.matrix(), np.repeat(~null[:, None], len(rows.names), 1)
-    known[unclear] = values_of[unclear] > 0
-    fate = source.choice("blank", ("negative", "unknown"))
+    matrix, known = rows.matrix(), np.repeat(~null[:, None], len(rows.names), 1)
+    known[unclear] = matrix[unclear] > 0
+    state = source.choice("blank", ("negative", "unknown"))
     if "blank" in source.options and not blank.any():
         raise LabelwiseError(
-            f"blank={fate} in {str(source)!r}, which has no empty list or text",
+            f"blank={state} in {str(source)!r}, which has no empty list or text",
             "empty lists or texts",
             "leave the option out",
         )
-    known[blank & (fate == "unknown")] = False
-    for lines, meaning in (
+    known[blank & (state == "unknown")] = False
+    for mask, meaning in (
         (null, "null, or without the key, are all-unknown"),
         (unclear, "with a name of unknown= leave labels that they do not list unknown"),
-        (blank, f"without a name are all-{fate}"),
+        (blank, f"without a name are all-{state}"),
     ):
-        if lines.any():
-            notes.append(f"{int(lines.sum()):,} lines {meaning}.")
-    return rows.names, values_of, known
+        if mask.any():
+            notes.append(f"{int(mask.sum()):,} lines {meaning}.")
+    return rows.names, matrix, known
 
 
 def _names(
     values: Sequence[Any], key: str, places: Sequence[str], source: Source
 ) -> tuple[list[list[str] | None], str, tuple[str, ...]]:
     """Names of each line, `None` for null; their form, for a note; and all labels if lines are lists of 0 and 1."""
-    cells = [value if isinstance(value, list) else [value] for value in values]
-    if any(isinstance(value, list) for value in values) and not any(
-        isinstance(value, str) for value in values
-    ):
+    cells = [item if isinstance(item, list) else [item] for item in values]
+    if any(isinstance(item, list) for item in values) and not any(isinstance(item, str) for item in values):
         states = [
             [str(cell) for cell in row if cell is not None] if _is_row_of_states(row) else ["?"]
             for row in cells
         ]
         if (hot := hot_rows(states, key)) is not None:
             source.refuse_unused(["separator"], "names in a text")
-            return (
-                [None if value is None else row for value, row in zip(values, hot[0], strict=True)],
-                HOT,
-                hot[1],
-            )
-    listed = [_listed(value, key, place) for value, place in zip(values, places, strict=True)]
-    refuse_states(
-        {name for row in listed for name in row or ()}, (row or () for row in listed), f"key {key!r}"
-    )
-    texts = [row for row, value in enumerate(values) if isinstance(value, str)]
-    forms = ["in lists"] if any(not isinstance(value, str | None) for value in values) else []
+            rows = [None if item is None else row for item, row in zip(values, hot[0], strict=True)]
+            return rows, HOT, hot[1]
+    lists = [_names_in_list(item, key, place) for item, place in zip(values, places, strict=True)]
+    refuse_states({name for row in lists for name in row or ()}, (row or () for row in lists), f"key {key!r}")
+    texts = [row for row, item in enumerate(values) if isinstance(item, str)]
+    forms = ["in lists"] if any(not isinstance(item, str | None) for item in values) else []
     if not texts:
         source.refuse_unused(["separator"], "names in a text")
-        return listed, forms[0] if forms else "in lists", ()
+        return lists, forms[0] if forms else "in lists", ()
     stripped = [values[row].strip() for row in texts]
-    names_of_texts, how, every = named_texts(stripped, key, source, lambda place: places[texts[place]])
-    if every and forms:
+    names_of_texts, how, all_labels = named_texts(stripped, key, source, lambda place: places[texts[place]])
+    if all_labels and forms:
         raise LabelwiseError(
             f"key {key!r} with lists of 0 and 1 as text beside {forms[0].removeprefix('in ')}",
             "one form in every line",
@@ -117,28 +110,27 @@ def _names(
         )
     forms.append("one in each text" if how.startswith("one in each cell") else how)
     for row, names in zip(texts, names_of_texts, strict=True):
-        listed[row] = names
-    return listed, ", or ".join(forms), every
+        lists[row] = names
+    return lists, ", or ".join(forms), all_labels
 
 
 def _is_row_of_states(row: Sequence[Any]) -> bool:
+    """Whether a list holds only 0, 1, true, false and null."""
     return all(cell is None or (isinstance(cell, int) and cell in (0, 1)) for cell in row)
 
 
-def _listed(value: Any, key: str, place: str) -> list[str] | None:
+def _names_in_list(value: Any, key: str, place: str) -> list[str] | None:
     """Names of a list; `None` for null; empty for a text, which is split later."""
     if value is None or isinstance(value, str):
         return None if value is None else []
     names = value if isinstance(value, list) else [value]
-    if any(
-        isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip() for name in names
-    ):
+    if any(isinstance(n, bool) or not isinstance(n, str | int) or not str(n).strip() for n in names):
         raise LabelwiseError(
             f"{place}: {key!r} is {value!r}"[:200],
             "a list of label names, one name, or null",
             "correct the line",
         )
-    return [str(name).strip() for name in names]
+    return [str(n).strip() for n in names]
 
 
 def stated(
@@ -161,11 +153,11 @@ def stated(
     for row, (value, place) in enumerate(zip(values, places, strict=True)):
         for name, cell in (value or {}).items():
             if isinstance(cell, list | dict):
-                raise _no_state(place, name, cell)
+                raise _state_error(place, name, cell)
             if cell not in states:
                 states[cell] = Reading(meaning).values([cell])[0]
             if states[cell] == NO_STATE:
-                raise _no_state(place, name, cell)
+                raise _state_error(place, name, cell)
             table[row, columns[name.strip()]] = states[cell]
     if meaning.without_effect():
         given = f"unknown={source.options['unknown']}"
@@ -175,7 +167,8 @@ def stated(
     return tuple(names), hardened(np.where(known, table, np.float32(0))), known
 
 
-def _no_state(place: str, name: str, cell: Any) -> LabelwiseError:
+def _state_error(place: str, name: str, cell: Any) -> LabelwiseError:
+    """The error for a cell that is not a label state."""
     return LabelwiseError(
         f"{place}, label {name!r}: {cell!r}"[:200],
         "1, 0, true, false, a share between, or null",
@@ -186,15 +179,13 @@ def _no_state(place: str, name: str, cell: Any) -> LabelwiseError:
 def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list[str]:
     """Names of the labels of all objects, in order of occurrence."""
     names: dict[str, None] = {}
-    for value, place in zip(values, places, strict=True):
+    for value, line in zip(values, places, strict=True):
         if value is not None and not isinstance(value, dict):
-            shown = f"{place}: {key!r} is {value!r}"[:200]
-            raise LabelwiseError(shown, "an object of labels, as in other lines", "correct the line")
+            given = f"{line}: {key!r} is {value!r}"[:200]
+            raise LabelwiseError(given, "an object of labels, as in other lines", "correct the line")
         stripped = [name.strip() for name in value or ()]
         if len(set(stripped)) < len(stripped):
-            raise LabelwiseError(
-                f"{place}: {key!r} with a label twice", "distinct labels", "correct the line"
-            )
+            raise LabelwiseError(f"{line}: {key!r} with a label twice", "distinct labels", "correct the line")
         names.update(dict.fromkeys(stripped))
     if not names:
         raise LabelwiseError(
@@ -206,15 +197,16 @@ def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list
 def plain_column(values: Sequence[Any]) -> pa.Array:
     """JSON values as a column `[N]` of a table: int64 or float64 if all are numbers, else text."""
     cells = [int(value) if isinstance(value, bool) else value for value in values]
-    kinds = {type(value) for value in cells} - {type(None)}
-    if kinds <= {int} and all(value is None or abs(value) < 1 << 62 for value in cells):
+    types = {type(value) for value in cells} - {type(None)}
+    if types <= {int} and all(value is None or abs(value) < 1 << 62 for value in cells):
         return pa.array(cells, pa.int64())
-    if kinds <= {int, float} and all(value is None or _fits_float(value) for value in cells):
+    if types <= {int, float} and all(value is None or _fits_float(value) for value in cells):
         return pa.array([None if value is None else float(value) for value in cells], pa.float64())
     return pa.array([None if value is None else str(value) for value in cells], pa.string())
 
 
 def _fits_float(value: float) -> bool:
+    """Whether a number is a finite float."""
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number that no float holds

@@ -52,17 +52,17 @@ def read_json_rows(source: Source) -> JsonRows:
     files = files_with_splits(source, "a file of JSON lines")
     folder = Path(os.path.commonpath([file.absolute().parent for file, _ in files]))
     folder = files[0][0].parent if len(files) == 1 else folder
-    rows, places, splits, starts = [], [], [], []
+    rows, places, splits, subfolders = [], [], [], []
     for file, split in files:
         for line in json_lines(file):
             rows.append(line.content)
             places.append(line.place if len(files) == 1 else f"{file.name}, {line.place}")
             splits.append(split or None)
-            starts.append("" if len(files) == 1 else os.path.relpath(file.absolute().parent, folder))
-    keys = _kept(list(dict.fromkeys(key for row in rows for key in row)), source)
+            subfolders.append("" if len(files) == 1 else os.path.relpath(file.absolute().parent, folder))
+    keys = _without_ignored(list(dict.fromkeys(key for row in rows for key in row)), source)
     image = _image_key(keys, source)
-    lower = {key.lower(): key for key in reversed(keys)}
-    by_line, group = lower.get("split"), lower.get("group")
+    by_lower_case = {key.lower(): key for key in reversed(keys)}
+    by_line, group = by_lower_case.get("split"), by_lower_case.get("group")
     if by_line is None and len(files) == 1:
         by_line = _split_key(rows, [key for key in keys if key not in (image, source.options.get("labels"))])
     if by_line and len(files) > 1:
@@ -71,7 +71,7 @@ def read_json_rows(source: Source) -> JsonRows:
         )
     images = [_image(row, image, place) for row, place in zip(rows, places, strict=True)]
     if "images" not in source.options:
-        images = [_under(start, name) for start, name in zip(starts, images, strict=True)]
+        images = [_in_folder(subfolder, name) for subfolder, name in zip(subfolders, images, strict=True)]
     return JsonRows(
         rows,
         places,
@@ -92,12 +92,14 @@ def _split_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | 
     return likely[0] if len(likely) == 1 else None
 
 
-def _kept(keys: list[str], source: Source) -> list[str]:
+def _without_ignored(keys: list[str], source: Source) -> list[str]:
+    """The keys without those of the option `ignore`."""
     ignored = source.names_among("ignore", keys, f"keys of {source.path}:")
     return [key for key in keys if key not in ignored]
 
 
 def _image_key(keys: Sequence[str], source: Source) -> str:
+    """The key of the images: that of the option `image`, else the first with a usual name."""
     given = source.options.get("image")
     listed = ", ".join(keys[:12])
     if given is not None:
@@ -116,26 +118,29 @@ def _image_key(keys: Sequence[str], source: Source) -> str:
 
 def first_key(keys: Sequence[str], names: Sequence[str]) -> str | None:
     """The key, as it is written, that matches the earliest of the names without case and marks; `None` without one."""
-    plain = {plain_name(key): key for key in reversed(list(keys))}
-    return next((plain[name] for name in names if name in plain), None)
+    by_plain_name = {plain_name(key): key for key in reversed(list(keys))}
+    return next((by_plain_name[name] for name in names if name in by_plain_name), None)
 
 
 def _image(row: Mapping[str, Any], key: str, place: str) -> str:
+    """The image of a line; raises `LabelwiseError` unless it is a text or a whole number."""
     value = row.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        shown = f"{place}: {key!r} is {value!r}"[:200] if key in row else f"{place} without {key!r}"
-        raise LabelwiseError(shown, "the name of an image file as text", "correct the line")
+        given = f"{place}: {key!r} is {value!r}"[:200] if key in row else f"{place} without {key!r}"
+        raise LabelwiseError(given, "the name of an image file as text", "correct the line")
     return value.strip()
 
 
-def _under(start: str, name: str) -> str:
+def _in_folder(folder: str, name: str) -> str:
+    """A relative name as one below a folder; other names are unchanged."""
     absolute = os.path.isabs(name) or "://" in name or name[1:3] in (":/", ":\\")
-    return name if absolute or start in ("", ".") else f"{start}/{name}".replace(os.sep, "/")
+    return name if absolute or folder in ("", ".") else f"{folder}/{name}".replace(os.sep, "/")
 
 
 def _texts(rows: Sequence[Mapping[str, Any]], key: str, places: Sequence[str]) -> list[str | None]:
+    """The value of a key in each line as text, `None` where it is null or empty."""
     texts: list[str | None] = []
     for row, place in zip(rows, places, strict=True):
         value = row.get(key)
@@ -159,10 +164,10 @@ def names_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], source: So
     Raises:
         LabelwiseError: the option names no key.
     """
-    given = source.names_among("labels", keys, "one of the keys")
-    plain = {plain_name(key): key for key in reversed(list(keys))}
-    usual = given[:1] if given else [plain[name] for name in NAMES if name in plain]
-    if len(given) > 1:
+    chosen = source.names_among("labels", keys, "one of the keys")
+    by_plain_name = {plain_name(key): key for key in reversed(list(keys))}
+    usual = chosen[:1] if chosen else [by_plain_name[name] for name in NAMES if name in by_plain_name]
+    if len(chosen) > 1:
         return None
     return next((key for key in usual if any(not is_state(row.get(key)) for row in rows)), None)
 

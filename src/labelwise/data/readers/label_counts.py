@@ -52,8 +52,8 @@ def unshared_names(data: Dataset) -> list[str]:
     """A note on labels that occur on a single image, if most labels do."""
     size = len(data.labels)
     count = np.zeros(size, np.int64)
-    for part in blocks(data) if size >= NOTED else ():
-        count += (data.known[part] & (data.values[part] >= 0.5)).sum(0)
+    for block in blocks(data) if size >= NOTED else ():
+        count += (data.known[block] & (data.values[block] >= 0.5)).sum(0)
         if 2 * (count > 1).sum() >= size:
             return []
     once = [data.labels.names[j] for j in np.flatnonzero(count == 1).tolist()]

@@ -30,7 +30,7 @@ FORM = "labelstudio:FILE[?images=DIR&control=NAME&blank=negative]"
 MEANING = "a Label Studio export: JSON, JSON_MIN, CSV or TSV; labels of an unanswered task are unknown"
 OPTIONS = frozenset({"images", "control", "image", "blank", "duplicates", "missing"})
 
-_WHAT = "a Label Studio export (JSON, JSON_MIN, CSV or TSV)"
+_EXPECTED = "a Label Studio export (JSON, JSON_MIN, CSV or TSV)"
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # the prefix that Label Studio adds to names of uploaded files
 _TASKS = re.compile(r'\[\s*\{.*"(annotations|completions)"\s*:\s*\[', re.DOTALL)
 _TASK_KEYS = re.compile(r'"data"\s*:\s*\{|"(from_name|completed_by|was_cancelled)"\s*:')
@@ -66,11 +66,11 @@ def read(source: Source) -> Dataset:
         replace(_item(answer, names, export.regions, blank == "negative"), image=image)
         for answer, image in zip(export.answers, images, strict=True)
     ]
-    kept = _without_spare_blanks(items)
-    items = [items[row] for row in kept]
-    answers = [export.answers[row] for row in kept]
+    rows = _rows_to_read(items)
+    items = [items[row] for row in rows]
+    answers = [export.answers[row] for row in rows]
     items, group = _with_splits(items, answers, notes)
-    noted = sum(not i.known and answer.submitted for i, answer in zip(items, answers, strict=True))
+    noted = sum(not item.known and answer.submitted for item, answer in zip(items, answers, strict=True))
     return dataset_of_images(
         items,
         source,
@@ -83,19 +83,20 @@ def read(source: Source) -> Dataset:
 
 
 def _export(source: Source) -> ProjectAnnotations:
-    file = export_file(source, _WHAT)
+    """The annotations of an export in any of its four forms."""
+    file = export_file(source, _EXPECTED)
     image, control = source.options.get("image"), source.names("control")
-    start = beginning(file).lstrip()[:1]
-    if start not in ("[", "{"):
+    first_character = beginning(file).lstrip()[:1]
+    if first_character not in ("[", "{"):
         content, note = table_rows(file)
         _refuse_other(file, list(content[0]))
         export = annotations_of_rows(content, 2, image, control)
         export.notes += [note] if note else []
         return export
-    content = json_content(file, _WHAT)
+    content = json_content(file, _EXPECTED)
     if not isinstance(content, list) or not content:
         given = "an empty list" if content == [] else "no list"
-        raise LabelwiseError(f"{file} with {given} on top", _WHAT, "check the file")
+        raise LabelwiseError(f"{file} with {given} on top", _EXPECTED, "check the file")
     first = content[0] if isinstance(content[0], dict) else {}
     if "annotations" in first or "completions" in first or isinstance(first.get("data"), dict):
         return tasks(content, image)
@@ -104,20 +105,21 @@ def _export(source: Source) -> ProjectAnnotations:
 
 
 def _refuse_other(file: Path, keys: list[str]) -> None:
+    """Raises `LabelwiseError` for rows without the columns of an export."""
     if "annotation_id" not in keys:
-        have = ", ".join(keys[:8]) or "no names"
-        raise LabelwiseError(f"{file} with {have}, without annotation_id", _WHAT, "check the file")
+        listed = ", ".join(keys[:8]) or "no names"
+        raise LabelwiseError(f"{file} with {listed}, without annotation_id", _EXPECTED, "check the file")
 
 
-def _without_spare_blanks(items: Sequence[ImageLabels]) -> list[int]:
+def _rows_to_read(items: Sequence[ImageLabels]) -> list[int]:
     """Indices of the rows, without rows of unknown labels if another row of the image has labels."""
     known = {item.image for item in items if item.known}
-    kept = []
+    rows = []
     for row, item in enumerate(items):
         if item.known or item.image not in known:
             known.add(item.image)
-            kept.append(row)
-    return kept
+            rows.append(row)
+    return rows
 
 
 def _with_splits(
@@ -127,10 +129,8 @@ def _with_splits(
     splits = [answer.fields.get("split") for answer in answers]
     if are_splits(splits, least=1):
         notes.append("The key 'split' of the tasks holds names of splits, and is read as the split.")
-        items = [
-            replace(item, split=canonical(split) or "") for item, split in zip(items, splits, strict=True)
-        ]
-    elif any(isinstance(split, str) for split in splits):
+        items = [replace(item, split=canonical(text) or "") for item, text in zip(items, splits, strict=True)]
+    elif any(isinstance(text, str) for text in splits):
         notes.append(
             "The key 'split' of the tasks holds other values than train, val and test: it was left out."
         )
@@ -150,9 +150,9 @@ def _label_names(export: ProjectAnnotations, wanted: Sequence[str]) -> dict[str,
             occurring.setdefault(control, set()).update(labels)
     for name in wanted:
         if name not in occurring:
-            have = ", ".join(occurring) or "none"
+            known = ", ".join(occurring) or "none"
             raise LabelwiseError(
-                f"control={name}, which has no labels", f"controls with labels: {have}", "correct the option"
+                f"control={name}, which has no labels", f"controls with labels: {known}", "correct the option"
             )
     if not occurring:
         raise LabelwiseError(
@@ -194,9 +194,9 @@ def _notes(export: ProjectAnnotations, names: Mapping[str, Mapping[str, str]], b
         for answer in export.answers
     )
     where = "without a choice" if len(questions) == 1 else "without a choice of each control"
-    fate = "labels are unknown; blank=negative reads them as absent" if blank == "unknown" else "no label"
+    meaning = "labels are unknown; blank=negative reads them as absent" if blank == "unknown" else "no label"
     if empty:
-        notes.append(f"{empty:,} annotations were submitted {where}: {fate}.")
+        notes.append(f"{empty:,} annotations were submitted {where}: {meaning}.")
     return notes
 
 
@@ -207,22 +207,15 @@ def _item(
     present: dict[str, None] = {}
     absent: list[str] = []
     for control, labels in names.items():
-        given = set(answer.labels.get(control, ()))
-        present.update(dict.fromkeys(labels[name] for name in labels if name in given))
-        if given or (answer.submitted and (blank_is_absent or control in regions)):
-            absent += [labels[name] for name in labels if name not in given]
-    boxes = [
-        LabelBox(labels[box.label], box.sides, (100.0, 100.0))
-        for control, labels in names.items()
-        for box in answer.boxes.get(control, ())
-    ]
+        chosen = set(answer.labels.get(control, ()))
+        present.update(dict.fromkeys(labels[name] for name in labels if name in chosen))
+        if chosen or (answer.submitted and (blank_is_absent or control in regions)):
+            absent += [labels[name] for name in labels if name not in chosen]
+    pairs = ((labels, box) for control, labels in names.items() for box in answer.boxes.get(control, ()))
+    boxes = [LabelBox(labels[box.label], box.sides, (100.0, 100.0)) for labels, box in pairs]
+    known = bool(present or absent)
     return ImageLabels(
-        answer.image,
-        tuple(present),
-        tuple(absent),
-        known=bool(present or absent),
-        place=answer.place,
-        boxes=boxes,
+        answer.image, tuple(present), tuple(absent), known=known, place=answer.place, boxes=boxes
     )
 
 
@@ -230,27 +223,26 @@ def _located(names: list[str], source: Source, notes: list[str]) -> tuple[list[s
     """Images as they are on this disk; an uploaded one is also searched by its name before the upload."""
     folder = Path(source.path).parent
     array, root = locate(names, source, [folder, folder / "images"], notes)
-    images: list[str] = array.to_pylist()
-    there = files_there(array, str(root))
-    before = {
-        name: _UPLOAD.sub("", _file_name(name)) for name in set(images) if _UPLOAD.match(_file_name(name))
-    }
-    lost = sorted({name for name, exists in zip(images, there, strict=True) if not exists and name in before})
-    uploads = Counter(before[name] for name in lost)
-    lost = [name for name in lost if uploads[before[name]] == 1]  # two uploads of one name may be two images
-    again, _ = locate([before[name] for name in lost], source.with_option("images", str(root)), [root], [])
-    taken = {name for name, exists in zip(images, there, strict=True) if exists}
-    known = zip(lost, again.to_pylist(), files_there(again, str(root)), strict=True)
-    renamed = {name: file for name, file, exists in known if exists and file not in taken}
+    paths: list[str] = array.to_pylist()
+    exist = files_there(array, str(root))
+    bare = {name: _UPLOAD.sub("", _file_name(name)) for name in set(paths) if _UPLOAD.match(_file_name(name))}
+    absent = sorted({name for name, exists in zip(paths, exist, strict=True) if not exists and name in bare})
+    uploads = Counter(bare[name] for name in absent)
+    absent = [name for name in absent if uploads[bare[name]] == 1]  # two uploads may be two images
+    matches, _ = locate([bare[name] for name in absent], source.with_option("images", str(root)), [root], [])
+    used = {name for name, exists in zip(paths, exist, strict=True) if exists}
+    results = zip(absent, matches.to_pylist(), files_there(matches, str(root)), strict=True)
+    renamed = {name: file for name, file, exists in results if exists and file not in used}
     if renamed:
-        name = next(name for name in images if name in renamed)
+        name = next(name for name in paths if name in renamed)
         notes.append(
             f"{len(renamed):,} images are matched without the prefix of an upload: {name} is {renamed[name]}."
         )
-    return [renamed.get(name, name) for name in images], root
+    return [renamed.get(name, name) for name in paths], root
 
 
 def _file_name(image: str) -> str:
+    """The last part of a path or URL, decoded."""
     path = image if "?d=" in image else image.partition("?")[0]
     return unquote(path.replace("\\", "/").rpartition("/")[2])
 

@@ -85,20 +85,23 @@ def label_kind(value: Any) -> str | None:
 
 
 def _names(value: Any, taxonomy: bool, place: str) -> Iterator[str]:
+    """The label names of a result; those of a taxonomy with their parents."""
     if isinstance(value, list):
-        names = [_PATH.join(v) if taxonomy and _is_texts(v) else v for v in value]
-        if _is_texts(names):
+        names = [_PATH.join(v) if taxonomy and _are_texts(v) else v for v in value]
+        if _are_texts(names):
             yield from (name.strip() for name in names)
             return
-    what = "a list of paths, each a list of names" if taxonomy else "a list of label names"
-    raise LabelwiseError(f"{place}: {json.dumps(value)[:80]}", what, "correct the file")
+    expected = "a list of paths, each a list of names" if taxonomy else "a list of label names"
+    raise LabelwiseError(f"{place}: {json.dumps(value)[:80]}", expected, "correct the file")
 
 
-def _is_texts(value: Any) -> bool:
+def _are_texts(value: Any) -> bool:
+    """Whether a value is a list of texts that are not blank."""
     return isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)
 
 
 def _box(name: str, value: Mapping[str, Any], place: str) -> Iterator[Box]:
+    """The box of a rectangle; none for a rotated one."""
     if value.get("rotation"):  # its sides are not parallel to the image's: only its label is read
         return
     try:
@@ -124,15 +127,15 @@ def tasks(content: Sequence[Any], image_key: str | None) -> ProjectAnnotations:
     """
     data = []
     for number, task in enumerate(content, 1):
-        inner = task.get("data") if isinstance(task, dict) else None
-        if not isinstance(inner, dict):
+        task_data = task.get("data") if isinstance(task, dict) else None
+        if not isinstance(task_data, dict):
             raise LabelwiseError(f"entry {number} without data", "a task with its data", "correct the file")
-        data.append(inner)
+        data.append(task_data)
     export = ProjectAnnotations()
     key = image_column(data, image_key, export.notes)
-    for number, (task, inner) in enumerate(zip(content, data, strict=True), 1):
+    for number, (task, task_data) in enumerate(zip(content, data, strict=True), 1):
         place = f"task {task.get('id', number)}"
-        image = image_of(inner, key, place)
+        image = image_of(task_data, key, place)
         for name in ("predictions", "drafts"):
             export.left_out[name] += len(task[name]) if isinstance(task.get(name), list) else 0
         submitted = 0
@@ -142,7 +145,7 @@ def tasks(content: Sequence[Any], image_key: str | None) -> ProjectAnnotations:
                 continue
             submitted += 1
             answer = TaskAnnotation(
-                f"{place}, annotation {annotation.get('id', submitted)}", image, True, fields=inner
+                f"{place}, annotation {annotation.get('id', submitted)}", image, True, fields=task_data
             )
             for result in _entries(annotation.get("result"), "result", answer.place):
                 control = result.get("from_name")
@@ -150,11 +153,12 @@ def tasks(content: Sequence[Any], image_key: str | None) -> ProjectAnnotations:
                     export.left_out[f"results of type {result.get('type', 'relation')}"] += 1
             export.answers.append(answer)
         if not submitted:
-            export.answers.append(TaskAnnotation(place, image, False, fields=inner))
+            export.answers.append(TaskAnnotation(place, image, False, fields=task_data))
     return export
 
 
 def _entries(value: Any, name: str, place: str) -> list[dict[str, Any]]:
+    """A list of objects of a task; raises `LabelwiseError` for another value."""
     entries = [] if value is None else value
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise LabelwiseError(

@@ -143,10 +143,11 @@ def table_rows(file: Path) -> tuple[list[dict[str, Any]], str]:
                 f"{len(lines[0])} as in the header",
                 "export it again",
             )
-    return [dict(zip(lines[0], map(_cell, cells), strict=True)) for cells in lines[1:]], note
+    return [dict(zip(lines[0], map(_parsed_cell, cells), strict=True)) for cells in lines[1:]], note
 
 
-def _cell(text: str) -> Any:
+def _parsed_cell(text: str) -> Any:
+    """The JSON in a cell, or its text."""
     if text[:1] in ("{", "["):
         try:
             return json.loads(text)

@@ -32,12 +32,12 @@ def may_hold_labels(table: Table) -> bool:
         return False
     if kind != "csv":
         return True
-    with file.open("rb") as opened:
-        head = opened.read(_HEAD).decode("utf-8-sig", errors="replace")
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD).decode("utf-8-sig", errors="replace")
     lines = head.splitlines()[: -1 if len(head) >= _HEAD else None]
-    mark = max(",;\t|", key=lambda mark: lines[0].count(mark)) if lines else ","
+    delimiter = max(",;\t|", key=lambda delimiter: lines[0].count(delimiter)) if lines else ","
     try:
-        header, *rows = [row for row in csv.reader(lines, delimiter=mark) if row]
+        header, *rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
         cells = pa.table(
             [pa.array([row[j] if j < len(row) else "" for row in rows]) for j in range(len(header))], header
         )
@@ -55,8 +55,8 @@ def tables_of_splits(folder: Path, kind_of: Callable[[Path], str | None]) -> str
         kind_of: returns the kind of a file, if it has one.
     """
     chosen: list[Table] = []
-    inner = sorted(f for f in folder.iterdir() if f.is_dir() and canonical(f.name))
-    for split in inner:
+    split_folders = sorted(f for f in folder.iterdir() if f.is_dir() and canonical(f.name))
+    for split in split_folders:
         files = sorted(f for f in split.iterdir() if f.is_file() and not is_clutter(f.name))
         tables = [(kind, f) for f in files if (kind := kind_of(f)) in OF_SPLITS and kind is not None]
         if len(tables) != 1:

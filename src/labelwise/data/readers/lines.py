@@ -29,15 +29,15 @@ def json_lines(file: Path) -> list[JsonLine]:
         LabelwiseError: a file in another encoding or without objects, or a line that is not an object, with its number.
     """
     refuse_archive(file, "a text with a JSON object in each line")
-    with file.open("rb") as opened:
-        start = opened.read(3)
+    with file.open("rb") as stream:
+        start = stream.read(3)
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             content: io.BytesIO | io.BufferedReader = io.BytesIO(_utf16(file))
         else:
-            opened.seek(3 if start == b"\xef\xbb\xbf" else 0)
-            content = opened
-        lines = _listed(file, content) or [
-            JsonLine(f"line {number}", _parsed(file, number, line))
+            stream.seek(3 if start == b"\xef\xbb\xbf" else 0)
+            content = stream
+        lines = _list_entries(file, content) or [
+            JsonLine(f"line {number}", _line_object(file, number, line))
             for number, line in enumerate(content, 1)
             if line.strip()
         ]
@@ -46,12 +46,12 @@ def json_lines(file: Path) -> list[JsonLine]:
     return lines
 
 
-def _listed(file: Path, content: io.BytesIO | io.BufferedReader) -> list[JsonLine]:
+def _list_entries(file: Path, content: io.BytesIO | io.BufferedReader) -> list[JsonLine]:
     """The objects of a file that is one list of them; empty for another file, which is rewound to its start."""
     start = content.tell()
-    opens = content.read(_FIRST).lstrip()[:1] == b"["
+    is_list = content.read(_FIRST_BYTES).lstrip()[:1] == b"["
     content.seek(start)
-    if not opens:
+    if not is_list:
         return []
     raw = content.read()
     try:
@@ -99,17 +99,18 @@ def first_object(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
+def _line_object(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    """The object of a line; raises `LabelwiseError` with its number for any other line."""
     place = f"{file}, line {number}"
     try:
         content = _DECODER.decode(line.decode().strip())
         if b"\\u" in line:
             json.dumps(content, ensure_ascii=False).encode()  # raises for an unpaired surrogate
     except (ValueError, RecursionError) as error:
-        what = "not in UTF-8" if isinstance(error, UnicodeError) else f"not JSON ({_reason(error)})"
-        shown = line.strip()[-40:].decode(errors="replace")
+        fault = "not in UTF-8" if isinstance(error, UnicodeError) else f"not JSON ({_reason(error)})"
+        end = line.strip()[-40:].decode(errors="replace")
         raise LabelwiseError(
-            f"{place}, {what}, which ends with {shown!r}",
+            f"{place}, {fault}, which ends with {end!r}",
             "a complete JSON object in each line",
             "correct the line, or fetch the file again",
         ) from None
@@ -120,10 +121,11 @@ def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
+    """The message of an error, of JSON without the position."""
     return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """The object of pairs of key and value; raises `ValueError` for a repeated key, which `json` would drop."""
     content = {intern(name): value for name, value in pairs}  # lines share one copy of each key
     if len(content) < len(pairs):
@@ -132,5 +134,5 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-_FIRST = 1024  # bytes that include the first character that is not blank
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+_FIRST_BYTES = 1024  # bytes that include the first character that is not blank
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct_keys)

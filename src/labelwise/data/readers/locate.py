@@ -23,10 +23,10 @@ def locate(
 ) -> tuple[pa.Array, Path]:
     """Image names as they are on this disk, and their base folder.
 
-    A name is kept if the file exists. If most files do not exist, the image files below the folder are listed, and a
-    name is matched to the only file that shares its last parts (`s3://bucket/a/1.jpg` is `a/1.jpg`) or its stem (`1` or
-    `1.png` is `1.jpg`). A name that fits several files, or a file that fits several names, is not matched: the caller
-    reports it as missing.
+    A name is kept if the file exists. If most files do not exist, the image files below the folder are listed. A name
+    is then matched to the only file that shares its last parts (`s3://bucket/a/1.jpg` is `a/1.jpg`), or its stem (`1`
+    or `1.png` is `1.jpg`). A name that fits several files, or a file that fits several names, is not matched: the
+    caller reports it as missing.
 
     Args:
         names: as in the table, absolute or relative.
@@ -41,32 +41,32 @@ def locate(
         LabelwiseError: `images` names no folder.
     """
     given = source.options.get("images")
-    places = [image_folder(given)] if given else [folder for folder in folders if folder.is_dir()]
-    places = places or [folders[0]]
+    bases = [image_folder(given)] if given else [folder for folder in folders if folder.is_dir()]
+    bases = bases or [folders[0]]
     array = names if isinstance(names, pa.Array) else text_array(names)
     step = max(1, len(array) // SAMPLE)
     sample = array.take(pa.array(np.arange(0, len(array), step)))
-    shares = [float(files_there(sample, str(place)).mean()) if len(sample) else 1.0 for place in places]
+    shares = [float(files_there(sample, str(folder)).mean()) if len(sample) else 1.0 for folder in bases]
     best = int(np.argmax(shares))
-    root = places[best]
+    root = bases[best]
     if shares[best] > 0.5:
         if best and not given:
             notes.append(f"Images are in the folder `{os.path.relpath(root, folders[0])}` beside the table.")
         return array, root
-    there = files_there(array, str(root))
-    missing = np.flatnonzero(~there)
+    exist = files_there(array, str(root))
+    missing = np.flatnonzero(~exist)
     files = list(image_files(root))
-    lost = array.take(pa.array(missing))
-    place = matching(lost, files, set(array.filter(pa.array(there)).to_pylist()))
-    hit = np.flatnonzero(place >= 0)
-    if not len(hit):
+    unmatched = array.take(pa.array(missing))
+    match = matching(unmatched, files, set(array.filter(pa.array(exist)).to_pylist()))
+    matched = np.flatnonzero(match >= 0)
+    if not len(matched):
         return array, root
-    given_names = lost.take(pa.array(hit))
-    new_names = text_array([files[i] for i in place[hit].tolist()])
+    given_names = unmatched.take(pa.array(matched))
+    new_names = text_array([files[i] for i in match[matched].tolist()])
     changed = np.zeros(len(array), bool)
-    changed[missing[hit]] = True
+    changed[missing[matched]] = True
     suffixed = with_image_suffix(last_part(given_names))
-    other = np.array(
+    other_suffix = np.array(
         [
             os.path.splitext(last_parts(name)[-1])[1].lower() != os.path.splitext(file)[1].lower()
             for name, file in zip(given_names.to_pylist(), new_names.to_pylist(), strict=True)
@@ -74,8 +74,8 @@ def locate(
     )
     for rows, meaning in (
         (np.flatnonzero(~suffixed), "image names have no suffix and are files of that stem"),
-        (np.flatnonzero(suffixed & ~other), "images are matched by the last parts of their path"),
-        (np.flatnonzero(suffixed & other), "images are files of that stem with another suffix"),
+        (np.flatnonzero(suffixed & ~other_suffix), "images are matched by the last parts of their path"),
+        (np.flatnonzero(suffixed & other_suffix), "images are files of that stem with another suffix"),
     ):
         if len(rows):
             example = f"{given_names[rows[0]].as_py()} is {new_names[rows[0]].as_py()}"

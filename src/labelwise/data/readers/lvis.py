@@ -15,13 +15,13 @@ from labelwise.errors import LabelwiseError
 ABSENT, PARTLY = "neg_category_ids", "not_exhaustive_category_ids"
 
 
-_SAYING = frozenset({"neg", "negative", "negatives", "exhaustive", "verified"})
+_LIST_WORDS = frozenset({"neg", "negative", "negatives", "exhaustive", "verified"})
 
 
 def refuse_other_names(file: Path, images: Sequence[Mapping[str, Any]]) -> None:
     """Raises `LabelwiseError` for lists of verified labels under other names than LVIS's, which would be lost."""
     lists = (key for image in images for key, value in image.items() if isinstance(value, list | dict))
-    odd = [key for key in dict.fromkeys(lists) if key not in (ABSENT, PARTLY) and _SAYING & words_of(key)]
+    odd = [key for key in dict.fromkeys(lists) if key not in (ABSENT, PARTLY) and _LIST_WORDS & words_of(key)]
     if odd:
         raise LabelwiseError(
             f"{file}: images with {', '.join(odd[:4])}, which may list absent or verified labels",
@@ -66,9 +66,7 @@ def cells_looked_for(
             known[row, partly] = present[row, partly]
     if not verified:
         return known, [f"{file.name}: labels that were not verified in the whole image are unknown there."]
-    both = sum(
-        int(present[row, _columns(file, image, ABSENT, column)].sum()) for row, image in enumerate(images)
-    )
+    both = sum(present[row, _columns(file, image, ABSENT, column)].sum() for row, image in enumerate(images))
     notes = [f"{file.name}: a label is negative where {ABSENT} lists it, unknown where it is not listed."]
     if both:
         notes.append(f"{file.name}: {both:,} annotated labels are in {ABSENT} too and count as present.")
@@ -76,6 +74,7 @@ def cells_looked_for(
 
 
 def _columns(file: Path, image: Mapping[str, Any], field: str, column: Mapping[int, int]) -> list[int]:
+    """The columns of the labels that a field lists; raises `LabelwiseError` for an unknown category."""
     ids = image.get(field, [])
     if not isinstance(ids, list) or not all(type(number) is int and number in column for number in ids):
         raise LabelwiseError(

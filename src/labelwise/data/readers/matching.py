@@ -32,9 +32,7 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
     paths = _texts(files)
     keys, file_of = _keys(paths)
     base_names = last_part(names)
-    is_path = ~(
-        _contain_any(names, "?d=") | (_contain_any(names, "://") & _contain_any(names, "%", "?", "#"))
-    )
+    is_path = ~(_contain(names, "?d=") | (_contain(names, "://") & _contain(names, "%", "?", "#")))
     key_counts = keys.value_counts()
     unique_keys = key_counts.field("values").filter(pc.equal(key_counts.field("counts"), 1))
     key_index = pc.index_in(
@@ -53,8 +51,8 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
     _match_numbers(names, files, matches)
     _match_other_suffixes(names, files, keys, matches)
     if named:
-        taken = [index for index, file in enumerate(files) if file in named]
-        matches[np.isin(matches, taken)] = -1
+        used = [index for index, file in enumerate(files) if file in named]
+        matches[np.isin(matches, used)] = -1
     return _without_shared(matches, names)
 
 
@@ -81,14 +79,14 @@ def _match_other_suffixes(
     rows = np.flatnonzero(matches < 0)
     if not len(rows):
         return
-    taken = set(keys.to_pylist())
+    known = set(keys.to_pylist())
     by_stem: dict[str, list[int]] = {}
     for index, file in enumerate(files):
         by_stem.setdefault(os.path.splitext(os.path.basename(file))[0], []).append(index)
     for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
         base = (last_parts(name) or [""])[-1]
         candidates = by_stem.get(os.path.splitext(base)[0], ())
-        if len(candidates) == 1 and is_image_name(base) and not taken & {base, base.lower()}:
+        if len(candidates) == 1 and is_image_name(base) and not known & {base, base.lower()}:
             matches[row] = candidates[0]
 
 
@@ -111,7 +109,7 @@ def _keys(paths: pa.Array) -> tuple[pa.Array, np.ndarray]:
     return keys, np.concatenate([indices, indices, changed])
 
 
-def _contain_any(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
+def _contain(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
     """Whether each name contains any of the marks."""
     flags = [pc.match_substring(names, mark).to_numpy(zero_copy_only=False) for mark in marks]
     return np.logical_or.reduce(flags)
@@ -140,10 +138,8 @@ def _one_file(parts: Sequence[str], by_key: Mapping[str, Sequence[int]], files: 
         if len(candidates) <= 1:
             break
         tail = "/".join(parts[-depth:])
-        ends = [
-            (index, files[index] if has_suffix else os.path.splitext(files[index])[0]) for index in candidates
-        ]
-        candidates = [index for index, end in ends if f"/{end}".endswith(f"/{tail}")] or candidates
+        ends = [(i, files[i] if has_suffix else os.path.splitext(files[i])[0]) for i in candidates]
+        candidates = [i for i, end in ends if f"/{end}".endswith(f"/{tail}")] or candidates
     return candidates[0] if len(candidates) == 1 else -1
 
 

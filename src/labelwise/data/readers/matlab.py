@@ -22,8 +22,8 @@ def read_mat(file: Path, variable: str) -> Any:
 
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the official annotation file", "add the file")
-    with file.open("rb") as opened:
-        head = opened.read(128)
+    with file.open("rb") as stream:
+        head = stream.read(128)
     if b"MATLAB 7.3" in head or head.startswith(b"\x89HDF"):
         raise LabelwiseError(
             f"{file} of MATLAB version 7.3", "version 7 or older", "save it again in MATLAB with -v7"
@@ -48,12 +48,12 @@ def entry(struct: Any, name: str, place: int, file: Path) -> Any:
     Raises:
         LabelwiseError: the struct has neither.
     """
-    one = first(struct)
-    names = one.dtype.names if isinstance(one, np.void) else None
+    element = first(struct)
+    names = element.dtype.names if isinstance(element, np.void) else None
     if names and name in names:
-        return one[name]
+        return element[name]
     if names and place < len(names):
-        return one[place]
+        return element[place]
     raise LabelwiseError(
         f"{file} without the field {name!r}", "the official annotation file", "fetch the file again"
     )
@@ -92,15 +92,13 @@ def integer_matrix(values: Any, rows: int, columns: int, what: str, file: Path) 
 
 def whole(values: Any, what: str, file: Path) -> np.ndarray:
     """Numbers as int64; raises `LabelwiseError` for fractions, NaN, and values that are not numbers."""
-    numbers = np.asarray(values)
-    if numbers.dtype.kind not in "biuf":
-        raise LabelwiseError(
-            f"{file}: {what} of type {numbers.dtype}", "whole numbers", "fetch the file again"
-        )
-    odd = ~np.isfinite(numbers) | (np.floor(numbers) != numbers) | (np.abs(numbers) > 2**53)
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise LabelwiseError(f"{file}: {what} of type {array.dtype}", "whole numbers", "fetch the file again")
+    odd = ~np.isfinite(array) | (np.floor(array) != array) | (np.abs(array) > 2**53)
     if odd.any():
-        raise LabelwiseError(f"{file}: {numbers[odd][0]} in {what}", "whole numbers", "fetch the file again")
-    return numbers.astype(np.int64)
+        raise LabelwiseError(f"{file}: {array[odd][0]} in {what}", "whole numbers", "fetch the file again")
+    return array.astype(np.int64)
 
 
 def partition_rows(cells: Any, fields: Sequence[str], images: int, file: Path) -> dict[str, np.ndarray]:
@@ -126,9 +124,9 @@ def row_numbers(values: Any, images: int, what: str, file: Path) -> np.ndarray:
 def checked_rows(rows: np.ndarray, images: int, what: str, file: Path) -> np.ndarray:
     """The row numbers if each is in range and occurs once; else raises `LabelwiseError`."""
     if len(rows) and (rows.min() < 0 or rows.max() >= images):
-        bad = rows[(rows < 0) | (rows >= images)][0]
+        outside = rows[(rows < 0) | (rows >= images)][0]
         raise LabelwiseError(
-            f"{file}: {what} names image {bad + 1}", f"1 to {images}", "fetch the file again"
+            f"{file}: {what} names image {outside + 1}", f"1 to {images}", "fetch the file again"
         )
     if len(np.unique(rows)) != len(rows):
         raise LabelwiseError(f"{file}: {what} names an image twice", "each once", "fetch the file again")

@@ -40,18 +40,19 @@ class _Bytes:
             self.data = self.data[min(len(self.data), -size % 8) :]
         return kind, content
 
-    def numbers(self, what: str, code: int) -> tuple[int, ...]:
+    def numbers(self, name: str, code: int) -> tuple[int, ...]:
         """The next element as 32-bit numbers."""
         kind, content = self.element()
         if kind != code or len(content) % 4:
-            raise ValueError(f"{what} of type {kind} and {len(content)} bytes")
+            raise ValueError(f"{name} of type {kind} and {len(content)} bytes")
         return struct.unpack(f"{self.order}{len(content) // 4}{'I' if code == _UINT32 else 'i'}", content)
 
     def _take(self, size: int) -> memoryview:
+        """The next bytes."""
         if size > len(self.data):
             raise ValueError("it ends too early")
-        taken, self.data = self.data[:size], self.data[size:]
-        return taken
+        content, self.data = self.data[:size], self.data[size:]
+        return content
 
 
 def check_layout(file: Path) -> None:
@@ -64,27 +65,28 @@ def check_layout(file: Path) -> None:
     if len(data) < _HEADER or bytes(data[126:128]) not in (b"IM", b"MI") or not all(data[:4]):
         raise ValueError("not a MATLAB file of version 5 to 7")
     order = "<" if bytes(data[126:128]) == b"IM" else ">"
-    left = _Bytes(data[_HEADER:], order)
-    while len(left.data):
-        kind, content = left.element()
+    remaining = _Bytes(data[_HEADER:], order)
+    while len(remaining.data):
+        kind, content = remaining.element()
         if kind == _COMPRESSED:
-            inner = _Bytes(memoryview(_inflated(content)), order)
-            kind, content = inner.element()
+            inflated = _Bytes(memoryview(_inflated(content)), order)
+            kind, content = inflated.element()
         if kind != _MATRIX:
             raise ValueError(f"a variable of type {kind}")
-        _matrix(_Bytes(content, order), 0)
+        _check_array(_Bytes(content, order), 0)
 
 
 def _inflated(content: memoryview) -> bytes:
-    stream, left = zlib.decompressobj(), bytes(content)
+    """The decompressed content; raises `ValueError` above `LARGEST` bytes."""
+    stream, remaining = zlib.decompressobj(), bytes(content)
     pieces: list[bytes] = []
     size = 0
-    while left and not stream.eof:
+    while remaining and not stream.eof:
         try:
-            pieces.append(stream.decompress(left, 1 << 22))
+            pieces.append(stream.decompress(remaining, 1 << 22))
         except zlib.error as error:
             raise ValueError(str(error)) from None
-        left, size = stream.unconsumed_tail, size + len(pieces[-1])
+        remaining, size = stream.unconsumed_tail, size + len(pieces[-1])
         if size > LARGEST:
             raise ValueError(f"a variable of more than {LARGEST:,} bytes once decompressed")
     if not stream.eof:
@@ -92,33 +94,34 @@ def _inflated(content: memoryview) -> bytes:
     return b"".join(pieces)
 
 
-def _matrix(part: _Bytes, depth: int) -> None:
+def _check_array(array: _Bytes, depth: int) -> None:
     """Skip one array and those in it, and refuse one of another layout."""
-    if not part.data and depth:  # an empty cell
+    if not array.data and depth:  # an empty cell
         return
     if depth > DEEPEST:
         raise ValueError(f"more than {DEEPEST} cells or structs within each other")
-    flags = part.numbers("array flags", _UINT32)
-    sizes = part.numbers("dimensions", _INT32)
-    kind, _ = part.element()
+    flags = array.numbers("array flags", _UINT32)
+    sizes = array.numbers("dimensions", _INT32)
+    kind, _ = array.element()
     if len(flags) != 2 or not 2 <= len(sizes) <= 32 or min(sizes) < 0 or kind != _INT8:
         raise ValueError("an array without flags, dimensions or name")
-    count, sort = 1, flags[0] & 0xFF
+    count, array_class = 1, flags[0] & 0xFF
     for size in sizes:
         count *= size
-    if sort == _CELL:
-        _parts(part, count, depth)
-    elif sort == _STRUCT:
-        _parts(part, count * _fields(part), depth)
-    elif sort == _CHAR or sort in _NUMERIC:
-        _content(part, count, sort == _CHAR, bool(flags[0] & 0x800))
+    if array_class == _CELL:
+        _check_cells(array, count, depth)
+    elif array_class == _STRUCT:
+        _check_cells(array, count * _field_count(array), depth)
+    elif array_class == _CHAR or array_class in _NUMERIC:
+        _check_content(array, count, array_class == _CHAR, bool(flags[0] & 0x800))
     else:
-        raise ValueError(f"an array of class {sort}, neither numbers nor text, cells or structs")
+        raise ValueError(f"an array of class {array_class}, neither numbers nor text, cells or structs")
 
 
-def _fields(part: _Bytes) -> int:
-    (length,) = part.numbers("field name length", _INT32)
-    kind, names = part.element()
+def _field_count(array: _Bytes) -> int:
+    """The number of fields of a struct; skips their names."""
+    (length,) = array.numbers("field name length", _INT32)
+    kind, names = array.element()
     if not 0 < length <= 64 or kind != _INT8 or len(names) % length:
         raise ValueError("damaged field names")
     if any(b"\0" not in bytes(names[i : i + length]) for i in range(0, len(names), length)):
@@ -126,21 +129,23 @@ def _fields(part: _Bytes) -> int:
     return len(names) // length
 
 
-def _parts(part: _Bytes, count: int, depth: int) -> None:
-    if count > len(part.data) // 8:
-        raise ValueError(f"{count} cells in {len(part.data)} bytes")
+def _check_cells(array: _Bytes, count: int, depth: int) -> None:
+    """Skip the arrays in a cell or struct array."""
+    if count > len(array.data) // 8:
+        raise ValueError(f"{count} cells in {len(array.data)} bytes")
     for _ in range(count):
-        kind, content = part.element()
+        kind, content = array.element()
         if kind != _MATRIX:
             raise ValueError(f"a cell of type {kind}")
-        _matrix(_Bytes(content, part.order), depth + 1)
+        _check_array(_Bytes(content, array.order), depth + 1)
 
 
-def _content(part: _Bytes, count: int, text: bool, complex_: bool) -> None:
-    if complex_:
+def _check_content(array: _Bytes, count: int, is_text: bool, is_complex: bool) -> None:
+    """Skip the numbers or letters of an array, and refuse fewer than its dimensions say."""
+    if is_complex:
         raise ValueError("complex numbers")
-    kind, content = part.element()
-    if kind not in (_LETTERS if text else _NUMBERS):
-        raise ValueError(f"{'text' if text else 'numbers'} of type {kind}")
-    if not text and count > len(content):
+    kind, content = array.element()
+    if kind not in (_LETTERS if is_text else _NUMBERS):
+        raise ValueError(f"{'text' if is_text else 'numbers'} of type {kind}")
+    if not is_text and count > len(content):
         raise ValueError(f"{count} numbers in {len(content)} bytes")

@@ -28,5 +28,5 @@ def is_metadata(name: str) -> bool:
     parts = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())
     if not parts:
         return False
-    several = len(parts) > 1 and (parts[-1] in _LAST or parts[0] in _FIRST)
-    return several or "".join(parts) in METADATA or "".join(parts) in ("kfold", "imageid", "imgid", "rowid")
+    has_end = len(parts) > 1 and (parts[-1] in _LAST or parts[0] in _FIRST)
+    return has_end or "".join(parts) in METADATA or "".join(parts) in ("kfold", "imageid", "imgid", "rowid")

@@ -51,33 +51,32 @@ def unanswered_names(names: Sequence[str], takes: Collection[str], of_cells: boo
         takes: names of the options of their reader.
         of_cells: whether the names are values of cells, rather than names of columns of states.
     """
-    odd = [n for n in names if spaced(n) in UNANSWERED or not any(c.isalnum() for c in n)]
-    if not odd:
+    unanswered = [n for n in names if spaced(n) in UNANSWERED or not any(c.isalnum() for c in n)]
+    if not unanswered:
         return []
-    entries = list({name.casefold(): name for name in reversed(odd)}.values())[::-1]
+    entries = list({name.casefold(): name for name in reversed(unanswered)}.values())[::-1]
     todo = "leave them out of the file."
     if {"unknown", "ignore"} <= set(takes):
-        todo = f"add ?unknown={as_option(entries)}." if of_cells else f"add ?ignore={as_option(odd)}."
-    return [f"Read as labels: {few(odd)}; if such rows are not labelled yet, {todo}"]
+        todo = f"add ?unknown={as_option(entries)}." if of_cells else f"add ?ignore={as_option(unanswered)}."
+    return [f"Read as labels: {few(unanswered)}; if such rows are not labelled yet, {todo}"]
 
 
 def empty_names(names: Sequence[str], kind: str, takes: Collection[str]) -> list[str]:
     """A warning on labels with names that may mean that no label is present."""
-    odd = [name for name in names if spaced(name) in _EMPTY]
-    if not odd or (odd == ["0"] and all(name.isdigit() for name in names)):
+    empty = [name for name in names if spaced(name) in _EMPTY]
+    if not empty or (empty == ["0"] and all(name.isdigit() for name in names)):
         return []
-    other = "call it _none." if kind == "folder" else "leave it out of the file."
-    todo = _advice("none", odd[:1], takes) or other
-    return [f"{odd[0]!r} is read as a label; if it means that no label is present, {todo}"]
+    otherwise = "call it _none." if kind == "folder" else "leave it out of the file."
+    todo = _advice("none", empty[:1], takes) or otherwise
+    return [f"{empty[0]!r} is read as a label; if it means that no label is present, {todo}"]
 
 
 def _advice(option: str, names: Sequence[str], takes: Collection[str]) -> str:
     """The options to add for names in a column of names, and for such columns; empty if the reader lacks them."""
     if not {option, "ignore"} <= set(takes):
         return ""
-    return (
-        f"add ?{option}={as_option(names)}. A column of that name is left out by ?ignore={as_option(names)}."
-    )
+    value = as_option(names)
+    return f"add ?{option}={value}. A column of that name is left out by ?ignore={value}."
 
 
 def spaced(name: str) -> str:
@@ -101,8 +100,8 @@ def similar_names(names: Sequence[str]) -> list[str]:
     groups = [" and ".join(group) for group in alike.values() if len(group) > 1]
     if not groups:
         return []
-    shown = "; ".join(groups[:5]) + ("; ..." if len(groups) > 5 else "")
-    return [f"Labels that differ in spelling only are kept apart: {shown}."]
+    listed = "; ".join(groups[:5]) + ("; ..." if len(groups) > 5 else "")
+    return [f"Labels that differ in spelling only are kept apart: {listed}."]
 
 
 def few(names: Sequence[str], most: int = 5) -> str:
@@ -160,17 +159,15 @@ def joined_name(names: Collection[str], mark: str | None) -> tuple[str, str] | N
     """
     by_joint: dict[str, list[str]] = {}
     for name in names:
-        inner = name.strip()
-        joints = {
-            m[0].strip() or m[0] for m in _JOINT.finditer(inner) if m.start() > 0 and m.end() < len(inner)
-        }
-        for joint in joints | ({" "} if mark and " " in inner else set()):
+        text = name.strip()
+        marks = {m[0].strip() or m[0] for m in _JOINT.finditer(text) if m.start() > 0 and m.end() < len(text)}
+        for joint in marks | ({" "} if mark and " " in text else set()):
             by_joint.setdefault(joint, []).append(name)
     for joint in sorted(by_joint.keys() - {mark}):
-        several = by_joint[joint]
-        again = [n for n in several if all(part.strip() in names for part in n.split(joint))]
-        if again and len(again) >= 0.8 * len(several):
-            return min(again), joint
+        with_joint = by_joint[joint]
+        of_names = [n for n in with_joint if all(part.strip() in names for part in n.split(joint))]
+        if of_names and len(of_names) >= 0.8 * len(with_joint):
+            return min(of_names), joint
     return None
 
 
@@ -197,10 +194,10 @@ def words_of(name: str) -> set[str]:
     return {part.casefold() for part in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
 
 
-_DENYING = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)
-_DOUBTING = re.compile(r"(.+?)\s*(?:\?|\(\?\))")
+_DENIAL = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)
+_DOUBT = re.compile(r"(.+?)\s*(?:\?|\(\?\))")
 _SHARE = r"(?:[01]?[.,]\d+|\d{1,3}\s*%|[01])"
-_GRADED = re.compile(rf".+(?:[:=]\s*{_SHARE}|\(\s*{_SHARE}\s*\))")
+_WITH_SHARE = re.compile(rf".+(?:[:=]\s*{_SHARE}|\(\s*{_SHARE}\s*\))")
 
 
 def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None:
@@ -208,15 +205,15 @@ def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None
     option = escaped(mark or "").replace(" ", "%20")
     todo = f"write a column of 1, 0 and blank for each label, or add ?separator={option} if they are names"
     for name in sorted(names):
-        inner = _DENYING.fullmatch(name) or _DOUBTING.fullmatch(name)
-        if inner and inner[1] in names:
-            what = "absent" if _DENYING.fullmatch(name) else "uncertain"
+        match = _DENIAL.fullmatch(name) or _DOUBT.fullmatch(name)
+        if match and match[1] in names:
+            state = "absent" if _DENIAL.fullmatch(name) else "uncertain"
             raise LabelwiseError(
-                f"{column} with {name!r} beside {inner[1]!r}, which may mean that it is {what}",
+                f"{column} with {name!r} beside {match[1]!r}, which may mean that it is {state}",
                 "names of labels that are present",
                 todo,
             )
-    if names and all(_GRADED.fullmatch(name) for name in names):
+    if names and all(_WITH_SHARE.fullmatch(name) for name in names):
         raise LabelwiseError(f"{column} with numbers after names, as {min(names)!r}", "names alone", todo)
 
 
@@ -225,24 +222,24 @@ def number_names(names: Sequence[str], source: Source) -> list[str]:
     if not source.path or "names" in source.options or not all(name.isdecimal() for name in names):
         return []
     path = Path(source.path)
-    own = {path, *map(Path, source.path.split(","))}
+    given = {path, *map(Path, source.path.split(","))}
     folder = path if path.is_dir() else Path(source.path.split(",")[0]).parent
     paths = [folder / file for file in _CLASS_FILES]
-    beside = [file for file in paths if file.is_file() and file not in own and not _of_images(file)]
+    beside = [file for file in paths if file.is_file() and file not in given and not _lists_images(file)]
     return [f"Labels are numbers; ?names={beside[0]} takes their names from that file."] if beside else []
 
 
 _OPENING = 4096  # bytes read to see whether a file lists images
 
 
-def _of_images(file: Path) -> bool:
+def _lists_images(file: Path) -> bool:
     """Whether the first lines of a file hold names of images, or the header of such a column."""
     with file.open("rb") as opened:
         lines = opened.read(_OPENING).decode("utf-8", "replace").splitlines()
     cells = [cell.strip() for line in lines for cell in re.split(r"[,;\t|\s\"':\[\]{}]+", line)]
     head = re.split(r"[,;\t|]", lines[0].casefold()) if lines else []
-    titled = len(head) > 1 and any(re.match(r"\W*(?:image|img|file|photo|path)", cell) for cell in head)
-    return titled or any(map(is_image_name, cells))
+    has_header = len(head) > 1 and any(re.match(r"\W*(?:image|img|file|photo|path)", cell) for cell in head)
+    return has_header or any(map(is_image_name, cells))
 
 
 _CLASS_FILES = (

@@ -11,7 +11,7 @@ from typing import Any
 from labelwise.errors import LabelwiseError
 
 LONGEST = 100_000  # characters of a list written as text
-_MADE = re.compile(r"(?:frozenset|set|array|tensor|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
+_TYPED = re.compile(r"(?:frozenset|set|array|tensor|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
 """A list with the name of its type, as Python writes empty sets or arrays."""
 _STATES = {"0": 0, "1": 1, "False": 0, "True": 1}
 HOT = "from lists of 0 and 1, so that labels are named by their place"
@@ -23,8 +23,8 @@ def is_list_text(text: str) -> bool:
     >>> is_list_text("['cat']"), is_list_text("set()"), is_list_text("cat (big)")
     (True, True, False)
     """
-    inner = _unwrapped(text)
-    return inner[:1] in tuple("[{(") or inner != text
+    unwrapped = _unwrapped(text)
+    return unwrapped[:1] in tuple("[{(") or unwrapped != text
 
 
 def _unwrapped(text: str) -> str:
@@ -34,8 +34,8 @@ def _unwrapped(text: str) -> str:
             text = str(json.loads(text))
         except ValueError:
             return text
-    made = _MADE.fullmatch(text)
-    return text if made is None else made[1] or "[]"
+    match = _TYPED.fullmatch(text)
+    return text if match is None else match[1] or "[]"
 
 
 def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> list[str]:
@@ -47,16 +47,14 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
     text = _unwrapped(text)
     if not is_list_text(text):
         return [text] if text else []
-    parsed = _literal(text)
-    if isinstance(parsed, Mapping) and isinstance(parsed.get("choices"), list | str):
-        parsed = parsed["choices"] if isinstance(parsed["choices"], list) else [parsed["choices"]]
-    items = list(parsed) if isinstance(parsed, list | tuple | set | frozenset) else None
+    value = _literal(text)
+    if isinstance(value, Mapping) and isinstance(value.get("choices"), list | str):
+        value = value["choices"] if isinstance(value["choices"], list) else [value["choices"]]
+    items = list(value) if isinstance(value, list | tuple | set | frozenset) else None
     if items is None or not all(
         isinstance(i, str | int) or (isinstance(i, float) and i.is_integer()) for i in items
     ):
-        states = isinstance(parsed, Mapping) and all(
-            isinstance(v, int | float | None) for v in parsed.values()
-        )
+        states = isinstance(value, Mapping) and all(isinstance(v, int | float | None) for v in value.values())
         raise LabelwiseError(
             f"{where(place)}, column {name!r}: {text[:60]!r}",
             'a list of label names such as ["cat", "dog"], or names with a mark between them',
@@ -65,7 +63,7 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
             else "correct the cell, or add ?separator= if it is one name",
         )
     names = [str(int(item) if isinstance(item, float) else item).strip() for item in items]
-    return [n for n in (sorted(names) if isinstance(parsed, set) else names) if n]
+    return [n for n in (sorted(names) if isinstance(value, set) else names) if n]
 
 
 def _literal(text: str) -> Any:
@@ -79,20 +77,20 @@ def _literal(text: str) -> Any:
             return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-    inner = re.fullmatch(r"\[([^\[\]{}()]*)\]", text, re.DOTALL)
-    if inner is None:
+    match = re.fullmatch(r"\[([^\[\]{}()]*)\]", text, re.DOTALL)
+    if match is None:
         return None
-    if quoted := re.findall(r"'([^']*)'|\"([^\"]*)\"", inner[1]):
-        rest = re.sub(r"'[^']*'|\"[^\"]*\"", "", inner[1])
-        return [a or b for a, b in quoted] if not rest.strip(" ,\n") else None
-    parts = inner[1].split()
+    if quoted := re.findall(r"'([^']*)'|\"([^\"]*)\"", match[1]):
+        between = re.sub(r"'[^']*'|\"[^\"]*\"", "", match[1])
+        return [a or b for a, b in quoted] if not between.strip(" ,\n") else None
+    parts = match[1].split()
     if all(re.fullmatch(r"\d+", part) for part in parts):
         return [int(part) for part in parts]
     if all(re.fullmatch(r"-?\d+\.?\d*(e[+-]?\d+)?", part) for part in parts):
         return [float(part) for part in parts]
     if all(part in ("True", "False") for part in parts):
         return [part == "True" for part in parts]
-    return [part.strip() for part in inner[1].split(",")]
+    return [part.strip() for part in match[1].split(",")]
 
 
 def whole_numbers(texts: list[str]) -> list[str]:
@@ -101,8 +99,8 @@ def whole_numbers(texts: list[str]) -> list[str]:
     >>> whole_numbers(["1.0", "", "12.0"]), whole_numbers(["1.0", "1.5"])
     (['1', '', '12'], ['1.0', '1.5'])
     """
-    whole = all(re.fullmatch(r"\d+\.0", text) for text in texts if text)
-    return [text.removesuffix(".0") for text in texts] if whole else texts
+    are_whole = all(re.fullmatch(r"\d+\.0", text) for text in texts if text)
+    return [text.removesuffix(".0") for text in texts] if are_whole else texts
 
 
 def hot_rows(cells: Sequence[Sequence[str]], name: str) -> tuple[list[list[str]], tuple[str, ...]] | None:

@@ -10,7 +10,7 @@ from labelwise.data.readers.name_doubts import UNANSWERED
 from labelwise.data.source import as_option
 from labelwise.errors import LabelwiseError
 
-_STATE_WORDS = frozenset(word for pair in WORDS for word in pair)
+_STATES = frozenset(word for pair in WORDS for word in pair)
 _QUOTED = re.compile(r"""(['"])(.*)\1""", re.DOTALL)
 _OBJECT = re.compile(r"<\w.*>", re.DOTALL)
 _MOST_WORDS = 5  # in a label's name
@@ -30,15 +30,13 @@ def refuse_states(
         declared: whether the file lists the names. Then only a name twice in one list, which states alone repeat, is
             refused.
     """
-    if not names or not all(
-        number(n) is not None or is_blank(n) or n.casefold() in _STATE_WORDS for n in names
-    ):
+    if not names or not all(number(n) is not None or is_blank(n) or n.casefold() in _STATES for n in names):
         return
     filled = [row for row in rows if len(row)]
     lengths = {len(row) for row in filled}
     no_label = any(number(n) is None or (number(n) or 0) < 0 for n in names)
-    again = len(lengths) == 1 and any(len(set(row)) < len(row) for row in filled)
-    if lengths - {1} and ((no_label and not declared) or again):
+    repeats = len(lengths) == 1 and any(len(set(row)) < len(row) for row in filled)
+    if lengths - {1} and ((no_label and not declared) or repeats):
         raise LabelwiseError(
             f"{where} with lists such as [{', '.join(max(filled, key=len)[:6])}]: a state for each label",
             "names of the labels that are present, or lists of 0 and 1",
@@ -55,7 +53,7 @@ def refuse_open_states(names: Collection[str], where: str) -> None:
     """
     unclear = sorted(n for n in names if n.casefold() in UNANSWERED)
     states = {n.casefold() for n in names} - {n.casefold() for n in unclear}
-    if unclear and len(states) > 1 and (states <= _STATE_WORDS or states <= {"0", "1"}):
+    if unclear and len(states) > 1 and (states <= _STATES or states <= {"0", "1"}):
         raise LabelwiseError(
             f"{where} with {', '.join(sorted(names)[:6])}: states of one label rather than names",
             "names of labels, or 1, 0 and blank",
@@ -72,8 +70,8 @@ def unquoted(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     matches = {name: _QUOTED.fullmatch(name) for row in rows for name in row}
     if not matches or not all(matches.values()):
         return [list(row) for row in rows]
-    plain = {name: match[2].strip() for name, match in matches.items() if match}
-    return [[plain[name] for name in row if plain[name]] for row in rows]
+    inner = {name: match[2].strip() for name, match in matches.items() if match}
+    return [[inner[name] for name in row if inner[name]] for row in rows]
 
 
 def refuse_pieces(names: Iterable[str], where: str) -> None:
@@ -101,10 +99,10 @@ def is_sentence(text: str) -> bool:
 
 def _balanced(name: str) -> bool:
     """Whether brackets are balanced."""
-    opened: list[str] = []
+    brackets: list[str] = []
     for letter in name:
         if letter in "([{":
-            opened.append(letter)
-        elif letter in _PAIRS and (not opened or opened.pop() != _PAIRS[letter]):
+            brackets.append(letter)
+        elif letter in _PAIRS and (not brackets or brackets.pop() != _PAIRS[letter]):
             return False
-    return not opened
+    return not brackets

@@ -35,19 +35,19 @@ def named_texts(
     """
     given = source.options.get("separator")
     if given is None and any(map(is_list_text, texts)):
-        listed = [list_of(text, name, where, place) for place, text in enumerate(texts)]
-        plain = [place for place, text in enumerate(texts) if text and not is_list_text(text)]
-        if plain and not any("choices" in text for text in texts):
+        listed = [list_of(text, name, where, index) for index, text in enumerate(texts)]
+        plain_rows = [index for index, text in enumerate(texts) if text and not is_list_text(text)]
+        if plain_rows and not any("choices" in text for text in texts):
             inner, _, _ = named_texts(
-                [texts[place] for place in plain], name, source, lambda i: where(plain[i])
+                [texts[index] for index in plain_rows], name, source, lambda i: where(plain_rows[i])
             )
-            for place, names in zip(plain, inner, strict=True):
-                listed[place] = names
+            for index, names in zip(plain_rows, inner, strict=True):
+                listed[index] = names
         if (hot := hot_rows(listed, name)) is not None:
             return hot[0], HOT, hot[1]
-        every = {part for row in listed for part in row}
-        refuse_states(every, listed, f"column {name!r}")
-        refuse_pieces(every, f"column {name!r}")
+        distinct = {part for row in listed for part in row}
+        refuse_states(distinct, listed, f"column {name!r}")
+        refuse_pieces(distinct, f"column {name!r}")
         choices = any("choices" in text for text in texts)
         return listed, "from lists written as text" + (" with choices" if choices else ""), ()
     mark = next((m for m in MARKS if any(m in text for text in texts)), None) if given is None else given
@@ -59,21 +59,20 @@ def named_texts(
             "the mark between names; empty for one name per cell",
             "correct the option or leave it out",
         )
-    listed = [
-        [part.strip() for part in (text.split(mark) if mark else [text]) if part.strip()] for text in texts
-    ]
+    parts = (text.split(mark) if mark else [text] for text in texts)
+    listed = [[part.strip() for part in row if part.strip()] for row in parts]
     if given is None:
         if (hot := hot_rows(listed, name)) is not None:
             return hot[0], HOT, hot[1]
         listed = unquoted(listed)
-        every = {part for row in listed for part in row}
-        refuse_states(every, listed, f"column {name!r}")
-        refuse_pieces(every, f"column {name!r}")
-        refuse_bits(every, f"column {name!r}")
+        distinct = {part for row in listed for part in row}
+        refuse_states(distinct, listed, f"column {name!r}")
+        refuse_pieces(distinct, f"column {name!r}")
+        refuse_bits(distinct, f"column {name!r}")
         if "unknown" not in source.options:
-            refuse_open_states(every, f"column {name!r}")
-        refuse_marked(every, f"column {name!r}", mark)
-        refuse_joined(every, f"column {name!r}", mark)
+            refuse_open_states(distinct, f"column {name!r}")
+        refuse_marked(distinct, f"column {name!r}", mark)
+        refuse_joined(distinct, f"column {name!r}", mark)
     how = f"separated by {mark!r}" if mark else "one in each cell, as no separator occurs"
     return listed, how if mark or given == "" else how + _one_with_blanks(texts), ()
 
@@ -87,14 +86,14 @@ def _blank_mark(texts: Sequence[str], name: str) -> str | None:
     for cell in cells:
         for part in set(cell.split()):
             uses[part] = uses.get(part, 0) + 1
-    several = [cell for cell in cells if " " in cell]
-    again = [cell for cell in several if all(uses[part] > 1 for part in cell.split())]
-    if len(again) >= 0.8 * len(several):
+    with_blanks = [cell for cell in cells if " " in cell]
+    repeated = [cell for cell in with_blanks if all(uses[part] > 1 for part in cell.split())]
+    if len(repeated) >= 0.8 * len(with_blanks):
         return " "
-    if len(again) <= 0.2 * len(several):
+    if len(repeated) <= 0.2 * len(with_blanks):
         return None
     raise LabelwiseError(
-        f"column {name!r} with cells such as {several[0]!r}, in which a blank may separate names or belong to one",
+        f"column {name!r} with cells such as {with_blanks[0]!r}, in which a blank may separate names or belong to one",
         "one of the two",
         "add ?separator=%20 if it separates names, or ?separator= if each cell is one name",
     )
@@ -103,15 +102,13 @@ def _blank_mark(texts: Sequence[str], name: str) -> str | None:
 def _one_with_blanks(texts: Sequence[str]) -> str:
     """A note on a name with blanks if a part of it is a name too, or occurs in half of such names; else empty."""
     cells = {text for text in texts if text}
-    several = sorted(cell for cell in cells if " " in cell)
-    uses = Counter(part for cell in several for part in set(cell.split()))
-    odd = [
-        (cell, part)
-        for cell in several
-        for part in cell.split()
-        if part in cells or (len(several) > 2 and 2 * uses[part] >= len(several))
+    with_blanks = sorted(cell for cell in cells if " " in cell)
+    uses = Counter(part for cell in with_blanks for part in set(cell.split()))
+    often = {part for part, count in uses.items() if len(with_blanks) > 2 and 2 * count >= len(with_blanks)}
+    doubtful = [
+        (cell, part) for cell in with_blanks for part in cell.split() if part in cells or part in often
     ]
-    if not odd:
+    if not doubtful:
         return ""
-    cell, part = odd[0]
+    cell, part = doubtful[0]
     return f" ({cell!r} is one label, though {part!r} occurs elsewhere too; ?separator=%20 would split it)"

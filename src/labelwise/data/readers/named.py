@@ -48,8 +48,8 @@ def dataset_of_names(
     structs = [n for n in table.column_names if pa.types.is_struct(table[n].type)]
     fields = {name: fields_of_names(table[name].type, name) for name in structs}
     table = plain_columns(table)
-    wanted = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
-    roles = roles_of(wanted, source)
+    considered = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
+    roles = roles_of(considered, source)
     names = roles.names
     for name in (*names, *roles.states):
         if fields.get(name):
@@ -59,15 +59,15 @@ def dataset_of_names(
                 f"add ?labels={as_option(fields[name][:1])} for the names, "
                 f"or ?ignore={as_option([name])} without them",
             )
-    only = [name for name in every if name in wanted.column_names and not is_states(wanted[name])]
-    if not names and len(only) == 1 and not {"labels", "classes"} & source.options.keys():
-        names, source = (only[0],), source.with_option("labels", joined_values(only))
+    listed = [name for name in every if name in considered.column_names and not is_states(considered[name])]
+    if not names and len(listed) == 1 and not {"labels", "classes"} & source.options.keys():
+        names, source = (listed[0],), source.with_option("labels", joined_values(listed))
     for name in names:
         column = table[name]
         if name in every and is_text_type(column.type):
             column = _lists_of_one(column)
         if is_list(column.type) and column.null_count and _are_names(column):
-            column, source = _marked(column.cast(pa.list_(pa.string())), source)
+            column, source = _with_null_text(column.cast(pa.list_(pa.string())), source)
             notes = (*notes, "Labels that are null are unknown.")
         table = table.set_column(table.column_names.index(name), name, column)
     data = dataset_of(table, source, folder, row_name, every).with_notes(*notes)
@@ -79,43 +79,39 @@ def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
 
     If a struct's fields are columns already, `ignore` still accepts the struct's name for all of them.
     """
-    named = {
-        name for option in ("labels", "classes", "image", "split", "group") for name in source.names(option)
-    }
-    starts = {name.partition(".")[0] for name in named - set(table.column_names) if "." in name}
-    table = with_fields(table, starts & set(table.column_names))
-    ignored = source.names("ignore")
-    fields = {name: [c for c in table.column_names if c.startswith(f"{name}.")] for name in ignored}
-    if any(fields[name] for name in ignored if name not in table.column_names):
-        every = [
-            c for name in ignored for c in ([name] if name in table.column_names else fields[name] or [name])
-        ]
+    options = ("labels", "classes", "image", "split", "group")
+    named = {name for option in options for name in source.names(option)}
+    structs = {name.partition(".")[0] for name in named - set(table.column_names) if "." in name}
+    table = with_fields(table, structs & set(table.column_names))
+    columns, ignored = table.column_names, source.names("ignore")
+    fields = {name: [c for c in columns if c.startswith(f"{name}.")] for name in ignored}
+    if any(fields[name] for name in ignored if name not in columns):
+        every = [c for name in ignored for c in ([name] if name in columns else fields[name] or [name])]
         source = source.with_option("ignore", joined_values(every))
     return table, source
 
 
 def _with_state_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Source, tuple[str, ...]]:
     """The table with objects of label states, `{"cat": 1, "dog": 0}`, as one column per label; null is unknown."""
+    ignored = source.names("ignore")
     objects = [
-        name
-        for name in table.column_names
-        if name not in source.names("ignore") and _holds_states(table[name], name)
+        name for name in table.column_names if name not in ignored and _holds_states(table[name], name)
     ]
     if not objects:
         return table, source, ()
-    taken = set(table.column_names) - set(objects)
-    called: dict[str, str] = {}
+    used = set(table.column_names) - set(objects)
+    labels: dict[str, str] = {}
     for name in objects:
         for field in table[name].type:
-            called[f"{name}.{field.name}"] = f"{name}.{field.name}" if field.name in taken else field.name
-            taken.add(field.name)
+            labels[f"{name}.{field.name}"] = f"{name}.{field.name}" if field.name in used else field.name
+            used.add(field.name)
     table = with_fields(table, objects)
-    table = table.rename_columns([called.get(name, name) for name in table.column_names])
+    table = table.rename_columns([labels.get(name, name) for name in table.column_names])
     if "labels" in source.options:
-        inner = {name: [new for old, new in called.items() if old.startswith(f"{name}.")] for name in objects}
+        inner = {name: [new for old, new in labels.items() if old.startswith(f"{name}.")] for name in objects}
         wanted = [label for name in source.names("labels") for label in inner.get(name, [name])]
         source = source.with_option("labels", joined_values(wanted))
-    note = f"Fields of {', '.join(map(repr, objects))} are labels: {', '.join([*called.values()][:8])}."
+    note = f"Fields of {', '.join(map(repr, objects))} are labels: {', '.join([*labels.values()][:8])}."
     return table, source, (note,)
 
 
@@ -124,8 +120,8 @@ def _holds_states(column: pa.ChunkedArray, name: str) -> bool:
     kind = column.type
     if not pa.types.is_struct(kind) or not kind.num_fields or is_image_struct(kind):
         return False
-    plain = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
-    if not all(any(is_kind(field.type) for is_kind in plain) for field in kind):
+    checks = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    if not all(any(check(field.type) for check in checks) for field in kind):
         return False
     fields = plain_columns(with_fields(pa.table({name: column}), [name])).columns
     filled = [field for field in fields if field.null_count < len(field)]
@@ -155,13 +151,12 @@ def _are_names(column: pa.ChunkedArray) -> bool:
     )
 
 
-def _marked(column: pa.ChunkedArray, source: Source) -> tuple[pa.ChunkedArray, Source]:
+def _with_null_text(column: pa.ChunkedArray, source: Source) -> tuple[pa.ChunkedArray, Source]:
     """The column with a text in place of nulls, and the source with that text in its option `unknown`."""
     names = set(pc.unique(pc.list_flatten(column)).to_pylist())
     text = "no answer"
     while text in names:
         text += "_"
     filled = pc.if_else(pc.is_null(column), pa.scalar([text], column.type), column)
-    return filled, source.with_option(
-        "unknown", ",".join([*filter(None, [source.options.get("unknown")]), text])
-    )
+    given = source.options.get("unknown")
+    return filled, source.with_option("unknown", f"{given},{text}" if given else text)

@@ -61,11 +61,7 @@ class NameRows:
 
 
 def named_rows(
-    column: pa.ChunkedArray,
-    name: str,
-    source: Source,
-    row_name: Callable[[int], str],
-    declared: bool = False,
+    column: pa.ChunkedArray, name: str, source: Source, row_name: Callable[[int], str], declared: bool = False
 ) -> NameRows:
     """The label names of a column's cells.
 
@@ -96,17 +92,17 @@ def named_rows(
         for c, t in zip(cells, texts, strict=True)
     ]
     texts = whole_numbers(texts)
-    names_of, how, every = named_texts(
-        texts, name, source, lambda place: row_name(int(np.flatnonzero(codes == place)[0]))
+    names_of, how, all_names = named_texts(
+        texts, name, source, lambda index: row_name(int(np.flatnonzero(codes == index)[0]))
     )
-    names = every or tuple(sorted({n for cell in names_of for n in cell}))
-    place = {n: j for j, n in enumerate(names)}
+    names = all_names or tuple(sorted({n for cell in names_of for n in cell}))
+    index = {n: j for j, n in enumerate(names)}
     lengths = np.array([len(cell) for cell in names_of], np.int64)
-    flat = np.array([place[n] for cell in names_of for n in cell], np.int64)
+    flat = np.array([index[n] for cell in names_of for n in cell], np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     rows = np.repeat(np.arange(len(codes)), lengths[codes])
-    first = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
-    columns = flat[(first + np.arange(len(rows))).astype(np.int64)]
+    offsets = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
+    columns = flat[(offsets + np.arange(len(rows))).astype(np.int64)]
     blank = np.array([not text for text in texts])
     if how != HOT:
         refuse_unshared(np.bincount(columns, minlength=len(names)), len(codes), name, source)
@@ -119,46 +115,43 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bo
     array = one_array(column)
     kind = array.type.value_type
     flat = pc.list_flatten(array)
-    hot = pa.types.is_boolean(kind)
-    if hot or pa.types.is_floating(kind):
+    is_boolean = pa.types.is_boolean(kind)
+    if is_boolean or pa.types.is_floating(kind):
         flat, kind = _as_numbers(flat, name), pa.int64()
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
         fields = fields_of_names(kind, name) if pa.types.is_struct(kind) else []
-        names_of = (
-            f"add ?labels={as_option(fields[:1])} for the names"
-            if fields
-            else "write the names themselves as text"
-        )
+        advice = "write the names themselves as text"
+        if fields:
+            advice = f"add ?labels={as_option(fields[:1])} for the names"
         raise LabelwiseError(
             f"column {name!r} of lists of {kind}",
             "lists of label names",
-            f"{names_of}, or leave the column out with ?ignore={as_option([name])}",
+            f"{advice}, or leave the column out with ?ignore={as_option([name])}",
         )
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     if flat.null_count:
         raise LabelwiseError(f"column {name!r} with a null inside a list", "label names", "correct the rows")
     if pa.types.is_integer(kind) and len(flat):
         lists = [tuple(int(n) for n in cell) for cell in {tuple(c or ()) for c in array.to_pylist()}]
-        if is_multi_hot(lists, name, hot):
+        if is_multi_hot(lists, name, is_boolean):
             width = max(map(len, lists))
-            row, place = np.nonzero(flat.to_numpy(zero_copy_only=False).reshape(-1, width))
-            valid = np.flatnonzero(lengths)
-            return NameRows(tuple(map(str, range(width))), valid[row], place, lengths > 0, HOT, answers=True)
+            row, label = np.nonzero(flat.to_numpy(zero_copy_only=False).reshape(-1, width))
+            filled = np.flatnonzero(lengths)
+            return NameRows(tuple(map(str, range(width))), filled[row], label, lengths > 0, HOT, answers=True)
     texts = pc.utf8_trim_whitespace(flat.cast(pa.string()))
     rows = np.repeat(np.arange(len(array)), lengths)
-    keep = pc.greater(pc.utf8_length(texts), 0).to_numpy(zero_copy_only=False).astype(bool)
-    coded = texts.filter(pa.array(keep)).dictionary_encode()
+    nonempty = pc.greater(pc.utf8_length(texts), 0).to_numpy(zero_copy_only=False).astype(bool)
+    coded = texts.filter(pa.array(nonempty)).dictionary_encode()
     order = np.argsort(np.array(coded.dictionary.to_pylist(), object), kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     names = tuple(coded.dictionary[int(j)].as_py() for j in order)
-    refuse_states(
-        names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}", declared
-    )
+    filled_rows = (tuple(map(str, row)) for row in array.to_pylist() if row)
+    refuse_states(names, filled_rows, f"column {name!r}", declared)
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
     refuse_unshared(np.bincount(indices, minlength=len(names)), len(array), name, source)
-    return NameRows(names, rows[keep], rank[indices], known, "from lists")
+    return NameRows(names, rows[nonempty], rank[indices], known, "from lists")
 
 
 def _as_numbers(flat: pa.Array, name: str) -> pa.Array:
@@ -182,8 +175,8 @@ def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
 
     def alone(name: str) -> np.ndarray:
         """For each mention of a name, whether it is the only one of its row."""
-        here = rows.columns == rows.names.index(name)
-        return np.bincount(rows.rows, minlength=len(rows.known))[rows.rows[here]] == 1
+        mentions = rows.columns == rows.names.index(name)
+        return np.bincount(rows.rows, minlength=len(rows.known))[rows.rows[mentions]] == 1
 
     given = source.options.get("none")
     if given is not None:
@@ -198,15 +191,15 @@ def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
         empty = [n for n in rows.names if spaced(n) in NOTHING]
         empty = [n for n in empty if alone(n).all()]
     for name in empty:
-        only = alone(name)
-        if not only.all():
+        is_alone = alone(name)
+        if not is_alone.all():
             raise LabelwiseError(
-                f"{int((~only).sum()):,} cells with {name!r} beside other names",
+                f"{int((~is_alone).sum()):,} cells with {name!r} beside other names",
                 "the name for `no label is present` alone in its cell",
                 "correct the cells, or leave none= out",
             )
         notes.append(
-            f"{len(only):,} cells hold {name!r}: all labels are absent there (?none={escaped(name)})."
+            f"{len(is_alone):,} cells hold {name!r}: all labels are absent there (?none={escaped(name)})."
         )
         rows = rows.without(name)
     return rows

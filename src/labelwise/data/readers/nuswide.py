@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.exports import filled_lines
 from labelwise.data.readers.files import find_root, image_folder, keep_existing, source_folder, text_array
 from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
@@ -29,30 +30,30 @@ def read(source: Source) -> Dataset:
         LabelwiseError: missing files, cells other than 0 and 1, lists of different lengths, or an image in both lists.
     """
     root = source_folder(source, "a NUS-WIDE folder")
-    concepts = _lines(_file(root, "Concepts81.txt", "ConceptsList/Concepts81.txt"))
+    concepts = filled_lines(_first_file(root, "Concepts81.txt", "ConceptsList/Concepts81.txt"))
     if len(set(concepts)) != len(concepts):
         raise LabelwiseError(
             f"{root}: a concept twice in Concepts81.txt", "each once", "fetch the file again"
         )
     images: list[str] = []
-    parts, codes = [], []
-    for code, part in enumerate(PARTS.values()):
-        names = _images(root, part)
-        parts.append(np.stack([_states(root, concept, part, len(names)) for concept in concepts], 1))
+    states, codes = [], []
+    for code, prefix in enumerate(PARTS.values()):
+        names = _images(root, prefix)
+        states.append(np.stack([_states(root, concept, prefix, len(names)) for concept in concepts], 1))
         codes += [code] * len(names)
         images += names
-    twice = [name for name, count in Counter(images).items() if count > 1]
-    if twice:
+    repeated = [name for name, count in Counter(images).items() if count > 1]
+    if repeated:
         raise LabelwiseError(
-            f"{root}: image {twice[0]} twice in ImageList",
+            f"{root}: image {repeated[0]} twice in ImageList",
             "each image in one list, once",
             "correct the lists",
         )
-    values = np.concatenate(parts)
+    values = np.concatenate(states)
     data = Dataset(
         labels=LabelSet(tuple(concepts)),
         images=text_array(images),
-        root=_folder(source, root, images),
+        root=_image_root(source, root, images),
         values=values,
         known=np.ones(values.shape, bool),
         split_of=np.array(codes, np.int16),
@@ -64,29 +65,29 @@ def read(source: Source) -> Dataset:
     return keep_existing(data.with_notes(*notes, *count_notes(data.splits(), PUBLISHED["nuswide"])), source)
 
 
-def _file(root: Path, *names: str) -> Path:
+def _first_file(root: Path, *names: str) -> Path:
+    """The first of these files that exists; raises `LabelwiseError` if there is none."""
     for name in names:
         if os.path.isfile(root / name):
             return root / name
     raise LabelwiseError(f"{str(root)!r} without {names[0]}", "the official archive", "add the file")
 
 
-def _lines(file: Path) -> list[str]:
-    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+def _images(root: Path, prefix: str) -> list[str]:
+    """The images of an official list, in its order."""
+    names = [f"ImageList/{name}" for name in (f"{prefix}Imagelist.txt", f"{prefix}ImageList.txt")]
+    return [
+        line.replace("\\", "/") for line in filled_lines(_first_file(root, *names, f"{prefix}Imagelist.txt"))
+    ]
 
 
-def _images(root: Path, part: str) -> list[str]:
-    names = [f"ImageList/{name}" for name in (f"{part}Imagelist.txt", f"{part}ImageList.txt")]
-    return [line.replace("\\", "/") for line in _lines(_file(root, *names, f"{part}Imagelist.txt"))]
-
-
-def _states(root: Path, concept: str, part: str, images: int) -> np.ndarray:
-    name = f"Labels_{concept}_{part}.txt"
-    file = _file(
+def _states(root: Path, concept: str, prefix: str, images: int) -> np.ndarray:
+    """The cells of a concept for the images of a list; raises `LabelwiseError` unless there is a 0 or 1 for each."""
+    name = f"Labels_{concept}_{prefix}.txt"
+    file = _first_file(
         root, f"Groundtruth/TrainTestLabels/{name}", f"Groundtruth/{name}", f"TrainTestLabels/{name}"
     )
-    cells = _lines(file)
+    cells = filled_lines(file)
     odd = next((i for i, cell in enumerate(cells) if cell not in ("0", "1")), None)
     if odd is not None:
         raise LabelwiseError(
@@ -99,7 +100,8 @@ def _states(root: Path, concept: str, part: str, images: int) -> np.ndarray:
     return np.array(cells, np.uint8)
 
 
-def _folder(source: Source, root: Path, images: list[str]) -> Path:
+def _image_root(source: Source, root: Path, images: list[str]) -> Path:
+    """The folder of the images: that of the option `images`, or a usual one."""
     if "images" in source.options:
         return image_folder(source.options["images"])
     return find_root(images, [root / "Flickr", root / "images", root])

@@ -58,7 +58,7 @@ def read(source: Source) -> Dataset:
     rows = _rows_to_use(read_label_rows(files), limit, notes)
     images = images_of(rows.ids, rows.splits, tables.images, source, folders, notes)
     total = len(images.ids)
-    exists, lost = rows_there(images.names, str(images.root), source, images.there)
+    exists, missing_notes = rows_there(images.names, str(images.root), source, images.there)
     images, rows = images.where(exists), rows.of_images(exists)
     vocab = vocabulary(rows.labels, tables, source, notes)
     labels, values, known, masked = _cells(rows, images.ids, vocab, source, notes)
@@ -78,7 +78,7 @@ def read(source: Source) -> Dataset:
         known=known,
         split_of=codes,
         split_names=names,
-        notes=(*notes, *lost),
+        notes=(*notes, *missing_notes),
         rows_in_source=total,
     )
     if "labels" in source.options and rest == "unknown" and not with_known.all():
@@ -146,33 +146,25 @@ def _cells(
     """The labels, values and known cells, `[N, L]` each, and the indices of cells that stay unknown in any case."""
     people, guessed = rows.where(~rows.machine), rows.where(rows.machine)
     names = vocab.shown()
-    present, absent, contradicted = agreeing(
-        people.pairs.where(people.confidence == 1),
-        people.pairs.where(people.confidence == 0),
-        images,
-        names,
-        source,
-    )
-    used = np.bincount(rows.pairs.label, minlength=len(vocab.ids)) > 0
+    present, absent = (people.pairs.where(people.confidence == state) for state in (1, 0))
+    present, absent, contradicted = agreeing(present, absent, images, names, source)
+    occurring = np.bincount(rows.pairs.label, minlength=len(vocab.ids)) > 0
     for j in np.flatnonzero(np.bincount(rows.pairs.label[rows.confidence > 0])).tolist():
-        used[list(vocab.above[j])] = True
-    column, labels = chosen(vocab, used, source, notes)
+        occurring[list(vocab.above[j])] = True
+    column, labels = chosen(vocab, occurring, source, notes)
     shape = (len(images), len(labels))
-    refuse_huge(
-        *shape,
-        source.path,
-        "choose labels with labels=FILE, or leave out images without a file with missing=skip",
-    )
-    pos, neg, clash = implied_cells(
+    todo = "choose labels with labels=FILE, or leave out images without a file with missing=skip"
+    refuse_huge(*shape, source.path, todo)
+    is_present, is_absent, conflicts = implied_cells(
         present, absent, shape, column, (vocab.above, vocab.below), images, names, source
     )
-    known = np.logical_or(pos, neg, out=neg).reshape(shape)  # in place: a mask may hold gigabytes
-    values = pos.view(np.uint8).reshape(shape)
+    known = np.logical_or(is_present, is_absent, out=is_absent).reshape(shape)  # in place: masks are large
+    values = is_present.view(np.uint8).reshape(shape)
     if len(guessed.confidence):
         soft = _machine_limit(source) == "soft"
         values = with_guesses(values, known, guessed, vocab.above, column, soft=soft, notes=notes)
     contradicted = Pairs(*np.divmod(contradicted, max(len(vocab.ids), 1))).columns(column).keys(shape[1])
-    masked = np.union1d(contradicted, clash)
+    masked = np.union1d(contradicted, conflicts)
     if len(masked):
         fate = "are present" if source.options["duplicates"] == "union" else "are unknown"
         notes.append(f"{len(masked):,} cells that contradict each other {fate}.")

@@ -37,22 +37,22 @@ class Pairs:
 
     def implied(self, others: Relatives) -> Pairs:
         """The same rows, followed by one row for each label that a row's label implies."""
-        count = np.array([len(some) for some in others], np.int64)
+        count = np.array([len(related) for related in others], np.int64)
         if not count.sum() or not len(self.label):
             return self
         start = np.concatenate([[0], np.cumsum(count)[:-1]])
-        flat = np.array([label for some in others for label in some], np.int64)
+        flat = np.array([label for related in others for label in related], np.int64)
         times = count[self.label]
         ends = np.cumsum(times)
         step = np.arange(int(ends[-1])) - np.repeat(ends - times, times)
-        more = flat[np.repeat(start[self.label], times) + step]
+        implied = flat[np.repeat(start[self.label], times) + step]
         image = np.concatenate([self.image, np.repeat(self.image, times)])
-        return Pairs(image, np.concatenate([self.label, more]))
+        return Pairs(image, np.concatenate([self.label, implied]))
 
     def columns(self, column: Int64[np.ndarray, " A"]) -> Pairs:
         """The rows of labels that have a column, with the column as their label."""
-        place = column[self.label]
-        return Pairs(self.image[place >= 0], place[place >= 0])
+        columns = column[self.label]
+        return Pairs(self.image[columns >= 0], columns[columns >= 0])
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class LabelRows:
         """
         if keep.all():
             return self
-        number = np.cumsum(keep) - 1
-        some = self.where(keep[self.pairs.image])
-        return replace(some, pairs=Pairs(number[some.pairs.image], some.pairs.label))
+        new_index = np.cumsum(keep) - 1
+        rows = self.where(keep[self.pairs.image])
+        return replace(rows, pairs=Pairs(new_index[rows.pairs.image], rows.pairs.label))
 
 
 def read_label_rows(files: Sequence[Path]) -> LabelRows:
@@ -110,7 +110,7 @@ def read_label_rows(files: Sequence[Path]) -> LabelRows:
         ids.append(images)
         splits.append(pa.array([split or None] * len(images), pa.string()))
         start += len(images)
-    tables = [table for some in by_split.values() for table in some]
+    tables = [table for of_split in by_split.values() for table in of_split]
     label, labels = _codes([table["LabelName"] for table in tables])
     confidence = np.concatenate([table["Confidence"].to_numpy() for table in tables])
     machine = np.concatenate([_by_machine(table) for table in tables])
@@ -123,12 +123,13 @@ def read_label_rows(files: Sequence[Path]) -> LabelRows:
 
 def _codes(columns: Sequence[pa.ChunkedArray]) -> tuple[Int[np.ndarray, " R"], pa.Array]:
     """The index of each row's text, and the texts."""
-    whole = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unify_dictionaries()
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
-    return codes, whole.chunk(0).dictionary
+    joined = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unify_dictionaries()
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in joined.chunks])
+    return codes, joined.chunk(0).dictionary
 
 
 def _by_machine(table: pa.Table) -> Bool[np.ndarray, " R"]:
+    """Whether each row's label is by a classifier, if the table has the column `Source`."""
     if "Source" not in table.column_names:
         return np.zeros(table.num_rows, bool)
     return pc.equal(table["Source"], "machine").to_numpy()
@@ -151,23 +152,23 @@ def agreeing(
         WouldLose: contradictions without the option; the message lists the first three.
     """
     policy, width = source.choice("duplicates", _POLICIES), len(names)
-    mine, theirs = present.keys(width), absent.keys(width)
-    both = _common(mine, theirs)
-    if not len(both):
-        return present, absent, both
+    positive, negative = present.keys(width), absent.keys(width)
+    clashes = _common(positive, negative)
+    if not len(clashes):
+        return present, absent, clashes
     if policy == "stop":
-        first = [divmod(int(key), width) for key in both[:3]]
-        examples = [f"{images[i].as_py()}: {names[j]} present and absent" for i, j in first]
-        raise _contradiction(len(both), examples, "")
-    absent = absent.where(~np.isin(theirs, both))
-    return (present.where(~np.isin(mine, both)) if policy == "unknown" else present), absent, both
+        cells = [divmod(int(key), width) for key in clashes[:3]]
+        examples = [f"{images[i].as_py()}: {names[j]} present and absent" for i, j in cells]
+        raise _contradiction(len(clashes), examples, "")
+    absent = absent.where(~np.isin(negative, clashes))
+    return (present.where(~np.isin(positive, clashes)) if policy == "unknown" else present), absent, clashes
 
 
 def _common(first: Int64[np.ndarray, " A"], second: Int64[np.ndarray, " B"]) -> Int64[np.ndarray, " C"]:
     """Numbers in both, ascending; a single sort is faster than `np.intersect1d`."""
     marked = np.sort(np.concatenate([first * 2, second * 2 + 1]))
-    edge = (marked[1:] == marked[:-1] + 1) & (marked[:-1] % 2 == 0)
-    return marked[:-1][edge] // 2
+    in_both = (marked[1:] == marked[:-1] + 1) & (marked[:-1] % 2 == 0)
+    return marked[:-1][in_both] // 2
 
 
 def implied_cells(
@@ -198,33 +199,34 @@ def implied_cells(
     Raises:
         WouldLose: an absent label with a present descendant, without the option.
     """
-    pos, neg = np.zeros((2, shape[0] * shape[1]), bool)
-    pos[present.implied(relatives[0]).columns(column).keys(shape[1])] = True
-    neg[absent.implied(relatives[1]).columns(column).keys(shape[1])] = True
-    clash = np.flatnonzero(pos & neg) if any(relatives[0]) else np.zeros(0, np.int64)
-    if len(clash):
+    is_present, is_absent = np.zeros((2, shape[0] * shape[1]), bool)
+    is_present[present.implied(relatives[0]).columns(column).keys(shape[1])] = True
+    is_absent[absent.implied(relatives[1]).columns(column).keys(shape[1])] = True
+    conflicts = np.flatnonzero(is_present & is_absent) if any(relatives[0]) else np.zeros(0, np.int64)
+    if len(conflicts):
         policy = source.choice("duplicates", _POLICIES)
         if policy == "stop":
-            rows, first = np.unique(clash // shape[1], return_index=True)
+            rows, first = np.unique(conflicts // shape[1], return_index=True)
             examples = []
-            for row, key in zip(rows[:3].tolist(), clash[first[:3]].tolist(), strict=True):
+            for row, key in zip(rows[:3].tolist(), conflicts[first[:3]].tolist(), strict=True):
                 label = int(np.flatnonzero(column == key % shape[1])[0])
                 below = _one_of(present, row, [label, *relatives[1][label]])
                 above = _one_of(absent, row, [label, *relatives[0][label]])
                 examples.append(f"{images[row].as_py()}: {names[below]} without {names[above]}")
-            raise _contradiction(len(clash), examples, ", or add hierarchy=none")
-        neg[clash] = False
-        pos[clash] = policy == "union"
-    return pos, neg, clash
+            raise _contradiction(len(conflicts), examples, ", or add hierarchy=none")
+        is_absent[conflicts] = False
+        is_present[conflicts] = policy == "union"
+    return is_present, is_absent, conflicts
 
 
 def _one_of(rows: Pairs, image: int, labels: Sequence[int]) -> int:
     """The first of the labels in the rows of an image."""
-    have = rows.label[rows.image == image]
-    return int(have[np.isin(have, labels)][0])
+    labels_of_image = rows.label[rows.image == image]
+    return int(labels_of_image[np.isin(labels_of_image, labels)][0])
 
 
 def _contradiction(count: int, examples: Sequence[str], further: str) -> WouldLose:
+    """The error for cells that contradict each other."""
     return WouldLose(
         f"{count:,} labels of images that contradict each other; {'; '.join(examples)}",
         "rows that agree with each other and with the hierarchy",
@@ -260,14 +262,14 @@ def with_guesses(
     """
     rows = guessed.pairs if soft else guessed.pairs.implied(above)
     keys = rows.columns(column).keys(values.shape[1])
-    free = ~known.reshape(-1)[keys]
+    unknown = ~known.reshape(-1)[keys]
     if soft:
         values = values.astype(np.float32)
         confidence = guessed.confidence[column[rows.label] >= 0]
-        np.maximum.at(values.reshape(-1), keys[free], confidence[free])
+        np.maximum.at(values.reshape(-1), keys[unknown], confidence[unknown])
     else:
-        values.reshape(-1)[keys[free]] = 1
-    known.reshape(-1)[keys[free]] = True
+        values.reshape(-1)[keys[unknown]] = 1
+    known.reshape(-1)[keys[unknown]] = True
     how = "hold the Confidence of" if soft else "are present by"
-    notes.append(f"{len(np.unique(keys[free])):,} cells that no person verified {how} labels by machine.")
+    notes.append(f"{len(np.unique(keys[unknown])):,} cells that no person verified {how} labels by machine.")
     return values

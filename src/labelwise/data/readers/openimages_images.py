@@ -70,30 +70,30 @@ def images_of(
     """
     root, files = _files(source, folders, splits)
     count = len(ids)
-    info = _info(listed)
+    info = _image_info(listed)
     if info is not None:
         splits = _with_subsets(ids, splits, info)
-        more = _unlabelled(ids, splits, info)
-        ids = pa.concat_arrays([ids, more["id"].combine_chunks()])
-        splits = pa.concat_arrays([splits, more["split"].combine_chunks()])
+        unlabelled = _unlabelled(ids, splits, info)
+        ids = pa.concat_arrays([ids, unlabelled["id"].combine_chunks()])
+        splits = pa.concat_arrays([splits, unlabelled["split"].combine_chunks()])
     paths = pc.if_else(pc.is_valid(splits), pc.binary_join_element_wise(splits, ids, "/"), ids)
-    place = matching(paths, files)
-    there = place >= 0
-    keep = there | (np.arange(len(ids)) < count)
-    left_out = int((~keep).sum())
-    if keep[count:].any():
-        notes.append(f"{int(keep[count:].sum()):,} listed images have no label row.")
+    match = matching(paths, files)
+    exists = match >= 0
+    kept = exists | (np.arange(len(ids)) < count)
+    left_out = int((~kept).sum())
+    if kept[count:].any():
+        notes.append(f"{int(kept[count:].sum()):,} listed images have no label row.")
     if left_out:
         notes.append(f"{left_out:,} listed images with neither a label row nor a file were left out.")
-    rows = pa.array(np.flatnonzero(keep))
-    ids, splits, place, there = ids.take(rows), splits.take(rows), place[keep], there[keep]
+    rows = pa.array(np.flatnonzero(kept))
+    ids, splits, match, exists = ids.take(rows), splits.take(rows), match[kept], exists[kept]
     names = pc.binary_join_element_wise(ids, ".jpg", "")
     if files:
-        matched = pa.array(files, pa.string()).take(pa.array(np.where(there, place, 0)))
-        names = pc.if_else(pa.array(there), matched, names)
+        matched = pa.array(files, pa.string()).take(pa.array(np.where(exists, match, 0)))
+        names = pc.if_else(pa.array(exists), matched, names)
     if info is not None:
         _note_rotated(ids, info, notes)
-    return ImageIndex(ids, splits, names, root, there)
+    return ImageIndex(ids, splits, names, root, exists)
 
 
 def _files(source: Source, folders: Sequence[Path], splits: pa.Array) -> tuple[Path, list[str]]:
@@ -101,8 +101,8 @@ def _files(source: Source, folders: Sequence[Path], splits: pa.Array) -> tuple[P
     if "images" in source.options:
         root = image_folder(source.options["images"])
         return root, _readable(root)
-    beside = [folders[1] / name for name in ("images", "data", *splits.unique().drop_null().to_pylist())]
-    for folder in (folders[0], *beside):
+    candidates = [folders[1] / name for name in ("images", "data", *splits.unique().drop_null().to_pylist())]
+    for folder in (folders[0], *candidates):
         files = _readable(folder) if folder.is_dir() else []
         if files:
             return folder, files
@@ -115,15 +115,16 @@ def _readable(folder: Path) -> list[str]:
 
 
 def _is_text(name: str) -> bool:
+    """Whether a file name is valid text."""
     try:
         return bool(name.encode())
     except UnicodeEncodeError:
         return False
 
 
-def _info(files: Sequence[Path]) -> pa.Table | None:
+def _image_info(files: Sequence[Path]) -> pa.Table | None:
     """Columns `id`, `split` (by the column `Subset`, else by the file's name) and `turn` of image tables."""
-    parts = []
+    tables = []
     for file in files:
         table = info_columns(file)
         missing = pa.nulls(table.num_rows, pa.string())
@@ -131,43 +132,45 @@ def _info(files: Sequence[Path]) -> pa.Table | None:
         split = pc.if_else(pc.equal(subset, ""), None, subset)
         by_name = pa.scalar(split_of(file) or None, pa.string())
         turn = table["Rotation"] if "Rotation" in table.column_names else missing
-        parts.append(pa.table({"id": table["ImageID"], "split": pc.coalesce(split, by_name), "turn": turn}))
-    return pa.concat_tables(parts) if parts else None
+        tables.append(pa.table({"id": table["ImageID"], "split": pc.coalesce(split, by_name), "turn": turn}))
+    return pa.concat_tables(tables) if tables else None
 
 
 def _with_subsets(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Array:
+    """The splits, with those of the image tables in place of nulls."""
     if not splits.null_count:
         return splits
-    at = pc.index_in(ids, value_set=info["id"].combine_chunks())
-    return pc.coalesce(splits, info["split"].combine_chunks().take(at))
+    rows = pc.index_in(ids, value_set=info["id"].combine_chunks())
+    return pc.coalesce(splits, info["split"].combine_chunks().take(rows))
 
 
 def _unlabelled(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Table:
     """The first row of each listed image without labels, for the splits of the label tables."""
     split, ids_listed = info["split"].combine_chunks(), info["id"].combine_chunks()
-    have = _canonical(splits).unique().drop_null()
-    wanted = pc.is_in(_canonical(split), value_set=have if len(have) else pa.nulls(1, pa.string()))
-    new = pc.invert(pc.is_in(_key(ids_listed, split), value_set=_key(ids, splits)))
-    rows = info.filter(pc.and_(wanted, pc.and_(new, pc.not_equal(ids_listed, ""))))
+    known = _canonical(splits).unique().drop_null()
+    of_split = pc.is_in(_canonical(split), value_set=known if len(known) else pa.nulls(1, pa.string()))
+    is_new = pc.invert(pc.is_in(_split_and_id(ids_listed, split), value_set=_split_and_id(ids, splits)))
+    rows = info.filter(pc.and_(of_split, pc.and_(is_new, pc.not_equal(ids_listed, ""))))
     listed = rows["id"].combine_chunks()
     return rows.take(pc.index_in(listed.unique(), value_set=listed))
 
 
-def _key(ids: pa.Array, splits: pa.Array) -> pa.Array:
+def _split_and_id(ids: pa.Array, splits: pa.Array) -> pa.Array:
+    """Split and id of each image as one text."""
     return pc.binary_join_element_wise(pc.fill_null(_canonical(splits), ""), ids, "/")
 
 
 def _canonical(splits: pa.Array) -> pa.Array:
     """Splits under their usual names: `validation` is `val`."""
     coded = splits.dictionary_encode()
-    names = [
-        text.lower() if (name := canonical(text)) is None else name for text in coded.dictionary.to_pylist()
-    ]
+    texts = coded.dictionary.to_pylist()
+    names = [text.lower() if (name := canonical(text)) is None else name for text in texts]
     return pa.array(names, pa.string()).take(coded.indices)
 
 
 def _note_rotated(ids: pa.Array, info: pa.Table, notes: list[str]) -> None:
-    turned = info.filter(pc.invert(pc.is_in(info["turn"], value_set=pa.array(["", "0", "0.0", None]))))
-    count = int(pc.sum(pc.is_in(ids, value_set=turned["id"].combine_chunks())).as_py() or 0)
+    """Adds a note on the images that the tables list with a rotation."""
+    rotated = info.filter(pc.invert(pc.is_in(info["turn"], value_set=pa.array(["", "0", "0.0", None]))))
+    count = int(pc.sum(pc.is_in(ids, value_set=rotated["id"].combine_chunks())).as_py() or 0)
     if count:
         notes.append(f"{count:,} images are listed with a Rotation; files are read as they are.")

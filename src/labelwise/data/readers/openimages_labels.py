@@ -55,24 +55,22 @@ def vocabulary(ids: Sequence[str], tables: FolderTables, source: Source, notes: 
     names = _display_names(tables.names, notes)
     nameless = [key for key in ids if key not in names]
     if nameless:
-        reason = (
-            "no class-descriptions file is beside the table" if not names else "the file of names lacks them"
-        )
+        reason = "the file of names lacks them" if names else "no class-descriptions file is beside the table"
         notes.append(f"{len(nameless):,} labels are named by their ids, such as {nameless[0]}: {reason}.")
     file = _hierarchy(tables, source)
     tree = _ancestors_of(file) if file else {}
-    every = list(dict.fromkeys([*ids, *(name for key in ids for name in tree.get(key, ()))]))
-    number = {key: j for j, key in enumerate(every)}
-    above = [[number[name] for name in tree.get(key, ()) if name in number] for key in every]
-    below: list[list[int]] = [[] for _ in every]
-    for j, upper in enumerate(above):
-        for k in upper:
+    all_ids = list(dict.fromkeys([*ids, *(name for key in ids for name in tree.get(key, ()))]))
+    index = {key: j for j, key in enumerate(all_ids)}
+    above = [[index[name] for name in tree.get(key, ()) if name in index] for key in all_ids]
+    below: list[list[int]] = [[] for _ in all_ids]
+    for j, ancestors in enumerate(above):
+        for k in ancestors:
             below[k].append(j)
     if file and any(above):
         notes.append(
             f"By {file.name} a present label implies its ancestors, an absent one the absence of its descendants."
         )
-    return Vocabulary(every, names, above, below)
+    return Vocabulary(all_ids, names, above, below)
 
 
 def _display_names(files: Sequence[Path], notes: list[str]) -> dict[str, str]:
@@ -103,15 +101,17 @@ def _display_names(files: Sequence[Path], notes: list[str]) -> dict[str, str]:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row of a CSV that is not empty."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.reader(opened)
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream)
             yield from ((reader.line_num, row) for row in reader if row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelwiseError(f"{file}: {first_line(error)}", "a CSV in UTF-8", "save it again") from None
 
 
 def _hierarchy(tables: FolderTables, source: Source) -> Path | None:
+    """The file of the hierarchy: that of the option, or the only one of the tables; `None` without one."""
     given = source.options.get("hierarchy", "")
     if given == "none":
         return None
@@ -157,10 +157,10 @@ def chosen(
     Raises:
         LabelwiseError: a label that is neither in the rows nor in the files of names.
     """
-    order = {key: place for place, key in enumerate(vocabulary.names)}
-    number = {key: j for j, key in enumerate(vocabulary.ids)}
+    order = {key: position for position, key in enumerate(vocabulary.names)}
+    index = {key: j for j, key in enumerate(vocabulary.ids)}
     if "labels" in source.options:
-        ids = _given(vocabulary, source)
+        ids = _chosen_ids(vocabulary, source)
         wanted = set(ids)
         left_out = sum(key not in wanted for key, flag in zip(vocabulary.ids, used, strict=True) if flag)
         if left_out:
@@ -169,13 +169,13 @@ def chosen(
         ids = [vocabulary.ids[j] for j in np.flatnonzero(used).tolist()]
         ids.sort(key=lambda key: (order.get(key, len(order)), key))
         if len(vocabulary.names) > len(ids):
-            lost = len(vocabulary.names.keys() - set(ids))
-            notes.append(f"{lost:,} labels of the files of names occur in no row and were left out.")
+            unused = len(vocabulary.names.keys() - set(ids))
+            notes.append(f"{unused:,} labels of the files of names occur in no row and were left out.")
     column = np.full(len(vocabulary.ids), -1, np.int64)
-    for place, key in enumerate(ids):
-        if key in number:
-            column[number[key]] = place
-    return column, _distinct(ids, vocabulary.names)
+    for position, key in enumerate(ids):
+        if key in index:
+            column[index[key]] = position
+    return column, _distinct_names(ids, vocabulary.names)
 
 
 def rules_of(vocabulary: Vocabulary, column: Int64[np.ndarray, " A"], labels: Sequence[str]) -> rules.Rules:
@@ -187,7 +187,7 @@ def rules_of(vocabulary: Vocabulary, column: Int64[np.ndarray, " A"], labels: Se
     return rules.Rules(tuple(pairs))
 
 
-def _given(vocabulary: Vocabulary, source: Source) -> list[str]:
+def _chosen_ids(vocabulary: Vocabulary, source: Source) -> list[str]:
     """The ids of the labels that the option `labels` names by id or name."""
     text = source.options["labels"]
     ids_of: dict[str, list[str]] = {}
@@ -196,17 +196,15 @@ def _given(vocabulary: Vocabulary, source: Source) -> list[str]:
     known = {*vocabulary.names, *vocabulary.ids}
     ids = []
     for line in _first_cells(Path(text)) if Path(text).is_file() else source.names("labels"):
-        named = [line] if line in known else ids_of.get(line, [])
-        if len(named) != 1:
-            what = (
-                f"the name of {', '.join(named)}"
-                if named
-                else "no label of the rows or of the files of names"
-            )
+        matching = [line] if line in known else ids_of.get(line, [])
+        if len(matching) != 1:
+            meaning = "no label of the rows or of the files of names"
+            if matching:
+                meaning = f"the name of {', '.join(matching)}"
             raise LabelwiseError(
-                f"labels={text}: {line!r} is {what}", "ids or names, one label each", "correct the option"
+                f"labels={text}: {line!r} is {meaning}", "ids or names, one label each", "correct the option"
             )
-        ids += named
+        ids += matching
     if not ids:
         raise LabelwiseError(f"labels={text} without a label", "ids or names", "correct the option")
     return list(dict.fromkeys(ids))
@@ -218,8 +216,8 @@ def _first_cells(file: Path) -> list[str]:
     return cells[1:] if cells[:1] == ["LabelName"] else cells
 
 
-def _distinct(ids: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+def _distinct_names(ids: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
     """A distinct name for each label: its display name, with the id if several share it, else the id."""
-    shown = [names.get(key, key) for key in ids]
-    count = Counter(shown)
-    return tuple(f"{name} ({key})" if count[name] > 1 else name for key, name in zip(ids, shown, strict=True))
+    texts = [names.get(key, key) for key in ids]
+    count = Counter(texts)
+    return tuple(f"{name} ({key})" if count[name] > 1 else name for key, name in zip(ids, texts, strict=True))

@@ -55,9 +55,9 @@ def tables_of(source: Source) -> tuple[FolderTables, list[Path]]:
         tables = _sorted_out(_tables_below(path, DEPTH))
         if tables.labels:
             return tables, [path, path.parent]
-        boxes = f"; {tables.other[0].name} holds no image-level labels" if tables.other else ""
+        detail = f"; {tables.other[0].name} holds no image-level labels" if tables.other else ""
         raise LabelwiseError(
-            f"folder {source.path!r} without image-level labels{boxes}",
+            f"folder {source.path!r} without image-level labels{detail}",
             "a CSV with the columns ImageID, LabelName and Confidence",
             "add the file, such as validation-annotations-human-imagelabels.csv",
         )
@@ -71,29 +71,25 @@ def tables_of(source: Source) -> tuple[FolderTables, list[Path]]:
             "the columns ImageID, LabelName and Confidence (and Source)",
             "name the file of image-level labels",
         )
-    above = path.absolute().parent.parent
-    near = [path.parent, path.parent / "metadata", above, above / "metadata"]
-    tables = _sorted_out(file for folder in near for file in _tables_below(folder, 0))
+    grandparent = path.absolute().parent.parent
+    folders = [path.parent, path.parent / "metadata", grandparent, grandparent / "metadata"]
+    tables = _sorted_out(file for folder in folders for file in _tables_below(folder, 0))
     tables.labels, tables.other = [path], []
-    return tables, [path.parent, above]
+    return tables, [path.parent, grandparent]
 
 
 def holds_label_table(path: Path) -> bool:
     """Whether a file is a table of image-level labels, or a folder or one of its usual subfolders holds one."""
     if not path.is_dir():
         return path.is_file() and _kind_of(path) == "labels"
-    names = (
-        "",
-        "annotations",
-        "labels",
-        *(f"{split}{inner}" for split in _SPLIT_FOLDERS for inner in ("", "/labels")),
-    )
-    return any(
-        _kind_of(file) == "labels" for name in names for file in _tables_below(path / name, 0, glance=True)
-    )
+    in_splits = [f"{split}{inner}" for split in _SPLIT_FOLDERS for inner in ("", "/labels")]
+    names = ("", "annotations", "labels", *in_splits)
+    files = (file for name in names for file in _tables_below(path / name, 0, glance=True))
+    return any(_kind_of(file) == "labels" for file in files)
 
 
 def _tables_below(folder: Path, depth: int, *, glance: bool = False) -> Iterator[Path]:
+    """The CSV files and hierarchies in a folder and its subfolders to this depth."""
     for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
         for name in listing.files:
             if name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json")):
@@ -120,14 +116,15 @@ def _kind_of(file: Path) -> str:
         return "labels" if columns <= _LABELS | {"Source"} else "other"
     if "ImageID" in columns:
         return "images" if columns & _INFO or len(header) == 1 else "other"
-    named = "class-descriptions" in file.name or file.name in ("classes.csv", "dict.csv")
-    return "names" if len(header) == 2 and (named or header == ["LabelName", "DisplayName"]) else ""
+    is_vocabulary = "class-descriptions" in file.name or file.name in ("classes.csv", "dict.csv")
+    return "names" if len(header) == 2 and (is_vocabulary or header == ["LabelName", "DisplayName"]) else ""
 
 
 def _header(file: Path) -> list[str]:
+    """The cells of a file's first line; empty if it cannot be read."""
     try:
-        with file.open("rb") as opened:
-            line = opened.read(_HEAD).decode("utf-8-sig", errors="replace").splitlines()[:1]
+        with file.open("rb") as stream:
+            line = stream.read(_HEAD).decode("utf-8-sig", errors="replace").splitlines()[:1]
         return [cell.strip() for cell in next(csv.reader(line), [])]
     except (OSError, csv.Error):
         return []
@@ -140,7 +137,7 @@ def label_columns(file: Path) -> pa.Table:
         LabelwiseError: rows of another format, with file and line.
     """
     table = _columns(file, _LABEL_TYPES)
-    _check(file, table)
+    _check_rows(file, table)
     return table
 
 
@@ -155,8 +152,8 @@ def info_columns(file: Path) -> pa.Table:
 
 def _columns(file: Path, types: dict[str, pa.DataType]) -> pa.Table:
     """Columns of these types from a CSV file; the others are not read."""
-    with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
-        header = [cell.strip() for cell in next(csv.reader(opened), [])]
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        header = [cell.strip() for cell in next(csv.reader(stream), [])]
     if len(set(header)) < len(header):
         raise LabelwiseError(f"{file}: a column twice", "distinct columns", "correct the header")
     for threads in (True, False):  # one thread counts the rows, for the message
@@ -173,23 +170,23 @@ def _columns(file: Path, types: dict[str, pa.DataType]) -> pa.Table:
                 ),
             )
         except (pa.ArrowException, OSError) as error:
-            wrong = error
-    place = _bad_confidence(file, header) if "Confidence" in types else ""
+            last_error = error
+    fault = _invalid_confidence(file, header) if "Confidence" in types else ""
     raise LabelwiseError(
-        place or f"{file} ({first_line(wrong)})",
+        fault or f"{file} ({first_line(last_error)})",
         f"a row with {', '.join(header)}; Confidence from 0 to 1"
-        if place
+        if fault
         else "a header and rows of its length",
         "correct the file",
     )
 
 
-def _bad_confidence(file: Path, header: Sequence[str]) -> str:
+def _invalid_confidence(file: Path, header: Sequence[str]) -> str:
     """File, line and value of the first Confidence that is not a number, or empty."""
     column = header.index("Confidence")
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.reader(opened)
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream)
             next(reader)
             for row in reader:
                 try:
@@ -202,19 +199,20 @@ def _bad_confidence(file: Path, header: Sequence[str]) -> str:
     return ""
 
 
-def _check(file: Path, table: pa.Table) -> None:
+def _check_rows(file: Path, table: pa.Table) -> None:
+    """Raises `LabelwiseError` for a table without rows, or a row with an invalid cell."""
     if not table.num_rows:
         raise LabelwiseError(f"{file} without rows", "a row for each label of an image", "check the file")
     confidence = table["Confidence"]
-    for what, wrong in (
+    for fault, is_wrong in (
         ("without a Confidence", pc.is_null(confidence, nan_is_null=True)),
         ("with a Confidence outside 0 to 1", pc.or_(pc.less(confidence, 0), pc.greater(confidence, 1))),
         *((f"without {name}", pc.equal(table[name], "")) for name in ("ImageID", "LabelName")),
     ):
-        row = pc.index(wrong, True).as_py()
+        row = pc.index(is_wrong, True).as_py()
         if row >= 0:
             raise LabelwiseError(
-                f"{file}, row {row + 2} {what}",
+                f"{file}, row {row + 2} {fault}",
                 "ImageID, LabelName and a Confidence from 0 to 1",
                 "correct the row",
             )

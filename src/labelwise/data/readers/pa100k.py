@@ -44,14 +44,15 @@ def read(source: Source) -> Dataset:
 
 
 def _index(file: Path) -> Index:
+    """The index of the official MATLAB file."""
     names = texts(read_mat(file, "attributes"))
     images: list[str] = []
-    parts, splits = [], {}
+    states, splits = [], {}
     for split in SPLITS:
         files = texts(read_mat(file, f"{split}_images_name"))
-        parts.append(
+        states.append(
             integer_matrix(read_mat(file, f"{split}_label"), len(files), len(names), f"{split}_label", file)
         )
         splits[split] = np.arange(len(images), len(images) + len(files))
         images += files
-    return Index(file, images, names, np.concatenate(parts), splits)
+    return Index(file, images, names, np.concatenate(states), splits)

@@ -65,6 +65,7 @@ def read(source: Source) -> Dataset:
 
 
 def _labels(file: Path) -> tuple[str, ...]:
+    """The label names of `label.txt`; raises `LabelwiseError` unless they are numbered from 0."""
     names: list[str] = []
     for number, line in text_lines(file):
         match = _LABEL.fullmatch(line)

@@ -35,7 +35,7 @@ def read(source: Source) -> Dataset:
     """
     if Path(source.path).is_file() and _is_canonical(Path(source.path)):
         return _canonical(Path(source.path), source)
-    every: dict[str, Sequence[str]] = {}
+    all_names: dict[str, Sequence[str]] = {}
 
     def table_file(file: Path) -> TableFile:
         if _is_canonical(file):
@@ -44,10 +44,10 @@ def read(source: Source) -> Dataset:
                 "such a table alone, since it holds its splits",
                 "name one file",
             )
-        with _plain_kinds(str(file)):
+        with _unsupported_types(str(file)):
             table, names = decoded_names(table_in(file))
-        for column, listed in names.items():
-            if every.setdefault(column, listed) != listed:
+        for column, column_names in names.items():
+            if all_names.setdefault(column, column_names) != column_names:
                 raise LabelwiseError(
                     f"other names of {column!r} than in the files before it",
                     "the same names in the same order",
@@ -56,8 +56,8 @@ def read(source: Source) -> Dataset:
         return TableFile(table, lambda row: f"row {row + 1}")
 
     (table, row_name, _), folder = table_of_files(source, "a Parquet file", table_file)
-    with _plain_kinds(source.path):
-        return dataset_of_names(table, every, source, folder, row_name)
+    with _unsupported_types(source.path):
+        return dataset_of_names(table, all_names, source, folder, row_name)
 
 
 def _is_canonical(file: Path) -> bool:
@@ -68,38 +68,35 @@ def _is_canonical(file: Path) -> bool:
 
 
 def _canonical(file: Path, source: Source) -> Dataset:
-    extra = sorted(set(source.options) - {"images", "missing"})
-    if extra:
+    """The data set of a table that `write_table` wrote."""
+    unsupported = sorted(set(source.options) - {"images", "missing"})
+    if unsupported:
         raise LabelwiseError(
-            f"option {extra[0]!r} for {file}",
+            f"option {unsupported[0]!r} for {file}",
             "images or missing, as the table is canonical",
             "remove the option",
         )
     images = source.options.get("images")
-    return keep_existing(
-        dataset_from_table(table_in(file), file, image_folder(images) if images else None), source
-    )
+    data = dataset_from_table(table_in(file), file, image_folder(images) if images else None)
+    return keep_existing(data, source)
 
 
 def _table(file: Path) -> pa.Table:
     """The table, with wide integer columns of 0, 1 and null stored as bytes, which saves memory for many labels."""
-    with parquet.ParquetFile(file, memory_map=True, pre_buffer=False) as opened:
-        schema = opened.schema_arrow
+    with parquet.ParquetFile(file, memory_map=True, pre_buffer=False) as reader:
+        schema = reader.schema_arrow
         if not any(_is_wide(kind) for kind in schema.types):
-            return opened.read()
-        parts = [
-            [_narrow(array) for array in batch.columns] for batch in opened.iter_batches(batch_size=_BLOCK)
-        ]
+            return reader.read()
+        blocks = reader.iter_batches(batch_size=_BLOCK)
+        batches = [[_narrow(array) for array in block.columns] for block in blocks]
+    if not batches:
+        return schema.empty_table()
     columns = []
     for j, kind in enumerate(schema.types):
-        arrays = [part[j] for part in parts]
-        same = len({array.type for array in arrays}) == 1
-        columns.append(pa.chunked_array(arrays if same else [array.cast(kind) for array in arrays]))
-    return (
-        pa.table(columns, schema.names).replace_schema_metadata(schema.metadata)
-        if parts
-        else schema.empty_table()
-    )
+        arrays = [arrays_of_batch[j] for arrays_of_batch in batches]
+        are_alike = len({array.type for array in arrays}) == 1
+        columns.append(pa.chunked_array(arrays if are_alike else [array.cast(kind) for array in arrays]))
+    return pa.table(columns, schema.names).replace_schema_metadata(schema.metadata)
 
 
 def _is_wide(kind: pa.DataType) -> bool:
@@ -107,10 +104,11 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 
 def _narrow(array: pa.Array) -> pa.Array:
+    """A wide integer array with only 0, 1 and null as bytes; other arrays are unchanged."""
     if not _is_wide(array.type):
         return array
-    ends = pc.min_max(array).as_py()
-    return array.cast(pa.uint8()) if all(end in (0, 1, None) for end in ends.values()) else array
+    extremes = pc.min_max(array).as_py()
+    return array.cast(pa.uint8()) if all(extreme in (0, 1, None) for extreme in extremes.values()) else array
 
 
 def table_in(file: Path) -> pa.Table:
@@ -131,7 +129,7 @@ def table_in(file: Path) -> pa.Table:
 
 
 @contextmanager
-def _plain_kinds(place: str) -> Iterator[None]:
+def _unsupported_types(name: str) -> Iterator[None]:
     """Turns errors on columns of unsupported types into a `LabelwiseError`."""
     try:
         yield
@@ -139,7 +137,7 @@ def _plain_kinds(place: str) -> Iterator[None]:
         raise
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise LabelwiseError(
-            f"{place} ({first_line(error)})",
+            f"{name} ({first_line(error)})",
             "columns of text and numbers",
             "leave others out with ?ignore=NAME",
         ) from None

@@ -46,14 +46,12 @@ def read_index(file: Path) -> Index:
 
 def _index(content: Any, file: Path) -> Index:
     """The checked content of a pickled index."""
-    parts = ("image_name", "label", "attr_name", "partition")
-    lost = [part for part in parts if not isinstance(content, dict) or part not in content]
-    if lost:
-        raise LabelwiseError(f"{file} without {', '.join(lost)}", "the pickled index", "fetch the file again")
-    states, names = (
-        np.asarray(content["label"]),
-        [str(name) for name in np.asarray(content["attr_name"]).tolist()],
-    )
+    keys = ("image_name", "label", "attr_name", "partition")
+    gaps = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if gaps:
+        raise LabelwiseError(f"{file} without {', '.join(gaps)}", "the pickled index", "fetch the file again")
+    states = np.asarray(content["label"])
+    names = [str(name) for name in np.asarray(content["attr_name"]).tolist()]
     images = [_name(str(image)) for image in content["image_name"]]
     if states.shape != (len(images), len(names)):
         shape = " x ".join(map(str, states.shape))

@@ -38,9 +38,7 @@ _REGIONS = (
     (0, 1, 2, 3, 16),
 )
 ATTRIBUTES = Attributes(
-    NAMES,
-    tuple(tuple(NAMES[i] for i in region) for region in _REGIONS),
-    {"age": NAMES[:4]},
+    NAMES, tuple(tuple(NAMES[i] for i in region) for region in _REGIONS), {"age": NAMES[:4]}
 )
 TABLE = "labels.csv"
 DESCRIPTORS = 4
@@ -60,9 +58,8 @@ def read(source: Source) -> Dataset:
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
     root = source_folder(source, "a PETA folder")
-    if (root / TABLE).is_file() and not any(
-        (root / name).is_file() for name in ("PETA.mat", WHOLE, ZERO_SHOT)
-    ):
+    files = ("PETA.mat", WHOLE, ZERO_SHOT)
+    if (root / TABLE).is_file() and not any((root / name).is_file() for name in files):
         if "split" in source.options:
             raise LabelwiseError(
                 f"split={source.options['split']} for {root / TABLE}",
@@ -85,6 +82,7 @@ def read(source: Source) -> Dataset:
 
 
 def _from_table(file: Path) -> Index:
+    """The index of a table with splits, and with persons if it has groups."""
     rows = read_csv(Source("csv", str(file)))
     if rows.split_of is None:
         raise LabelwiseError(f"{file} without splits", "a column split: train, val or test", "add it")
@@ -110,14 +108,14 @@ def _refuse_divided(rows: Dataset, person: np.ndarray, split: np.ndarray, file: 
 def _without(data: Dataset, subset: str, source: Source) -> Dataset:
     """Train and val without a subset's images, and of test these alone."""
     subsets = np.array([PurePosixPath(name).parent.name for name in data.image_ids(np.arange(len(data)))])
-    inside, test = subsets == subset, np.zeros(len(data), bool)
+    in_subset, test = subsets == subset, np.zeros(len(data), bool)
     test[data.rows_of("test")] = True
-    kept = inside == test
-    if not (inside & test).any() or not (kept & ~test).any():
-        named = ", ".join(sorted(set(subsets[test])))
+    kept = in_subset == test
+    if not (in_subset & test).any() or not (kept & ~test).any():
+        listed = ", ".join(sorted(set(subsets[test])))
         raise LabelwiseError(
             f"leave_out={subset} in {str(source)!r}",
-            f"one of several subsets with test images: {named}",
+            f"one of several subsets with test images: {listed}",
             "correct the option",
         )
     note = f"Without {subset}: train and val have none of its images, and the test split is of these alone."
@@ -125,6 +123,7 @@ def _without(data: Dataset, subset: str, source: Source) -> Dataset:
 
 
 def _from_mat(file: Path) -> Index:
+    """The index of the official MATLAB file."""
     struct = read_mat(file, "peta")
     table, names = np.asarray(entry(struct, "data", 0, file)), texts(entry(struct, "attribute", 1, file))
     if table.ndim != 2:

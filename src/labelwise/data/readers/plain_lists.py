@@ -33,18 +33,18 @@ def kind_of(path: Path) -> str | None:
     if mark is None:
         return None
     cells = [cell.strip() for line in lines for cell in line.split(mark)[1:] if cell.strip()]
-    what = _MARKS[mark]
+    marks = _MARKS[mark]
     if not cells:
         given, todo = "images without labels", "write the labels after each image, separated by commas"
     elif all(map(_STATE.fullmatch, cells)):
-        given = f"images and a 0 or 1 for each label, separated by {what}, without the names of the labels"
+        given = f"images and a 0 or 1 for each label, separated by {marks}, without the names of the labels"
         header = mark.replace("\t", "<TAB>").join(["image", "dog", "cat"])
         todo = f"add a first line such as {header!r} with your labels, and read it with csv:{path}"
     elif mark == ",":
         return "vertex"
     else:
-        given = f"images and their labels, separated by {what}"
-        todo = f"write commas instead of the {what}, as in a.jpg,dog,cat, and read it with vertex:{path}"
+        given = f"images and their labels, separated by {marks}"
+        todo = f"write commas instead of the {marks}, as in a.jpg,dog,cat, and read it with vertex:{path}"
     raise LabelwiseError(
         f"{str(path)!r}, lines of {given}", "lines image,label,label, or a table with a header", todo
     )
@@ -59,7 +59,7 @@ def _lines(path: Path) -> list[str]:
     """The first lines of a text file that are not blank; empty for other files."""
     if not path.is_file() or path.suffix.lower() != ".txt":
         return []
-    with path.open("rb") as opened:
-        head = opened.read(_HEAD)
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
     lines = head.decode("utf-8-sig", errors="replace").splitlines()
     return [line for line in (lines[:-1] if len(head) == _HEAD else lines) if line.strip()][:_ROWS]

@@ -25,8 +25,5 @@ def count_notes(have: Mapping[str, int], published: Mapping[str, int]) -> list[s
     >>> count_notes({"train": 3, "test": 8317}, PUBLISHED["rapv1"])
     ['train has 3 images, published are 33,268.']
     """
-    return [
-        f"{name} has {have.get(name, 0):,} images, published are {count:,}."
-        for name, count in published.items()
-        if have.get(name, 0) != count
-    ]
+    counts = ((name, have.get(name, 0), count) for name, count in published.items())
+    return [f"{name} has {read:,} images, published are {n:,}." for name, read, n in counts if read != n]

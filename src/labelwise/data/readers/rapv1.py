@@ -44,6 +44,7 @@ def read(source: Source) -> Dataset:
 
 
 def _index(file: Path) -> Index:
+    """The index of the official MATLAB file."""
     struct = read_mat(file, "RAP_annotation")
     images = texts(entry(struct, "imagesname", 5, file))
     names = texts(entry(struct, "attribute_eng", 3, file))

@@ -55,13 +55,12 @@ def read(source: Source) -> Dataset:
 
 
 def _from_mat(file: Path) -> Index:
+    """The index of the official MATLAB file, with its selected attributes."""
     struct = read_mat(file, "RAP_annotation")
     images, names = texts(entry(struct, "name", 0, file)), texts(entry(struct, "attribute", 2, file))
     states = integer_matrix(entry(struct, "data", 1, file), len(images), len(names), "the labels", file)
     chosen = row_numbers(entry(struct, "selected_attribute", 3, file), len(names), "selected_attribute", file)
-    partition, fields = (
-        entry(struct, "partition_attribute", 4, file),
-        ("train_index", "val_index", "test_index"),
-    )
+    partition = entry(struct, "partition_attribute", 4, file)
+    fields = ("train_index", "val_index", "test_index")
     splits = partition_rows(partition, fields, len(images), file)
     return Index(file, images, [names[i] for i in chosen], states[:, chosen], splits)

@@ -114,29 +114,29 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
     Raises:
         LabelwiseError: a path that does not exist, is of no known kind, or may be of several.
     """
-    place = Path(path)
+    entry = Path(path)
     listed = ", ".join(f"{kind}:" for kind in kinds)
-    if not place.exists():
+    if not entry.exists():
         raise LabelwiseError(
             f"{path!r}, which does not exist", f"a path, or one of {listed} before it", "check the path"
         )
     rules = (*RULES, *more)
-    kind = _kind_of(place, rules)
+    kind = _kind_of(entry, rules)
     if kind is not None:
         return kind, path
-    if place.is_file():
-        refuse_archive(place, "a table, or an export that was unpacked")
-        if kind := plain_lists.kind_of(place):
+    if entry.is_file():
+        refuse_archive(entry, "a table, or an export that was unpacked")
+        if kind := plain_lists.kind_of(entry):
             return kind, path
-        raise _unknown(path, "a file of no known kind", listed)
-    table = _table_in(place, path, rules, listed)
+        raise _unknown_kind(path, "a file of no known kind", listed)
+    table = _table_in(entry, path, rules)
     if table is not None:
         return table
-    _refuse_outer(place, path, rules)
+    _refuse_outer(entry, path, rules)
     try:
-        return _label_folders(place, path, listed)
+        return _label_folders(entry, path, listed)
     except LabelwiseError:
-        tables = tables_of_splits(place, lambda file: _kind_of(file, rules))
+        tables = tables_of_splits(entry, lambda file: _kind_of(file, rules))
         if tables is None:
             raise
         raise LabelwiseError(
@@ -147,6 +147,7 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
 
 
 def _kind_of(path: Path, rules: Sequence[Rule]) -> str | None:
+    """The kind of the first rule that a path meets; `None` without one."""
     return next((rule.kind for rule in rules if rule.holds(path)), None)
 
 
@@ -162,25 +163,25 @@ def _refuse_outer(folder: Path, path: str, rules: Sequence[Rule]) -> None:
             )
 
 
-def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tuple[str, str] | None:
+def _table_in(folder: Path, path: str, rules: Sequence[Rule]) -> tuple[str, str] | None:
     """The only table of a folder; `None` without one."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and not is_clutter(f.name))
     files = [f for f in files if f.suffix.lower() in TABLES]
-    known = [(kind, f) for f in files if (kind := _kind_of(f, rules)) is not None]
-    if len(known) == 1:
-        return known[0][0], str(known[0][1])
-    if known:
-        names = few([f.name for _, f in known], 6)
-        kind, first = known[0]
-        if _are_splits(known):
-            return kind, ",".join(str(f) for _, f in known)
-        likely = [table for table in known if may_hold_labels(table)]
+    tables = [(kind, f) for f in files if (kind := _kind_of(f, rules)) is not None]
+    if len(tables) == 1:
+        return tables[0][0], str(tables[0][1])
+    if tables:
+        names = few([f.name for _, f in tables], 6)
+        kind, file = tables[0]
+        if _are_splits(tables):
+            return kind, ",".join(str(f) for _, f in tables)
+        likely = [table for table in tables if may_hold_labels(table)]
         example = "" if len(likely) == 1 else "for example "
-        kind, first = (likely or known)[0]
+        kind, file = (likely or tables)[0]
         raise LabelwiseError(
-            f"{path!r}, a folder with {len(known)} tables: {names}",
+            f"{path!r}, a folder with {len(tables)} tables: {names}",
             "one table, or one for each split with train, val or test in its name",
-            f"name the table, {example}{kind}:{first}"
+            f"name the table, {example}{kind}:{file}"
             if likely
             else "name the table of the labels, as KIND:FILE",
         )
@@ -211,16 +212,14 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
     labels = set(with_images)
     if labels and all(map(canonical, labels)):
         labels = {f.name for name in with_images for f in (folder / name).iterdir() if f.is_dir()}
-    beside = sorted(
-        f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name)
-    )
+    files = sorted(f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name))
     if not labels:
-        raise _unknown(path, "a folder of no known kind", listed)
+        raise _unknown_kind(path, "a folder of no known kind", listed)
     generic = [name for name in sorted(labels) if name.casefold() in NO_LABELS or _in_generic(folder / name)]
     if len(labels) == 1 or generic:
         name = generic[0] if generic else next(iter(labels))
-        table = f", beside {beside[0]}" if beside else ""
-        raise _unknown(path, f"a folder with its images in {name!r}{table}, of no known kind", listed)
+        detail = f", beside {files[0]}" if files else ""
+        raise _unknown_kind(path, f"a folder with its images in {name!r}{detail}, of no known kind", listed)
     return "folder", path
 
 
@@ -230,9 +229,10 @@ def _in_generic(folder: Path) -> bool:
     return len(inner & NO_LABELS) > 1 and not any(is_image_name(f.name) for f in folder.iterdir())
 
 
-def _unknown(path: str, what: str, listed: str) -> LabelwiseError:
+def _unknown_kind(path: str, description: str, listed: str) -> LabelwiseError:
+    """The error for a path of no known kind."""
     return LabelwiseError(
-        f"{path!r}, {what}",
+        f"{path!r}, {description}",
         f"one of {listed} before the path, or a layout that one of them recognises",
         "write the kind before the path, or convert the labels to a table: image,label,label with 1, 0 or blank",
     )

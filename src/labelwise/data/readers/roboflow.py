@@ -29,6 +29,7 @@ def recognises(path: Path) -> bool:
 
 
 def _is_table(file: Path) -> bool:
+    """Whether a file is a table with the image column that Roboflow writes."""
     if not file.is_file():
         return False
     with file.open("rb") as opened:
@@ -73,29 +74,30 @@ def read(source: Source) -> Dataset:
     if "" in files:
         return csv.read(Source("csv", str(files[""]), options))
     inner = Source("roboflow", source.path, options)
-    parts = [_part(name, file, root) for name, file in files.items()]
+    parts = [_split_table(name, file, root) for name, file in files.items()]
     notes = _differences(parts, inner, union)
     (table, row_name, more), folder = table_of_splits(parts, inner)
     notes += [f"Folder {name!r} has no {TABLE} and was left out." for name in tables if name not in files]
     return dataset_of(table, inner, folder, row_name).with_notes(*more, *notes)
 
 
-def _part(name: str, file: Path, root: Path) -> SplitTable:
-    called = str(file.relative_to(root))
-    with named_by(called):
+def _split_table(name: str, file: Path, root: Path) -> SplitTable:
+    """The table of a split's folder."""
+    title = str(file.relative_to(root))
+    with named_by(title):
         content = csv.table_file(file)
     columns = [column.strip() for column in content.table.column_names]  # a blank follows each comma
-    return SplitTable(file, name, called, content._replace(table=content.table.rename_columns(columns)))
+    return SplitTable(file, name, title, content._replace(table=content.table.rename_columns(columns)))
 
 
 def _differences(parts: Sequence[SplitTable], source: Source, union: bool) -> list[str]:
     """A note on tables that lack labels; raises `WouldLose` for them without `union`."""
     ignored = source.names("ignore")
-    every = dict.fromkeys(name for part in parts for name in part.content.table.column_names)
+    all_columns = dict.fromkeys(name for part in parts for name in part.content.table.column_names)
     lacking = []
     for part in parts:
         names = {*part.content.table.column_names, *ignored}
-        if absent := [name for name in every if name not in names]:
+        if absent := [name for name in all_columns if name not in names]:
             lacking.append(f"{part.split} lacks {few(absent)}")
     if not lacking:
         return []

@@ -89,18 +89,18 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
         source.names_among(option, table.column_names, f"columns of {source.path}:")
     image = _image_column(table, source)
     classes = tuple(source.names("classes"))
-    taken: set[str | None] = {image, *classes}
-    split = _named(table, source, "split", SPLIT, taken)
+    assigned: set[str | None] = {image, *classes}
+    split = _column_of_role(table, source, "split", SPLIT, assigned)
     if "split" not in source.options and split and key(split) != "split":
         cells = pc.unique(table[split]).to_pylist()
-        counted = split not in source.names("labels") and numbered_splits(cells)
-        split = split if counted or are_splits(cells, least=0) else None
+        is_numbered = split not in source.names("labels") and numbered_splits(cells)
+        split = split if is_numbered or are_splits(cells, least=0) else None
     if "split" not in source.options and split is None:
-        split = _split_by_cells(table, {*taken, *source.names("labels")})
-    group = _named(table, source, "group", GROUP, {*taken, split})
-    rest = [name for name in table.column_names if name not in {*taken, split, group}]
+        split = _split_by_cells(table, {*assigned, *source.names("labels")})
+    group = _column_of_role(table, source, "group", GROUP, {*assigned, split})
+    unassigned = [name for name in table.column_names if name not in {*assigned, split, group}]
     if "split" not in source.options:
-        _refuse_flags(rest, source)
+        _refuse_flags(unassigned, source)
     chosen = source.names("labels")
     if set(chosen) & {image, split, group, *classes}:
         raise LabelwiseError(
@@ -108,7 +108,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
             "columns that have no other role",
             "correct the option",
         )
-    candidates = chosen or _names_columns(table, rest, source)
+    candidates = chosen or _names_columns(table, unassigned, source)
     separated = "separator" in source.options
     meaning = Meaning.of(source)
     names = tuple(name for name in candidates if separated or not is_states(table[name], meaning))
@@ -123,32 +123,32 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
                 f"read names as an exclusive group with ?classes={as_option(names)}",
             )
     if names or classes:
-        left = [name for name in rest if name not in {*names, *chosen}]
+        left_out = [name for name in unassigned if name not in {*names, *chosen}]
         if not chosen:
             if names:
-                refuse_negatives(left, source)
-                _refuse_states(table, image, names, left, source)
-            if not names:
-                return Roles(image, split, group, (), classes, tuple(rest), ())
-        kept = () if names else tuple(chosen)
-        return Roles(image, split, group, names, classes, kept, tuple(left))
+                refuse_negatives(left_out, source)
+                _refuse_states(table, image, names, left_out, source)
+            else:
+                return Roles(image, split, group, (), classes, tuple(unassigned), ())
+        states = () if names else tuple(chosen)
+        return Roles(image, split, group, names, classes, states, tuple(left_out))
     if chosen:
-        left = [name for name in rest if name not in chosen]
-        return Roles(image, split, group, (), (), tuple(chosen), tuple(left))
-    return Roles(image, split, group, (), (), tuple(rest), ())
+        left_out = [name for name in unassigned if name not in chosen]
+        return Roles(image, split, group, (), (), tuple(chosen), tuple(left_out))
+    return Roles(image, split, group, (), (), tuple(unassigned), ())
 
 
 def _refuse_states(
-    table: pa.Table, image: str, names: Sequence[str], left: Sequence[str], source: Source
+    table: pa.Table, image: str, names: Sequence[str], left_out: Sequence[str], source: Source
 ) -> None:
     """Raises `LabelwiseError` for label states beside label names, which may be the states of those names."""
-    cells = {n: Column.of(n, table[n]).present() for n in left if is_states(table[n])}
+    cells = {n: Column.of(n, table[n]).present() for n in left_out if is_states(table[n])}
     states = [n for n in cells if key(n) not in METADATA and len(set(map(str, cells[n]))) > 1]
     graded = [n for n in cells if key(n) in OF_NAMES and 0 in map(number, cells[n])]
     if not states and not graded:
         return
-    several = is_text_type(table[image].type) and len(pc.unique(table[image])) < table.num_rows
-    if graded or several:
+    are_repeated = is_text_type(table[image].type) and len(pc.unique(table[image])) < table.num_rows
+    if graded or are_repeated:
         raise LabelwiseError(
             f"{source.path}: {', '.join((graded or states)[:8])} beside label names in {names[0]!r}, which may mean "
             "that a label is absent",
@@ -165,33 +165,31 @@ def _refuse_states(
 
 
 def _whole_numbers(column: pa.ChunkedArray) -> bool:
+    """Whether all cells are whole numbers."""
     numbers = [number(cell) for cell in Column.of("", column).present()]
     return all(value is not None and value % 1 == 0 for value in numbers)
 
 
-def _named(
-    table: pa.Table, source: Source, option: str, keys: Sequence[str], taken: Collection[str | None]
+def _column_of_role(
+    table: pa.Table, source: Source, option: str, keys: Sequence[str], assigned: Collection[str | None]
 ) -> str | None:
+    """The column that an option names, else the first with a name of the role; `None` without one."""
     if option in source.options:
         return next(iter(source.names(option)), None)
-    by_key = {key(name): name for name in reversed(table.column_names) if name not in taken}
+    by_key = {key(name): name for name in reversed(table.column_names) if name not in assigned}
     return next((by_key[k] for k in keys if k in by_key), None)
 
 
-def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | None:
+def _split_by_cells(table: pa.Table, assigned: Collection[str | None]) -> str | None:
     """The only column of text with names of splits as cells, whatever its name."""
-    likely = [
-        name
-        for name in table.column_names
-        if name not in taken
-        and is_text_type(table[name].type)
-        and are_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())
-        and are_splits(pc.unique(table[name]).to_pylist())
-    ]
+    texts = (name for name in table.column_names if name not in assigned and is_text_type(table[name].type))
+    likely = [name for name in texts if are_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())]
+    likely = [name for name in likely if are_splits(pc.unique(table[name]).to_pylist())]
     return likely[0] if len(likely) == 1 else None
 
 
 def _refuse_flags(names: Sequence[str], source: Source) -> None:
+    """Raises `LabelwiseError` for a column such as `is_valid`, which may hold the split, unless an option names it."""
     flags = [name for name in names if key(name) in SPLIT_FLAGS]
     if flags and not set(flags) & set(source.names("labels")):
         raise LabelwiseError(
@@ -211,9 +209,9 @@ def _image_column(table: pa.Table, source: Source) -> str:
         if is_bytes(table[name].type) or is_image_struct(table[name].type):
             return name
     by_key = {key(name): name for name in reversed(table.column_names)}
-    named = [by_key[k] for k in IMAGE if k in by_key]
+    candidates = [by_key[k] for k in IMAGE if k in by_key]
     shares = {name: share_of_images(table[name]) for name in table.column_names}
-    best = max(named, key=lambda name: (shares[name] > 0.5, -named.index(name)), default=None)
+    best = max(candidates, key=lambda name: (shares[name] > 0.5, -candidates.index(name)), default=None)
     if best is None or (shares[best] <= 0.5 and max(shares.values()) > 0.9):
         best = next((name for name in table.column_names if shares[name] > 0.5), best)
     if best is not None and (is_text_type(table[best].type) or pa.types.is_integer(table[best].type)):
@@ -236,13 +234,13 @@ def share_of_images(column: pa.ChunkedArray) -> float:
     return sum(is_image_name(cell.strip().split("?")[0]) for cell in cells) / max(len(cells), 1)
 
 
-def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list[str]:
+def _names_columns(table: pa.Table, unassigned: Sequence[str], source: Source) -> list[str]:
     """The column of label names: by its name, else the only column of lists, else none.
 
     Raises:
         LabelwiseError: cells such as `0,1`, which are either numbers of two labels or a share.
     """
-    by_key = {key(name): name for name in reversed(rest)}
+    by_key = {key(name): name for name in reversed(unassigned)}
     meaning = Meaning.of(source)
     for k in NAMES:
         pair = _pair_or_share(table[by_key[k]]) if k in by_key else None
@@ -263,7 +261,7 @@ def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list
             names = next((by_key[n] for n in texts), None)
             numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
             return [names if names and numbers and not is_states(table[names]) else by_key[k]]
-    lists = [name for name in rest if is_list(table[name].type)]
+    lists = [name for name in unassigned if is_list(table[name].type)]
     return lists if len(lists) == 1 else []
 
 

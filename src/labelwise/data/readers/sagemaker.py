@@ -79,9 +79,8 @@ def read(source: Source) -> Dataset:
     if one_label_each:
         _refuse_several(jobs, source)
         notes.append(f"{len(chosen):,} jobs of one label each: a label is absent where a line lacks its job.")
-    multi_hot = {
-        name for name in chosen if jobs[name].kind == "plain" and _is_multi_hot(name, jobs[name], lines)
-    }
+    plain = [name for name in chosen if jobs[name].kind == "plain"]
+    multi_hot = {name for name in plain if _is_multi_hot(name, jobs[name], lines)}
     if multi_hot:
         notes.append(f"Lists of 0 and 1 in {few(sorted(multi_hot))}: labels are numbered from 0.")
     items = []
@@ -91,11 +90,7 @@ def read(source: Source) -> Dataset:
     if any(jobs[name].kind == "boxes" for name in chosen):
         notes.append("Of boxes only the presence of their labels is read.")
     return dataset_of_images(
-        items,
-        source,
-        [files[0][0].parent],
-        labels=_labels(jobs, chosen, items),
-        notes=notes,
+        items, source, [files[0][0].parent], labels=_labels(jobs, chosen, items), notes=notes
     )
 
 
@@ -115,7 +110,7 @@ def _jobs(lines: Sequence[JsonLine], notes: list[str]) -> dict[str, LabelJob]:
                 kind = _kind(metadata)
                 if kind:
                     jobs.setdefault(key, LabelJob(kind))
-                    _refuse_other(key, jobs[key].kind, kind, line.place)
+                    _refuse_other_kind(key, jobs[key].kind, kind, line.place)
                 elif "failure-reason" not in metadata:
                     others.setdefault(key, str(metadata.get("type")))
             elif not key.endswith((_METADATA, "-ref")) and type(value) in (int, str, list):
@@ -140,6 +135,7 @@ def _jobs(lines: Sequence[JsonLine], notes: list[str]) -> dict[str, LabelJob]:
 
 
 def _kind(metadata: Mapping[str, Any]) -> str:
+    """The kind of a job by its metadata; empty for a job of another kind."""
     if "type" in metadata:
         return _KINDS.get(str(metadata["type"]), "")
     if "class-name" in metadata:
@@ -147,7 +143,8 @@ def _kind(metadata: Mapping[str, Any]) -> str:
     return "several" if "class-map" in metadata and "objects" not in metadata else ""
 
 
-def _refuse_other(key: str, first: str, kind: str, place: str) -> None:
+def _refuse_other_kind(key: str, first: str, kind: str, place: str) -> None:
+    """Raises `LabelwiseError` for a job of another kind than in its first line."""
     if kind != first:
         raise LabelwiseError(
             f"{place}: {key!r} of another type than in earlier lines", "one type per job", "correct the line"
@@ -155,6 +152,7 @@ def _refuse_other(key: str, first: str, kind: str, place: str) -> None:
 
 
 def _chosen(jobs: Mapping[str, LabelJob], source: Source, notes: list[str]) -> list[str]:
+    """Names of the jobs to read: those of the option `job`, else all."""
     names = list(dict.fromkeys(source.names_among("job", jobs, "one of")))
     if names:
         left_out = [name for name in jobs if name not in names]
@@ -181,21 +179,22 @@ def _read_names(name: str, job: LabelJob, lines: Sequence[JsonLine]) -> None:
         if not isinstance(metadata, dict):
             continue
         if "class-name" in metadata:
-            job.named.setdefault(_text(metadata["class-name"], f"{place}: class-name of {name!r}"))
-        table = metadata.get("class-map", {})
-        if not isinstance(table, dict):
+            job.named.setdefault(_label_name(metadata["class-name"], f"{place}: class-name of {name!r}"))
+        class_map = metadata.get("class-map", {})
+        if not isinstance(class_map, dict):
             raise LabelwiseError(f"{place}: class-map of {name!r}", "names by id", "correct the line")
-        for key, value in table.items():
-            shown = _text(value, f"{place}: class-map of {name!r}")
-            if job.names.setdefault(key, shown) != shown:
+        for key, value in class_map.items():
+            label = _label_name(value, f"{place}: class-map of {name!r}")
+            if job.names.setdefault(key, label) != label:
                 raise LabelwiseError(
-                    f"{place}: id {key} of {name!r} is {shown!r}, and {job.names[key]!r} in an earlier line",
+                    f"{place}: id {key} of {name!r} is {label!r}, and {job.names[key]!r} in an earlier line",
                     "one name per id",
                     "correct the class maps",
                 )
 
 
-def _text(value: Any, place: str) -> str:
+def _label_name(value: Any, place: str) -> str:
+    """The name of a label, stripped; raises `LabelwiseError` unless it is a text."""
     if not isinstance(value, str) or not value.strip():
         raise LabelwiseError(f"{place} is {value!r}"[:200], "a label's name", "correct the line")
     return value.strip()
@@ -231,28 +230,23 @@ def _ids(value: Any, place: str) -> list[str]:
             value = json.loads(value)
         except (ValueError, RecursionError):
             value = None
-    listed = value if isinstance(value, list) else [value]
-    if not all(
-        isinstance(key, int | str) and not isinstance(key, bool) and str(key).strip() for key in listed
-    ):
+    ids = value if isinstance(value, list) else [value]
+    if not all(isinstance(key, int | str) and not isinstance(key, bool) and str(key).strip() for key in ids):
         raise LabelwiseError(
             f"{place} holds {value!r}"[:200], "a class id, or a list of them", "correct the line"
         )
-    return [str(key).strip() for key in listed]
+    return [str(key).strip() for key in ids]
 
 
 def _is_multi_hot(name: str, job: LabelJob, lines: Sequence[JsonLine]) -> bool:
     """Whether lists hold 0 or 1 for all labels, not ids; if so, labels are named by their place."""
-    rows = [
-        _ids(line.content[name], f"{line.place}: {name!r}")
-        for line in lines
-        if line.content.get(name) is not None
-    ]
+    filled = (line for line in lines if line.content.get(name) is not None)
+    rows = [_ids(line.content[name], f"{line.place}: {name!r}") for line in filled]
     binary = all(set(row) <= {"0", "1"} for row in rows)
     if not binary or not is_multi_hot([tuple(map(int, row)) for row in rows], name):
         refuse_states({key for row in rows for key in row}, rows, repr(name))
         return False
-    job.names.update((str(place), str(place)) for place in range(len(rows[0])))
+    job.names.update((str(number), str(number)) for number in range(len(rows[0])))
     return True
 
 
@@ -279,13 +273,14 @@ def _labels(jobs: Mapping[str, LabelJob], chosen: Sequence[str], items: Iterable
     """Labels job by job, in ascending order of their ids, followed by labels that are named by their ids."""
     labels: dict[str, None] = {}
     for name in chosen:
-        for key in sorted(jobs[name].names, key=_order):
+        for key in sorted(jobs[name].names, key=_id_order):
             labels.setdefault(jobs[name].names[key])
         for label in sorted(jobs[name].named):
             labels.setdefault(label)
     more = {label for item in items for label in item.present} - labels.keys()
-    return [*labels, *sorted(more, key=_order)]
+    return [*labels, *sorted(more, key=_id_order)]
 
 
-def _order(key: str) -> tuple[int, int, str]:
+def _id_order(key: str) -> tuple[int, int, str]:
+    """The sort key of an id: numbers come first, by value."""
     return (0, int(key), key) if key.isdecimal() else (1, 0, key)

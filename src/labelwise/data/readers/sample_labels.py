@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelwise.data.readers.class_names import class_names
-from labelwise.data.readers.name_doubts import refuse_negatives
+from labelwise.data.readers.name_doubts import few, refuse_negatives
 from labelwise.data.readers.name_lists import is_multi_hot
 from labelwise.data.readers.name_pieces import is_sentence, refuse_states
 from labelwise.data.readers.roles import NAMES, key
@@ -39,23 +39,23 @@ def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]
     members = sorted(member for member in counts if is_label_member(member))
     titled = [member for member in members if key(member.split(".")[0]) in NAMES]
     listed = [f"{name} ({count:,})" for name, count in sorted(counts.items())]
-    shown = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "") or "images alone"
+    members_text = few(listed, 8) or "images alone"
     if given and given not in members:
         raise LabelwiseError(
-            f"member={given} of {source.path}; its samples have {shown}",
+            f"member={given} of {source.path}; its samples have {members_text}",
             "a member json, cls or txt that they have",
             "correct the option",
         )
     chosen = [given] if given else titled or members
     if not chosen:
         raise LabelwiseError(
-            f"{source.path} without labels; its samples have {shown}",
+            f"{source.path} without labels; its samples have {members_text}",
             "a member json, cls, txt, labels.txt or tags.txt beside each image",
             "write the labels into the shards",
         )
     if len(chosen) > 1:
         raise LabelwiseError(
-            f"{source.path} with labels in several members, as samples have {shown}",
+            f"{source.path} with labels in several members, as samples have {members_text}",
             "one member of labels",
             f"say which, such as ?member={chosen[0]}",
         )
@@ -103,49 +103,51 @@ def label_table(
         return results
 
     cells = each(lambda content: parse(content.decode("utf-8-sig")), contents)
-    title, beside = _key_of_labels(cells, source, notes)
+    title, other_keys = _key_of_labels(cells, source, notes)
     if title is not None:
         whole = not title.lower().endswith("s")
-        cells = each(lambda cell: _listed(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
+        cells = each(lambda cell: _entries(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
     if any(isinstance(cell, dict) for cell in cells):
-        return _state_table(each(_only_states, cells), names, member, notes), {}, beside
+        return _state_table(each(_object_of_states, cells), names, member, notes), {}, other_keys
     if _are_vectors(cells, names, member):
-        lists = each(lambda cell: _of_vector(cell, names), cells)
+        lists = each(lambda cell: _names_of_vector(cell, names), cells)
     else:
         entries = [[str(entry) for entry in cell] for cell in cells if cell]
         refuse_states({entry for row in entries for entry in row}, entries, f".{member}")
-        lists = each(lambda cell: _of_entries(cell, names), cells)
+        lists = each(lambda cell: _names_of_entries(cell, names), cells)
         classes = {entry for cell in cells for entry in cell or () if isinstance(entry, int) and entry >= 0}
         if classes and not names:
             names = tuple(str(number) for number in sorted(classes))
             notes.append("Labels are class numbers; ?names=FILE sets their names.")
     table = pa.table({"labels": pa.array(lists, pa.list_(pa.string()))})
-    return table, {"labels": tuple(names)} if names else {}, beside
+    return table, {"labels": tuple(names)} if names else {}, other_keys
 
 
 _EXPECTED = "a list of names or classes, a key per label with 0 or 1, a class, or names separated by commas"
 
 
-def _of_json(text: str) -> Any:
+def _parsed_json(text: str) -> Any:
+    """The labels of a JSON text."""
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(value, dict):
         return value
-    return _listed(value, whole=False)
+    return _entries(value, whole=False)
 
 
-def _of_class(text: str) -> list[str | int] | None:
+def _parsed_class(text: str) -> list[str | int] | None:
+    """The class numbers or the name in a text; `None`, which means unknown, for an empty one."""
     text = text.strip()
     if text[:1] == "[":
-        return _listed(json.loads(text), whole=True)
+        return _entries(json.loads(text), whole=True)
     if not text:
         return None
     return [int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else text]
 
 
-def _of_text(text: str) -> list[str]:
+def _parsed_text(text: str) -> list[str]:
     """Names with commas or line ends between them; raises `ValueError` for a sentence."""
     parts = [part.strip() for line in text.splitlines() for part in line.split(",")]
     sentence = next(filter(is_sentence, parts), None)
@@ -154,10 +156,10 @@ def _of_text(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {"json": _of_json, "cls": _of_class, "txt": _of_text}
+_PARSERS: dict[str, Callable[[str], Any]] = {"json": _parsed_json, "cls": _parsed_class, "txt": _parsed_text}
 
 
-def _listed(value: Any, whole: bool) -> Any:
+def _entries(value: Any, whole: bool) -> Any:
     """A JSON value as a list of names or class numbers, or a mapping of names to states; `None` means unknown.
 
     Args:
@@ -167,7 +169,7 @@ def _listed(value: Any, whole: bool) -> Any:
     if value is None or isinstance(value, dict):
         return value
     if isinstance(value, str):
-        return [value] if whole else _of_text(value)
+        return [value] if whole else _parsed_text(value)
     entries = value if isinstance(value, list) else [value]
     if all(isinstance(entry, str | int) for entry in entries):
         return entries
@@ -191,12 +193,12 @@ def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> tu
     others = [name for name in keys if name != titles[0]]
     refuse_negatives(set(others) - set(source.names("ignore")), source)
     if others:
-        shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
-        notes.append(f"Labels are under the key {titles[0]!r}; left out: {shown}.")
+        notes.append(f"Labels are under the key {titles[0]!r}; left out: {few(others, 8)}.")
     return titles[0], others
 
 
-def _only_states(cell: Any) -> dict[str, Any]:
+def _object_of_states(cell: Any) -> dict[str, Any]:
+    """The object itself; raises `ValueError` for a list."""
     if not isinstance(cell, dict):
         raise ValueError("a list beside objects with one key per label")
     return cell
@@ -215,7 +217,8 @@ def _are_vectors(cells: Sequence[Any], names: Sequence[str], member: str) -> boo
     return is_multi_hot([tuple(cell) for cell in lists], f".{member}")
 
 
-def _of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
+def _names_of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
+    """Names of the labels with a 1; raises `ValueError` unless there is a 0 or 1 for each name."""
     if len(cell) != len(names):
         detail = f"for {len(names):,} names" if names else "without names; list them with ?names=FILE"
         raise ValueError(f"a list of {len(cell):,} numbers 0 and 1 {detail}")
@@ -224,7 +227,7 @@ def _of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
     return [name for name, entry in zip(names, cell, strict=True) if entry]
 
 
-def _of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
+def _names_of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
     """Names of classes; -1 is no class, and a list of -1 alone is unknown."""
     labels = []
     for entry in cell:
@@ -242,6 +245,7 @@ def _of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
 def _state_table(
     cells: Sequence[dict[str, Any] | None], names: Sequence[str], member: str, notes: list[str]
 ) -> pa.Table:
+    """The table of objects with one key per label."""
     if names:
         raise LabelwiseError(
             f"names= with members .{member} that have one key per label", "class numbers", "leave names= out"
@@ -254,11 +258,10 @@ def _state_table(
 
 
 def _column(values: list[Any]) -> pa.Array:
-    if not any(isinstance(value, dict | list) for value in values):
+    """JSON values as a column of their type, or of text if they have several."""
+    if not any(isinstance(cell, dict | list) for cell in values):
         try:
             return pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # numbers beside texts
             pass
-    return pa.array(
-        [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    )
+    return pa.array([cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in values])

@@ -37,8 +37,8 @@ def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
     Raises:
         LabelwiseError: a file that does not exist or is listed twice, or one of several without a split in its name.
     """
-    whole = Path(source.path).exists()
-    names = [source.path] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
+    is_file = Path(source.path).exists()
+    names = [source.path] if is_file else [text.strip() for text in source.path.split(",") if text.strip()]
     files = [source_file(Source(source.kind, name), what) for name in names or [source.path]]
     if len(set(files)) < len(files):
         raise LabelwiseError(f"a file twice in {str(source)!r}", "each file once", "correct the SOURCE")

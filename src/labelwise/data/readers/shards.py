@@ -17,12 +17,8 @@ _SHARD = re.compile(r"([\w.-]+?)-\d{5,}-of-\d{5,}(?:\D.*)?")
 
 def files_below(folder: Path, *suffixes: str) -> list[str]:
     """Paths, relative to a folder, of the files with one of these suffixes; hidden files and folders are skipped."""
-    return [
-        listing.start + name
-        for listing in walk(folder)
-        for name in listing.files
-        if name.lower().endswith(suffixes)
-    ]
+    paths = (listing.start + name for listing in walk(folder) for name in listing.files)
+    return [path for path in paths if path.lower().endswith(suffixes)]
 
 
 def split_of_name(name: str) -> str:
@@ -60,18 +56,18 @@ def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
     Raises:
         LabelwiseError: some files name a split and others do not.
     """
-    parts: dict[str, list[str]] = {}
+    files_of: dict[str, list[str]] = {}
     for path in sorted(paths):
-        parts.setdefault(split_of_path(path), []).append(path)
-    if len(parts) == 1 and not any(map(canonical, parts)):
+        files_of.setdefault(split_of_path(path), []).append(path)
+    if len(files_of) == 1 and not any(map(canonical, files_of)):
         return {"": sorted(paths)}
-    if len(parts) > 1 and "" in parts:
-        named = next(files[0] for split, files in parts.items() if split)
+    if len(files_of) > 1 and "" in files_of:
+        example = next(files[0] for split, files in files_of.items() if split)
         raise LabelwiseError(
-            f"{where}: {parts[''][0]}, without a split in its name, beside {named}",
+            f"{where}: {files_of[''][0]}, without a split in its name, beside {example}",
             "train, validation or test in the name of every file or folder, or of none",
             "rename it, or move it away",
         )
-    rank = {name: place for place, name in enumerate(SPLITS)}
-    order = sorted(parts, key=lambda split: (rank.get(canonical(split) or "", len(rank)), split))
-    return {split: parts[split] for split in order}
+    rank = {name: position for position, name in enumerate(SPLITS)}
+    order = sorted(files_of, key=lambda split: (rank.get(canonical(split) or "", len(rank)), split))
+    return {split: files_of[split] for split in order}

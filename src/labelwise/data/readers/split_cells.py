@@ -12,41 +12,38 @@ from labelwise.data.readers.cells import is_blank, number, text_of
 from labelwise.data.readers.roles import SPLIT_FLAGS, key
 from labelwise.data.readers.split_names import SPLITS, numbered_splits, splits_of
 from labelwise.data.readers.states import Column
-from labelwise.data.source import Source, as_option
+from labelwise.data.source import as_option
 from labelwise.errors import LabelwiseError
 
 
-def split_cells(column: pa.ChunkedArray, name: str, source: Source, notes: list[str]) -> pa.ChunkedArray:
+def split_cells(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.ChunkedArray:
     """A column of split names, also from split numbers or from a flag column such as `is_valid`."""
     flag = SPLIT_FLAGS.get(key(name))
     coded = Column.of(name, column)
     if flag is None:
-        return _numbered(column, coded, notes)
+        return _named_splits(column, coded, notes)
     yes = {"true", "1", "yes", "y", "t"}
     no = {"false", "0", "no", "n", "f"}
-    texts = [
-        f"{number(cell):g}" if number(cell) is not None else text_of(cell).casefold() for cell in coded.cells
-    ]
-    if not {t for t, n in zip(texts, coded.counts, strict=True) if n} <= yes | no:
+    if not {key for key, count in zip(coded.keys, coded.counts, strict=True) if count} <= yes | no:
         raise LabelwiseError(
-            f"split={as_option([name])}, a column of {', '.join(texts[:4])}",
+            f"split={as_option([name])}, a column of {', '.join(coded.keys[:4])}",
             "true and false",
             "write train, val or test",
         )
     other = "val" if flag == "train" else "train"
-    splits = np.array([flag if text in yes else other for text in texts], object)
+    splits = np.array([flag if key in yes else other for key in coded.keys], object)
     return pa.chunked_array([pa.array(splits[coded.codes], pa.string())])
 
 
-def _numbered(column: pa.ChunkedArray, coded: Column, notes: list[str]) -> pa.ChunkedArray:
+def _named_splits(column: pa.ChunkedArray, coded: Column, notes: list[str]) -> pa.ChunkedArray:
+    """A column of split numbers as one of names, with a note; other columns are unchanged."""
     splits = numbered_splits(coded.present())
     if not splits:
         return column
     numbering = ", ".join(f"{value:g} is {split}" for value, split in splits.items())
-    unsure = (
-        " If the last means test, add val_as=test." if max(splits.values(), key=SPLITS.index) == "val" else ""
-    )
-    notes.append(f"The column {coded.name!r} numbers the splits: {numbering}.{unsure}")
+    last = max(splits.values(), key=SPLITS.index)
+    hint = " If the last means test, add val_as=test." if last == "val" else ""
+    notes.append(f"The column {coded.name!r} numbers the splits: {numbering}.{hint}")
     values = map(number, coded.cells)
     names = np.array([None if value is None else splits.get(value) for value in values], object)
     return pa.chunked_array([pa.array(names[coded.codes], pa.string())])
@@ -62,26 +59,23 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
     coded = one_array(column).dictionary_encode()
     texts = [*("" if is_blank(cell) else text_of(cell) for cell in coded.dictionary.to_pylist()), ""]
     index = coded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
-    alias = splits_of(set(texts) - {""})
-    changed = sorted(text for text, name in alias.items() if name and text != name)
+    split_of = splits_of(set(texts) - {""})
+    changed = sorted(text for text, name in split_of.items() if name and text != name)
     if changed:
-        notes.append("Splits renamed: " + ", ".join(f"{text} is {alias[text]}" for text in changed) + ".")
-    usual = {name: place for place, name in enumerate(SPLITS)}
-    names = tuple(sorted(set(alias.values()) - {""}, key=lambda name: (usual.get(name, 3), name)))
+        notes.append("Splits renamed: " + ", ".join(f"{text} is {split_of[text]}" for text in changed) + ".")
+    usual = {name: position for position, name in enumerate(SPLITS)}
+    names = tuple(sorted(set(split_of.values()) - {""}, key=lambda name: (usual.get(name, 3), name)))
     if names and not set(names) & set(usual):
         notes.append(
             f"No split is called train, val or test, but {', '.join(names[:6])}: training requires these names; "
             "?split= leaves the column out."
         )
     else:
-        odd = [
-            name
-            for name in names
-            if name not in usual and re.match("train|val|test|eval|dev", name.casefold())
-        ]
-        if odd:
-            notes.append(f"Splits of their own, which training does not use: {', '.join(odd[:6])}.")
-    code = {"": -1, **{text: names.index(name) if name else -1 for text, name in alias.items()}}
+        others = (name for name in names if name not in usual)
+        similar = [name for name in others if re.match("train|val|test|eval|dev", name.casefold())]
+        if similar:
+            notes.append(f"Splits of their own, which training does not use: {', '.join(similar[:6])}.")
+    code = {"": -1, **{text: names.index(name) if name else -1 for text, name in split_of.items()}}
     codes = np.array([code[text] for text in texts], np.int16)[index]
     if (codes < 0).any():
         notes.append(f"{int((codes < 0).sum()):,} rows are in no split.")

@@ -21,8 +21,8 @@ def joined_splits(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
         notes: receives a sentence if the columns are joined.
     """
     names = [name for name in table.column_names if canonical(name) in SPLITS]
-    used = {name for option in ("labels", "classes", "image", "group") for name in source.names(option)}
-    if "split" in source.options or used & set(names) or any(key(n) in SPLIT for n in table.column_names):
+    assigned = {name for option in ("labels", "classes", "image", "group") for name in source.names(option)}
+    if "split" in source.options or assigned & set(names) or any(key(n) in SPLIT for n in table.column_names):
         return table
     splits = [canonical(name) for name in names]
     if len(names) < 2 or len(set(splits)) < len(splits):
@@ -39,5 +39,5 @@ def joined_splits(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
         f"Each row holds a single 1 in the columns {', '.join(names)}: they are read as the split; if they are labels, "
         "add ?split=."
     )
-    split = np.array(splits, object)[cells.argmax(1)]
-    return table.drop_columns(names).append_column("split", pa.array(split, pa.string()))
+    split_of_row = np.array(splits, object)[cells.argmax(1)]
+    return table.drop_columns(names).append_column("split", pa.array(split_of_row, pa.string()))

@@ -68,17 +68,17 @@ def splits_together(names: Sequence[str], splits: Sequence[_Split]) -> list[_Spl
     >>> splits_together(["train.json", "eval.json", "test.json"], ["train", "test", "test"])
     ['train', 'val', 'test']
     """
-    called = [is_eval(name) for name in names]
-    others = {split for split, other in zip(splits, called, strict=True) if not other}
+    are_eval = [is_eval(name) for name in names]
+    others = {split for split, of_eval in zip(splits, are_eval, strict=True) if not of_eval}
     if "test" not in others:
         return list(splits)
-    own = "eval" if "val" in others else "val"
-    return [own if other else split for split, other in zip(splits, called, strict=True)]
+    eval_split = "eval" if "val" in others else "val"
+    return [eval_split if of_eval else split for split, of_eval in zip(splits, are_eval, strict=True)]
 
 
 def is_eval(text: str) -> bool:
     """Whether a split, or the last name of one in the name of a file, is called eval."""
-    names = _NAME.findall(_lower(text))
+    names = _NAME.findall(_lower_words(text))
     return bool(names) and names[-1] in _EVAL
 
 
@@ -104,11 +104,12 @@ def split_in_name(stem: str) -> str | None:
     >>> split_in_name("image_info_test-dev2017"), split_in_name("instancesTrain")
     ('test', 'train')
     """
-    names = _NAME.findall(_lower(stem))
+    names = _NAME.findall(_lower_words(stem))
     return canonical(re.split("[-_]", names[-1])[0]) if names else None
 
 
-def _lower(name: str) -> str:
+def _lower_words(name: str) -> str:
+    """A name in lower case, with an underscore before each word that begins with a capital."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 

@@ -86,8 +86,8 @@ def table_of_splits(parts: Sequence[SplitTable], source: Source) -> tuple[TableF
     folder = Path(os.path.commonpath([part.file.absolute().parent for part in parts]))
     tables = []
     for part in parts:
-        start = os.path.relpath(part.file.absolute().parent, folder)
-        tables.append(_with_folder(plain_columns(part.content.table), source, start))
+        subfolder = os.path.relpath(part.file.absolute().parent, folder)
+        tables.append(_with_folder(plain_columns(part.content.table), source, subfolder))
     tables = _completed(tables)
     column = next(name for name in SPLIT if name not in tables[0].column_names)
     tables = [
@@ -97,8 +97,8 @@ def table_of_splits(parts: Sequence[SplitTable], source: Source) -> tuple[TableF
     starts = [0, *accumulate(table.num_rows for table in tables)]
 
     def row_name(row: int) -> str:
-        place = bisect_right(starts, row) - 1
-        return f"{parts[place].called}, {parts[place].content.row_name(row - starts[place])}"
+        index = bisect_right(starts, row) - 1
+        return f"{parts[index].called}, {parts[index].content.row_name(row - starts[index])}"
 
     notes = dict.fromkeys(note for part in parts for note in part.content.notes)
     return TableFile(_concatenated(tables), row_name, tuple(notes)), folder
@@ -119,30 +119,33 @@ def _completed(tables: Sequence[pa.Table]) -> list[pa.Table]:
 
 
 def _refuse_repeated(part: SplitTable) -> None:
+    """Raises `LabelwiseError` for a table with a column twice."""
     name, count = Counter(part.content.table.column_names).most_common(1)[0]
     if count > 1:
-        what = f"column {name!r} twice" if name.strip() else f"{count} columns without a name"
+        fault = f"column {name!r} twice" if name.strip() else f"{count} columns without a name"
         raise LabelwiseError(
-            f"{part.called}: {what}", "a first line of distinct column names", "rename the columns"
+            f"{part.called}: {fault}", "a first line of distinct column names", "rename the columns"
         )
 
 
 def _refuse_splits(parts: Sequence[SplitTable], source: Source) -> None:
+    """Raises `LabelwiseError` for tables that have a column of splits too."""
     names = [name for part in parts for name in part.content.table.column_names]
-    own = [name for name in names if key(name) in SPLIT and name not in source.names("ignore")]
-    if own:
+    split_columns = [name for name in names if key(name) in SPLIT and name not in source.names("ignore")]
+    if split_columns:
         raise LabelwiseError(
-            f"a column {own[0]!r} in several files",
+            f"a column {split_columns[0]!r} in several files",
             "splits by files or by rows",
-            f"add ?ignore={as_option(own[:1])}, or join the files to one",
+            f"add ?ignore={as_option(split_columns[:1])}, or join the files to one",
         )
 
 
 def _refuse_other_columns(parts: Sequence[SplitTable]) -> None:
-    first, name = parts[0].content.table.column_names, parts[0].called
-    for file, _, _, part in parts:
-        lacking = [column for column in first if column not in part.table.column_names]
-        added = [column for column in part.table.column_names if column not in first]
+    """Raises `LabelwiseError` for a table whose columns differ from those of the first."""
+    expected, name = parts[0].content.table.column_names, parts[0].called
+    for file, _, _, content in parts:
+        lacking = [column for column in expected if column not in content.table.column_names]
+        added = [column for column in content.table.column_names if column not in expected]
         if lacking or added:
             differences = [f"lacks {few(lacking)}"] * bool(lacking) + [f"also has {few(added)}"] * bool(added)
             raise LabelwiseError(
@@ -152,16 +155,16 @@ def _refuse_other_columns(parts: Sequence[SplitTable]) -> None:
             )
 
 
-def _with_folder(table: pa.Table, source: Source, start: str) -> pa.Table:
+def _with_folder(table: pa.Table, source: Source, subfolder: str) -> pa.Table:
     """The table with image names relative to the common folder of all files."""
     ignored = [name for name in source.names("ignore") if name in table.column_names]
     image = roles_of(table.drop_columns(ignored), source).image
-    if start == "." or "images" in source.options or not is_text_type(table[image].type):
+    if subfolder == "." or "images" in source.options or not is_text_type(table[image].type):
         return table
     names = table[image].cast(pa.string())
     absolute = pc.match_substring_regex(names, r"^(/|[A-Za-z]:[/\\]|[A-Za-z0-9]+://)")
-    under = pc.binary_join_element_wise(start.replace(os.sep, "/"), names, "/")
-    return table.set_column(table.column_names.index(image), image, pc.if_else(absolute, names, under))
+    in_folder = pc.binary_join_element_wise(subfolder.replace(os.sep, "/"), names, "/")
+    return table.set_column(table.column_names.index(image), image, pc.if_else(absolute, names, in_folder))
 
 
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:

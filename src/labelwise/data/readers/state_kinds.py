@@ -34,7 +34,7 @@ def sharing_texts(columns: Sequence[Column]) -> list[Column]:
     if len(columns) < 2:
         return []
     texts = [{text_of(cell) for cell in column.present() if number(cell) is None} for column in columns]
-    several = len(set().union(*texts)) > 1
+    differ = len(set().union(*texts)) > 1
 
     def shares(mine: set[str], theirs: set[str]) -> bool:
         return bool(mine) and 2 * len(mine & theirs) >= min(len(mine), len(theirs)) > 0
@@ -42,7 +42,7 @@ def sharing_texts(columns: Sequence[Column]) -> list[Column]:
     return [
         column
         for i, column in enumerate(columns)
-        if several
+        if differ
         and (len(texts[i]) > 2 or len(keys_of(column)) > 1)
         and len(texts[i]) == len(column.present())
         and any(shares(texts[i], other) for j, other in enumerate(texts) if j != i)
@@ -78,10 +78,8 @@ def holds_lists(column: Column) -> bool:
 
 def is_numbered(column: Column) -> bool:
     """Whether cells are three or more consecutive whole numbers from 0 or 1 on, such as class numbers."""
-    numbers = sorted(-1.0 if (value := number(cell)) is None else value for cell in column.present())
-    return (
-        len(numbers) > 2 and numbers[0] in (0, 1) and numbers == [numbers[0] + i for i in range(len(numbers))]
-    )
+    values = sorted(-1.0 if (value := number(cell)) is None else value for cell in column.present())
+    return len(values) > 2 and values[0] in (0, 1) and values == [values[0] + i for i in range(len(values))]
 
 
 def is_count(column: Column) -> bool:
@@ -117,28 +115,28 @@ def pair_of(bad: Sequence[Column], wrong: Wrong, columns: Sequence[Column]) -> l
     subsets = [c for c in clean if keys_of(c) <= texts]
     if len(clean) > len(subsets) or not (numeric or len(members) > 1 or len(columns) == 1):
         return []
-    near = [c for c in bad if c not in members and _all_but_few(c, texts)]
-    return [*members, *near]
+    similar = [c for c in bad if c not in members and _all_but_few(c, texts)]
+    return [*members, *similar]
 
 
 def two_texts(column: Column, wrong: Wrong) -> frozenset[str]:
     """Texts of a column, without those for unknown if two remain and other texts are wrong too."""
     texts = frozenset(keys_of(column))
-    odd = {column.keys[place] for place in wrong[column.name].tolist()}
+    wrong_texts = {column.keys[index] for index in wrong[column.name].tolist()}
     if len(texts) > MOST_TEXTS:
         return texts
     for open_texts in (_DOUBTS, _DOUBTS | _CODES, _DOUBTS | _CODES | _rare_numbers(column)):
-        left = texts - open_texts
-        if len(left) == 2 < len(texts) <= 4 and not odd <= open_texts:
-            return left
-    return texts - _DOUBTS if len(texts) > 2 and not odd <= _DOUBTS else texts
+        remaining = texts - open_texts
+        if len(remaining) == 2 < len(texts) <= 4 and not wrong_texts <= open_texts:
+            return remaining
+    return texts - _DOUBTS if len(texts) > 2 and not wrong_texts <= _DOUBTS else texts
 
 
 def _rare_numbers(column: Column) -> set[str]:
     """Whole numbers other than 0 and 1 that occur in few rows."""
     rows: dict[str, int] = {}
-    for place in np.flatnonzero(column.filled).tolist():
-        rows[column.keys[place]] = rows.get(column.keys[place], 0) + int(column.counts[place])
+    for index in np.flatnonzero(column.filled).tolist():
+        rows[column.keys[index]] = rows.get(column.keys[index], 0) + int(column.counts[index])
     most = STRAY * sum(rows.values())
     return {
         key for key, count in rows.items() if count <= most and (number(key) or 0.5) % 1 == 0 and key != "1"
@@ -147,14 +145,12 @@ def _rare_numbers(column: Column) -> set[str]:
 
 def keys_of(column: Column) -> set[str]:
     """Normalised texts of the cells that are not blank, see `Column.keys`."""
-    return {column.keys[place] for place in np.flatnonzero(column.filled).tolist()}
+    return {column.keys[index] for index in np.flatnonzero(column.filled).tolist()}
 
 
 def texts_of(column: Column) -> dict[str, str]:
     """For each of `keys_of`, the last text as it is written."""
-    return {
-        column.keys[place]: text_of(column.cells[place]) for place in np.flatnonzero(column.filled).tolist()
-    }
+    return {column.keys[i]: text_of(column.cells[i]) for i in np.flatnonzero(column.filled).tolist()}
 
 
 def _all_but_few(column: Column, texts: frozenset[str]) -> bool:
@@ -171,16 +167,16 @@ def is_stray(column: Column, wrong: Wrong, stated: bool) -> bool:
     rows, total = int(column.counts[wrong[column.name]].sum()), int(column.counts[column.filled].sum())
     both = stated or {number(column.cells[i]) for i in np.flatnonzero(known).tolist()} >= {0.0, 1.0}
     texts = [number(cell) is None or stated for cell in cells]
-    few = rows <= max(1, STRAY * total)
-    return bool(known.any()) and ((few and len(cells) <= 5) or (both and len(cells) == 1 and all(texts)))
+    are_few = rows <= max(1, STRAY * total)
+    return bool(known.any()) and ((are_few and len(cells) <= 5) or (both and len(cells) == 1 and all(texts)))
 
 
 def is_categorical(column: Column) -> bool:
     """Whether a column holds few distinct texts, each in several rows."""
     cells = column.present()
     rows = int(column.counts[column.filled].sum())
-    few = len(cells) <= MOST_TEXTS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
-    return few and all(number(c) is None and isinstance(c, str) and len(c) <= 40 for c in cells)
+    are_few = len(cells) <= MOST_TEXTS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
+    return are_few and all(number(c) is None and isinstance(c, str) and len(c) <= 40 for c in cells)
 
 
 def is_mark(text: str) -> bool:
@@ -195,4 +191,4 @@ def looks_free(name: str) -> bool:
 
 def wrong_cells(column: Column, wrong: Wrong) -> list[Any]:
     """The distinct cells of a column that are not states."""
-    return [column.cells[place] for place in wrong[column.name].tolist()]
+    return [column.cells[index] for index in wrong[column.name].tolist()]

@@ -61,14 +61,14 @@ class Column:
 
     def values(self, reading: Reading) -> np.ndarray:
         """`[cells]` float32 value of each distinct cell; NaN for one that does not occur."""
-        occur = np.flatnonzero(self.counts)
+        occurring = np.flatnonzero(self.counts)
         values = np.full(len(self.cells), np.nan, np.float32)
-        values[occur] = reading.values([self.cells[i] for i in occur.tolist()])
+        values[occurring] = reading.values([self.cells[i] for i in occurring.tolist()])
         return values
 
     def present(self) -> list[Any]:
         """Distinct cells that occur and are not blank."""
-        return [self.cells[place] for place in np.flatnonzero(self.filled).tolist()]
+        return [self.cells[index] for index in np.flatnonzero(self.filled).tolist()]
 
     @cached_property
     def filled(self) -> np.ndarray:
@@ -116,14 +116,14 @@ def state_matrix(
         LabelwiseError: cells that are not label states, with the options that help; options without effect.
     """
     meaning = Meaning.of(source)
-    hard = None if meaning else hard_cells(table.select(list(names)))
-    if hard is None:
+    cells = None if meaning else hard_cells(table.select(list(names)))
+    if cells is None:
         columns = [Column.of(name, table[name]) for name in names]
         values = _values(columns, meaning, source, row_name, notes)
         known = ~np.isnan(values)
-        hard = hardened(np.where(known, values, np.float32(0))), known
-    notes += _doubts(names, *hard)
-    return hard
+        cells = hardened(np.where(known, values, np.float32(0))), known
+    notes += _doubts(names, *cells)
+    return cells
 
 
 def hardened(values: np.ndarray) -> np.ndarray:
@@ -138,6 +138,7 @@ def _values(
     row_name: Callable[[int], str],
     notes: list[str],
 ) -> np.ndarray:
+    """Values `[N, L]`, NaN where unknown; raises `LabelwiseError` for cells that are no states."""
     minus = _minus(columns, meaning)
     distinct = {text_of(cell): cell for column in columns for cell in column.present()}
     reading = Reading(meaning, minus)
@@ -148,10 +149,10 @@ def _values(
     }
     if any(map(len, wrong.values())):
         raise no_states(columns, wrong, meaning, source, row_name)
-    idle = meaning.without_effect()
-    if idle:
+    unused = meaning.without_effect()
+    if unused:
         raise LabelwiseError(
-            f"{idle[0]} in {str(source)!r}, which is the text of no label cell",
+            f"{unused[0]} in {str(source)!r}, which is the text of no label cell",
             f"texts that occur, such as {', '.join(map(repr, list(distinct)[:6]))}",
             "correct the option or leave it out (a decimal comma is written as a point: unknown=0.5)",
         )
@@ -207,19 +208,19 @@ def _spelling(cells: Any, reading: Reading) -> list[str]:
 def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list[str]:
     """Warnings on columns that may have another meaning."""
     notes = []
-    odd = [name for name in names if is_metadata(name)]
-    if odd:
+    doubtful = [name for name in names if is_metadata(name)]
+    if doubtful:
         notes.append(
-            f"Read as labels by their cells: {few(odd, 8)}; if they are none, add ?ignore={as_option(odd)}."
+            f"Read as labels by their cells: {few(doubtful, 8)}; if they are none, add ?ignore={as_option(doubtful)}."
         )
     shares = np.zeros(len(names), bool)
     if values.dtype != np.uint8:
         shares |= ((values > 0) & (values < 1)).any(0)
-    soft = [name for name, share in zip(names, shares, strict=True) if share and name not in odd]
+    soft = [name for name, share in zip(names, shares, strict=True) if share and name not in doubtful]
     if soft and not shares.all():
         notes.append(
             f"Soft labels, of shares between 0 and 1, beside labels of 0 and 1: {few(soft, 8)}; if they are no labels, "
-            f"add ?ignore={as_option([*odd, *soft])}."
+            f"add ?ignore={as_option([*doubtful, *soft])}."
         )
     blank = [names[j] for j in np.flatnonzero(~known.any(0)).tolist()]
     if blank:
@@ -230,10 +231,10 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
         notes.append(
             "No label has a known negative, as no cell says absent; if a blank cell means absent, add ?blank=negative."
         )
-    odd = [names[j] for j in np.flatnonzero(present & ~absent & ~known.all(0)).tolist()]
-    if odd and absent.any():
+    doubtful = [names[j] for j in np.flatnonzero(present & ~absent & ~known.all(0)).tolist()]
+    if doubtful and absent.any():
         reason = (
             "1 and unknown, but never 0 as in other columns; if what was read as unknown means absent there,"
         )
-        notes.append(f"{few(odd)}: {reason} write 0.")
+        notes.append(f"{few(doubtful)}: {reason} write 0.")
     return notes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name, walk
-from labelwise.data.readers.exports import beginning
+from labelwise.data.readers.exports import beginning, utf8_text
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.name_doubts import few, refuse_bits, refuse_joined, refuse_marked
@@ -31,6 +31,7 @@ _LOOKED_AT = 64  # texts that are read to recognise a folder
 _WALKED = 1024  # image files after which the walk stops
 _OTHER_SUFFIXES = (".txt", ".caption", ".tags")
 _ESCAPED = re.compile(r"\\([()\[\]{}])")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 Pair = tuple[str, str | None]  # an image, and its text if there is one, relative to the folder
 
@@ -75,22 +76,22 @@ def read(source: Source) -> Dataset:
     blank = source.choice("blank", ("negative", "unknown"))
     policy = source.choice("missing", ("stop", "skip"))
     pairs: list[Pair] = []
-    lonely: list[str] = []
+    unpaired: list[str] = []
     for in_folder, without_image in _folders(root, suffix):
         pairs += in_folder
-        lonely += without_image
+        unpaired += without_image
     _refuse_shared(pairs)
-    tags = [None if text is None else _tags(root / text, separator) for _, text in pairs]
-    for text in lonely:
-        _tags(root / text, separator)  # raises the specific error for boxes in a separate folder
+    tags = [None if text is None else _read_tags(root / text, separator) for _, text in pairs]
+    for text in unpaired:
+        _read_tags(root / text, separator)  # raises the specific error for boxes in a separate folder
     tagged = [row for row in tags if row is not None]
     if not tagged:
         raise _no_texts(root, suffix, len(pairs))
-    every = {tag for row in tagged for tag in row}
-    refuse_bits(every, f"{root}")
-    if every and all(re.fullmatch(r"[\d\s.]+", tag) for tag in every):
+    all_tags = {tag for row in tagged for tag in row}
+    refuse_bits(all_tags, f"{root}")
+    if all_tags and all(re.fullmatch(r"[\d\s.]+", tag) for tag in all_tags):
         raise LabelwiseError(
-            f"{root} with texts of numbers, as {', '.join(sorted(every)[:3])}",
+            f"{root} with texts of numbers, as {', '.join(sorted(all_tags)[:3])}",
             "tags as names",
             "write the names of the labels instead of their numbers",
         )
@@ -102,27 +103,21 @@ def read(source: Source) -> Dataset:
             "set separator=MARK, or write tags",
         )
     if "separator" not in source.options:
-        _refuse_no_names(root, pairs, tags, every)
-    if lonely and policy == "stop":
+        _refuse_no_names(root, pairs, tags, all_tags)
+    if unpaired and policy == "stop":
         raise WouldLose(
-            f"{len(lonely):,} texts without an image: {few(lonely)}",
+            f"{len(unpaired):,} texts without an image: {few(unpaired)}",
             "an image of the same name beside each",
             "add the images, or leave these texts out with missing=skip",
             ("missing", "skip"),
         )
     notes = _notes(tagged, blank)
-    if lonely:
-        notes.append(f"{len(lonely):,} texts without an image were left out: {lonely[0]}.")
-    items = [
-        ImageLabels(
-            image,
-            row or (),
-            known=bool(row) or (row is not None and blank == "negative"),
-            split=_split(image),
-            place=image,
-        )
-        for (image, _), row in zip(pairs, tags, strict=True)
-    ]
+    if unpaired:
+        notes.append(f"{len(unpaired):,} texts without an image were left out: {unpaired[0]}.")
+    items = []
+    for (image, _), row in zip(pairs, tags, strict=True):
+        known = bool(row) or (row is not None and blank == "negative")
+        items.append(ImageLabels(image, row or (), known=known, split=_split(image), place=image))
     return dataset_of_images(items, source, [root], notes=notes)
 
 
@@ -130,18 +125,19 @@ def _folders(root: Path, suffix: str, *, glance: bool = False) -> Iterator[tuple
     """Yields, for each folder, its images with their texts, and the texts without an image."""
     for _, start, files, _, _ in walk(root, glance=glance):
         texts = {name[: -len(suffix)]: name for name in files if name.lower().endswith(suffix)}
-        taken: set[str | None] = set()
+        used: set[str | None] = set()
         pairs: list[Pair] = []
         for image in files:
             if not is_image_name(image) or image.lower().endswith(suffix):
                 continue
             text = texts.get(image) or texts.get(os.path.splitext(image)[0])
-            taken.add(text)
+            used.add(text)
             pairs.append((start + image, None if text is None else start + text))
-        yield pairs, [start + text for text in texts.values() if text not in taken]
+        yield pairs, [start + text for text in texts.values() if text not in used]
 
 
 def _refuse_shared(pairs: Sequence[Pair]) -> None:
+    """Raises `LabelwiseError` for a text that belongs to two images."""
     owner: dict[str, str] = {}
     for image, text in pairs:
         if text is not None and owner.setdefault(text, image) != image:
@@ -153,7 +149,7 @@ def _refuse_shared(pairs: Sequence[Pair]) -> None:
 
 
 def _refuse_no_names(
-    root: Path, pairs: Sequence[Pair], tags: Sequence[Sequence[str] | None], every: Collection[str]
+    root: Path, pairs: Sequence[Pair], tags: Sequence[Sequence[str] | None], all_tags: Collection[str]
 ) -> None:
     """Raises `LabelwiseError` for texts of sentences, tags with another separator, and tags that are not names."""
     for (_, text), row in zip(pairs, tags, strict=True):
@@ -165,16 +161,14 @@ def _refuse_no_names(
                 "write tags, or add ?separator=, if these are names",
             )
     # Taggers use faces such as `:)`, which are not fragments of a list.
-    refuse_pieces((tag for tag in sorted(every) if sum(map(str.isalnum, tag)) > 1), f"{root}")
-    refuse_marked(every, f"{root}", ",")
-    refuse_joined(every, f"{root}", ",")
+    refuse_pieces((tag for tag in sorted(all_tags) if sum(map(str.isalnum, tag)) > 1), f"{root}")
+    refuse_marked(all_tags, f"{root}", ",")
+    refuse_joined(all_tags, f"{root}", ",")
 
 
-def _tags(file: Path, separator: str) -> tuple[str, ...]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it in UTF-8") from None
+def _read_tags(file: Path, separator: str) -> tuple[str, ...]:
+    """The tags of a file; raises `LabelwiseError` unless it is text, or if it holds boxes."""
+    text = utf8_text(file)
     if _is_numbers(text):
         raise LabelwiseError(
             f"{file} with lines of numbers, as {text.strip().splitlines()[0][:60]!r}: boxes as YOLO writes them",
@@ -198,13 +192,12 @@ def _is_numbers(text: str) -> bool:
     """Whether the first line holds coordinates: at least four numbers, which are most of its cells."""
     line = next((line for line in text.splitlines() if line.strip()), "")
     cells = [cell for cell in re.split(r"[\s,;]+", line) if cell]
-    numbers = sum(
-        bool(re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", cell, re.IGNORECASE)) for cell in cells
-    )
+    numbers = sum(bool(_NUMBER.fullmatch(cell)) for cell in cells)
     return numbers >= 4 and numbers * 2 > len(cells)
 
 
 def _is_prose(tags: Sequence[Sequence[str]]) -> bool:
+    """Whether tags are sentences: many words, which rarely occur on a second image."""
     count = Counter(tag for row in tags for tag in row)
     if len(count) < 2:
         return False
@@ -213,6 +206,7 @@ def _is_prose(tags: Sequence[Sequence[str]]) -> bool:
 
 
 def _notes(tags: Sequence[Sequence[str]], blank: str) -> list[str]:
+    """Notes on tags of every image and on empty texts."""
     count = Counter(tag for row in tags for tag in row)
     notes = []
     everywhere = [tag for tag, n in count.items() if n == len(tags)]
@@ -227,8 +221,9 @@ def _notes(tags: Sequence[Sequence[str]], blank: str) -> list[str]:
 
 
 def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
-    other = (name for name in _OTHER_SUFFIXES if name != suffix)
-    used = next((s for s in other for pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None)
+    """The error for a folder without texts, which names another suffix of texts beside the images."""
+    others = (name for name in _OTHER_SUFFIXES if name != suffix)
+    used = next((s for s in others for pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None)
     return LabelwiseError(
         f"{root} with {images:,} images and no {suffix} beside them",
         f"a text of tags of the same name and the suffix {suffix}",
@@ -237,4 +232,5 @@ def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
 
 
 def _split(image: str) -> str:
+    """The split of an image by its top folder; empty if that names none."""
     return canonical(image.partition("/")[0] if "/" in image else "") or ""

@@ -38,21 +38,21 @@ def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
     cells = [column[last].as_py() for column in table.columns]
     if any(isinstance(cell, bytes | list | dict) for cell in cells):
         return table
-    filled = {place: cell for place, cell in enumerate(cells) if not is_blank(cell)}
-    counts = {place: value for place, cell in filled.items() if (value := number(cell)) is not None}
-    texts = [text_of(cell) for place, cell in filled.items() if place not in counts]
-    called = len(texts) == 1 and texts[0].casefold().rstrip(" :") in WORDS
-    if not counts or not (called or (not texts and _lacks_image(table, filled))):
+    filled = {index: cell for index, cell in enumerate(cells) if not is_blank(cell)}
+    counts = {index: value for index, cell in filled.items() if (value := number(cell)) is not None}
+    texts = [text_of(cell) for index, cell in filled.items() if index not in counts]
+    is_total = len(texts) == 1 and texts[0].casefold().rstrip(" :") in WORDS
+    if not counts or not (is_total or (not texts and _lacks_image(table, filled))):
         return table
-    shown = f"The last row ({', '.join(text_of(cell) for cell in filled.values())[:60]})"
-    many = any(value not in (0, 1) for value in counts.values())
-    summed = all(abs(_sum(table.column(place), last) - value) < 1e-6 for place, value in counts.items())
-    if summed and (called or many):
-        notes.append(f"{shown} holds the sums of the columns and no image: it was left out.")
+    row_text = f"The last row ({', '.join(text_of(cell) for cell in filled.values())[:60]})"
+    has_counts = any(value not in (0, 1) for value in counts.values())
+    are_sums = all(abs(_sum(table.column(index), last) - value) < 1e-6 for index, value in counts.items())
+    if are_sums and (is_total or has_counts):
+        notes.append(f"{row_text} holds the sums of the columns and no image: it was left out.")
         return table.slice(0, last)
-    if called and many:
+    if is_total and has_counts:
         raise LabelwiseError(
-            f"{source.path}: {shown[0].lower()}{shown[1:]}, which by its name and counts is a total",
+            f"{source.path}: {row_text[0].lower()}{row_text[1:]}, which by its name and counts is a total",
             "an image in every row",
             "remove the row from the table",
         )
@@ -61,11 +61,8 @@ def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
 
 def _lacks_image(table: pa.Table, filled: Mapping[int, object]) -> bool:
     """Whether a column that names the images is blank in the last row."""
-    return any(
-        key(name) in IMAGE or share_of_images(table.column(place)) > 0.5
-        for place, name in enumerate(table.column_names)
-        if place not in filled
-    )
+    blank = ((i, name) for i, name in enumerate(table.column_names) if i not in filled)
+    return any(key(name) in IMAGE or share_of_images(table.column(i)) > 0.5 for i, name in blank)
 
 
 def _sum(column: pa.ChunkedArray, rows: int) -> float:

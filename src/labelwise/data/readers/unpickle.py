@@ -29,7 +29,7 @@ def read_pickle(file: Path) -> Any:
     try:
         _check_numbers(file)
         with file.open("rb") as stream:
-            return _Plain(file.stat().st_size).of(_Careful(stream, file).load())
+            return _PlainParts(file.stat().st_size).of(_DataUnpickler(stream, file).load())
     except LabelwiseError:
         raise
     except FileNotFoundError:
@@ -86,8 +86,8 @@ class _Array:
             if len(data) != count:
                 raise ValueError(f"{len(data)} objects for an array of {count}")
             flat = np.empty(count, object)
-            for place, item in enumerate(data):
-                flat[place] = item
+            for index, item in enumerate(data):
+                flat[index] = item
         else:
             raw = data.encode("latin-1") if isinstance(data, str) else data
             if len(raw) != count * dtype.itemsize:
@@ -97,12 +97,14 @@ class _Array:
 
 
 def _frombuffer(data: Any, kind: _Dtype, shape: Any, order: str = "C") -> _Array:
+    """NumPy's function of this name, for arrays of protocol 5."""
     array = _Array()
     array.__setstate__((shape, kind, order == "F", bytes(data)))
     return array
 
 
 def _scalar(kind: _Dtype, data: Any = b"") -> Any:
+    """NumPy's function of this name, for a single number or text."""
     if kind.dtype.hasobject:
         raise ValueError("an object as a number")
     raw = data.encode("latin-1") if isinstance(data, str) else data
@@ -110,12 +112,14 @@ def _scalar(kind: _Dtype, data: Any = b"") -> Any:
 
 
 def _encode(text: str, encoding: str = "latin-1") -> bytes:
+    """The function of `codecs`, which pickles of protocol 2 call to store bytes."""
     if encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
         raise ValueError(f"encoding {encoding!r}")
     return codecs.encode(text, encoding)
 
 
 def _no_bytes() -> bytes:
+    """`bytes()`, which pickles of protocol 2 call for empty bytes."""
     return b""
 
 
@@ -135,7 +139,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Careful(pickle.Unpickler):
+class _DataUnpickler(pickle.Unpickler):
     def __init__(self, stream: Any, file: Path) -> None:
         super().__init__(stream, encoding="latin-1")
         self._file = file
@@ -151,7 +155,7 @@ class _Careful(pickle.Unpickler):
         return stand_in
 
 
-class _Plain:
+class _PlainParts:
     """Replaces the stand-ins by their content, up to a bound on the number of parts.
 
     A pickle can refer to a part twice in two bytes, so that twenty nested lists are a million parts; a regular file has
@@ -162,19 +166,19 @@ class _Plain:
     """
 
     def __init__(self, size: int) -> None:
-        self._left = size + 1000
+        self._remaining = size + 1000
 
     def of(self, value: Any) -> Any:
         """The value with plain parts."""
-        self._left -= 1
-        if self._left < 0:
+        self._remaining -= 1
+        if self._remaining < 0:
             raise ValueError("more parts than bytes")
         if isinstance(value, _Array):
             value = value.array
             if value.dtype.hasobject:
                 flat = np.empty(value.size, object)
-                for place, item in enumerate(value.reshape(-1)):
-                    flat[place] = self.of(item)
+                for index, item in enumerate(value.reshape(-1)):
+                    flat[index] = self.of(item)
                 value = flat.reshape(value.shape)
             return value
         if isinstance(value, _Dtype):

@@ -59,8 +59,8 @@ def recognises(path: Path) -> bool:
     first = first_object(path)
     if first:
         return isinstance(first.get(IMAGE), str)
-    with path.open("rb") as opened:
-        head = opened.read(_HEAD)
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
     try:
         lines = head.decode("utf-8-sig", errors="replace").splitlines()
         rows = [row for row in csv.reader(lines[:-1] if len(head) == _HEAD else lines) if row][:20]
@@ -70,8 +70,9 @@ def recognises(path: Path) -> bool:
 
 
 def _in_bucket(cells: Sequence[str]) -> bool:
-    rest = cells[1:] if cells[0].strip().lower() in _USES else cells
-    return bool(rest) and rest[0].strip().startswith("gs://") and is_image_name(rest[0].strip())
+    """Whether a row is an image in a bucket, after a value of `ml_use` or without one."""
+    values = cells[1:] if cells[0].strip().lower() in _USES else cells
+    return bool(values) and values[0].strip().startswith("gs://") and is_image_name(values[0].strip())
 
 
 def read(source: Source) -> Dataset:
@@ -85,7 +86,7 @@ def read(source: Source) -> Dataset:
     notes = ["A label that is not in a row is absent there."]
     rows = _json_rows(file) if first_object(file) else _csv_rows(file)
     if any(row.box for row in rows):
-        rows = _of_boxes(rows)
+        rows = _rows_of_images(rows)
         notes.append("Of boxes only the presence of their labels is read.")
     blank = sum(row.labels is None for row in rows)
     if blank and unknown:
@@ -100,26 +101,20 @@ def read(source: Source) -> Dataset:
         notes.append(
             f"{joined[0]!r} is read as one label, though its parts are labels too: separate them with commas."
         )
-    items = [
-        ImageLabels(
-            row.image,
-            row.labels or (),
-            known=not (unknown and row.labels is None),
-            split=row.split,
-            place=row.place,
-        )
-        for row in rows
-    ]
+    items = []
+    for row in rows:
+        known = row.labels is not None or not unknown
+        items.append(ImageLabels(row.image, row.labels or (), known=known, split=row.split, place=row.place))
     return dataset_of_images(items, source, [file.parent], notes=notes)
 
 
 def _refuse_states(file: Path, rows: Sequence[ImportRow]) -> None:
     """Raises `LabelwiseError` for a table without a header that holds states 0 and 1 rather than label names."""
     names = {label for row in rows for label in row.labels or ()}
-    again = next((row for row in rows if len(set(row.labels or ())) < len(row.labels or ())), None)
-    if again is not None and names <= {"0", "1", "0.0", "1.0", "-1"}:
+    repeating = next((row for row in rows if len(set(row.labels or ())) < len(row.labels or ())), None)
+    if repeating is not None and names <= {"0", "1", "0.0", "1.0", "-1"}:
         raise LabelwiseError(
-            f"{file}, {again.place}: {', '.join(again.labels or ())[:40]}, a 0 or 1 for each label",
+            f"{file}, {repeating.place}: {', '.join(repeating.labels or ())[:40]}, a 0 or 1 for each label",
             "names of labels after the image",
             "add a first line such as image,cat,dog, and read it with csv:FILE",
         )
@@ -127,12 +122,12 @@ def _refuse_states(file: Path, rows: Sequence[ImportRow]) -> None:
 
 def _refuse_no_names(file: Path, rows: Sequence[ImportRow]) -> None:
     """Raises `LabelwiseError` for cells of several names, and for numbers beside names, as the sides of a box."""
-    every = {label for row in rows for label in row.labels or ()}
-    if not all(map(_is_number, every)):
-        odd = next((row for row in rows if any(map(_is_number, row.labels or ()))), None)
-        if odd is not None:
+    names = {label for row in rows for label in row.labels or ()}
+    if not all(map(_is_number, names)):
+        row_with_number = next((row for row in rows if any(map(_is_number, row.labels or ()))), None)
+        if row_with_number is not None:
             raise LabelwiseError(
-                f"{file}, {odd.place}: {few(odd.labels or ())}, numbers beside names of labels",
+                f"{file}, {row_with_number.place}: {few(row_with_number.labels or ())}, numbers beside names of labels",
                 "names alone, or Vertex AI's boxes: the label, then x and y of four corners as shares",
                 "remove the numbers; boxes in pixels: convert them to COCO, and read them with coco:FILE",
             )
@@ -156,16 +151,17 @@ def _is_number(cell: str) -> bool:
 
 
 def _csv_rows(file: Path) -> list[ImportRow]:
+    """The rows of a CSV; raises `LabelwiseError` for boxes beside labels of images."""
     rows = []
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.reader(opened, skipinitialspace=True, strict=True)
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, skipinitialspace=True, strict=True)
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     rows.append(_csv_row([cell.strip() for cell in cells], f"line {reader.line_num}", file))
     except (UnicodeDecodeError, csv.Error) as error:
-        what = "not in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise LabelwiseError(f"{file}: {what}", "a CSV in UTF-8", "save it again") from None
+        fault = "not in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise LabelwiseError(f"{file}: {fault}", "a CSV in UTF-8", "save it again") from None
     if not rows:
         raise LabelwiseError(f"{file} without rows", "rows [ml_use,]image[,label...]", "check the file")
     boxes = {row.box for row in rows if row.labels is not None}
@@ -178,9 +174,10 @@ def _csv_rows(file: Path) -> list[ImportRow]:
 
 
 def _csv_row(cells: list[str], place: str, file: Path) -> ImportRow:
+    """The row of some cells; raises `LabelwiseError` for one without an image or with another `ml_use`."""
     use = _USES.get(cells[0].lower()) if len(cells) > 1 else None
-    rest = cells if use is None else cells[1:]
-    if not rest[0]:
+    values = cells if use is None else cells[1:]
+    if not values[0]:
         raise LabelwiseError(
             f"{file}, {place}: {','.join(cells)[:80]!r} without an image",
             "[ml_use,]image[,label...] with ml_use training, validation, test or UNASSIGNED",
@@ -192,12 +189,13 @@ def _csv_row(cells: list[str], place: str, file: Path) -> ImportRow:
             "training, validation, test or UNASSIGNED",
             "correct the row",
         )
-    labels = [cell for cell in rest[1:] if cell]
-    box = len(rest) == 2 + _CORNERS and all(_is_share(cell) for cell in rest[2:]) and len(labels) > 1
-    return ImportRow(place, rest[0], (labels[:1] if box else labels) or None, use or "", box)
+    labels = [cell for cell in values[1:] if cell]
+    box = len(values) == 2 + _CORNERS and all(_is_share(cell) for cell in values[2:]) and len(labels) > 1
+    return ImportRow(place, values[0], (labels[:1] if box else labels) or None, use or "", box)
 
 
 def _is_share(cell: str) -> bool:
+    """Whether a cell is blank or a number from 0 to 1."""
     try:
         return not cell or 0 <= float(cell) <= 1
     except ValueError:
@@ -205,6 +203,7 @@ def _is_share(cell: str) -> bool:
 
 
 def _json_rows(file: Path) -> list[ImportRow]:
+    """The rows of JSON lines; raises `LabelwiseError` for one without an image or with another `ml_use`."""
     rows = []
     for line in json_lines(file):
         place, content = line.place, line.content
@@ -239,12 +238,12 @@ def _annotated(content: dict[str, Any], file: Path, place: str) -> list[str] | N
     return [item["displayName"].strip() for item in annotations] if values else None
 
 
-def _of_boxes(rows: Sequence[ImportRow]) -> list[ImportRow]:
+def _rows_of_images(rows: Sequence[ImportRow]) -> list[ImportRow]:
     """One row per image, with the labels of all its boxes."""
-    first: dict[tuple[str, str], ImportRow] = {}
+    merged: dict[tuple[str, str], ImportRow] = {}
     for row in rows:
-        whole = first.setdefault((row.image, row.split), ImportRow(row.place, row.image, None, row.split))
+        earlier = merged.setdefault((row.image, row.split), ImportRow(row.place, row.image, None, row.split))
         if row.labels:
-            labels = [*(whole.labels or ()), *row.labels]
-            first[row.image, row.split] = ImportRow(whole.place, row.image, labels, row.split)
-    return list(first.values())
+            labels = [*(earlier.labels or ()), *row.labels]
+            merged[row.image, row.split] = ImportRow(earlier.place, row.image, labels, row.split)
+    return list(merged.values())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.exports import json_content
+from labelwise.data.readers.exports import filled_lines, json_content
 from labelwise.data.readers.files import image_folder, keep_existing, source_folder, text_array
 from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
@@ -39,25 +39,25 @@ def read(source: Source) -> Dataset:
     images: list[str] = []
     codes: list[int] = []
     for code, name in enumerate(LISTS.values()):
-        listed = _list(root / name)
+        listed = _listed_images(root / name)
         images += listed
         codes += [code] * len(listed)
-    twice = [name for name, times in Counter(images).items() if times > 1]
-    if twice:
+    repeated = [name for name, times in Counter(images).items() if times > 1]
+    if repeated:
         raise LabelwiseError(
-            f"{root}: image {twice[0]} twice in the lists", "each image once", "correct the lists"
+            f"{root}: image {repeated[0]} twice in the lists", "each image once", "correct the lists"
         )
-    lost = [name for name in images if name not in numbers]
-    if lost:
+    unlabelled = [name for name in images if name not in numbers]
+    if unlabelled:
         raise LabelwiseError(
-            f"{root / LABELS} without {len(lost):,} listed images: {', '.join(lost[:5])}",
+            f"{root / LABELS} without {len(unlabelled):,} listed images: {', '.join(unlabelled[:5])}",
             "the labels of every listed image",
             "fetch the file again",
         )
     values = _values(images, numbers, count, root / LABELS)
     data = Dataset(
         labels=LabelSet(tuple(f"vg{i:03d}" for i in range(count))),
-        images=text_array(_places(source, root, images)),
+        images=text_array(_image_paths(source, root, images)),
         root=image_folder(source.options["images"]) if "images" in source.options else root,
         values=values,
         known=np.ones(values.shape, bool),
@@ -71,14 +71,15 @@ def read(source: Source) -> Dataset:
     return keep_existing(data.with_notes(*notes, *count_notes(data.splits(), PUBLISHED["vg"])), source)
 
 
-def _list(file: Path) -> list[str]:
+def _listed_images(file: Path) -> list[str]:
+    """The file names of a released list, in its order."""
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the released list", "add the file")
-    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    return [line.split()[0].rpartition("/")[2] for line in lines if line.strip()]
+    return [line.split()[0].rpartition("/")[2] for line in filled_lines(file)]
 
 
 def _numbers(file: Path) -> dict[str, Any]:
+    """The label numbers of each image."""
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the released labels", "add the file")
     content = json_content(file, "a whole JSON file")
@@ -90,6 +91,7 @@ def _numbers(file: Path) -> dict[str, Any]:
 
 
 def _values(images: list[str], numbers: dict[str, Any], count: int, file: Path) -> np.ndarray:
+    """Values `[N, count]`; raises `LabelwiseError` for a number that is no label."""
     values = np.zeros((len(images), 500), np.uint8)
     for row, name in enumerate(images):
         columns = numbers[name]
@@ -101,12 +103,11 @@ def _values(images: list[str], numbers: dict[str, Any], count: int, file: Path) 
     return values[:, :count]
 
 
-def _places(source: Source, root: Path, images: list[str]) -> list[str]:
+def _image_paths(source: Source, root: Path, images: list[str]) -> list[str]:
     """Paths under the folder of the images, which may be two, since the images are released as two archives."""
     if "images" in source.options:
         return images
-    folders = [folder for folder in ("VG_100K", "VG_100K_2", "images") if (root / folder).is_dir()] or [
-        "VG_100K"
-    ]
-    held = {folder: {file.name for file in (root / folder).glob("*")} for folder in folders}
-    return [f"{next((f for f in folders if name in held[f]), folders[0])}/{name}" for name in images]
+    usual = ("VG_100K", "VG_100K_2", "images")
+    folders = [folder for folder in usual if (root / folder).is_dir()] or ["VG_100K"]
+    files_of = {folder: {file.name for file in (root / folder).glob("*")} for folder in folders}
+    return [f"{next((f for f in folders if name in files_of[f]), folders[0])}/{name}" for name in images]

@@ -57,28 +57,28 @@ def read(source: Source) -> Dataset:
     root = source_folder(source, "a VOC folder")
     layout = voc_layout(root)
     annotations = [_annotation(row.xml) if row.xml else None for row in layout.rows]
-    there = [annotation for annotation in annotations if annotation]
-    occurring = {item.name for annotation in there for item in annotation.objects}
-    of_voc = bool(there) and all(annotation.of_voc for annotation in there)
-    labels, decided = label_names(root, occurring, layout.states, of_voc)
+    present = [annotation for annotation in annotations if annotation]
+    occurring = {item.name for annotation in present for item in annotation.objects}
+    of_voc = bool(present) and all(annotation.of_voc for annotation in present)
+    labels, label_notes = label_names(root, occurring, layout.states, of_voc)
     strong, weak, boxes = _cells(root, layout, annotations, {name: j for j, name in enumerate(labels)})
     annotated = np.array([annotation is not None for annotation in annotations], bool)
-    strong, weak, listed, further = labels_of_lists(root, layout, labels, annotated, strong, weak)
-    hard = weak & ~strong
-    known = listed & ~hard if policy == "ignore" else listed
-    fate = {"ignore": "unknown", "negative": "negative", "positive": "positive"}[policy]
-    if hard.any():
-        further.append(f"{int(hard.sum()):,} cells with difficult objects only are {fate}.")
+    strong, weak, in_lists, further = labels_of_lists(root, layout, labels, annotated, strong, weak)
+    difficult = weak & ~strong
+    known = in_lists & ~difficult if policy == "ignore" else in_lists
+    meaning = {"ignore": "unknown", "negative": "negative", "positive": "positive"}[policy]
+    if difficult.any():
+        further.append(f"{int(difficult.sum()):,} cells with difficult objects only are {meaning}.")
     data = Dataset(
         labels=LabelSet(labels),
         images=text_array([row.image for row in layout.rows]),
         root=root,
-        values=(strong | (hard & (policy == "positive"))).astype(np.uint8),
+        values=(strong | (difficult & (policy == "positive"))).astype(np.uint8),
         known=known,
         split_of=layout.codes(),
         split_names=layout.splits,
         boxes=boxes.column(len(annotations), len(labels)) if boxes.rows else None,
-        notes=(*layout.notes, *decided, *further),
+        notes=(*layout.notes, *label_notes, *further),
         rows_in_source=len(annotations),
     )
     return keep_existing(data, source)
@@ -93,26 +93,23 @@ def _annotation(file: Path) -> VocAnnotation:
         )
     try:
         sides = [float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height")]
-        objects = [
-            VocObject(
-                (item.findtext("name") or "").strip(),
-                (item.findtext("difficult") or "0").strip() == "1",
-                _box(item),
-            )
-            for item in tree.findall("object")
-        ]
+        objects = []
+        for item in tree.findall("object"):
+            name, difficult = ((item.findtext(tag) or "").strip() for tag in ("name", "difficult"))
+            objects.append(VocObject(name, difficult == "1", _box(item)))
     except ValueError as error:
         raise LabelwiseError(
             f"{file}: {error}", "numbers for sizes and boxes", "correct the annotation"
         ) from None
     if any(not item.name for item in objects):
         raise LabelwiseError(f"{file}: an object without a name", "a label name", "correct the annotation")
-    origin = [tree.findtext(place) or "" for place in ("folder", "source/database", "source/annotation")]
+    origins = [tree.findtext(tag) or "" for tag in ("folder", "source/database", "source/annotation")]
     size = (sides[0], sides[1]) if min(sides) > 0 else None
-    return VocAnnotation(size, objects, any(re.search(r"VOC[ _-]?20\d\d", text) for text in origin))
+    return VocAnnotation(size, objects, any(re.search(r"VOC[ _-]?20\d\d", text) for text in origins))
 
 
 def _box(item: Element) -> tuple[float, float, float, float] | None:
+    """The box (x0, y0, x1, y1) of an object in pixels from 0, ends excluded; `None` without one."""
     box = item.find("bndbox")
     if box is None:
         return None

@@ -19,7 +19,7 @@ _NAMES = (
 )
 VOC_NAMES = tuple(_NAMES.split())
 _MAP = "labelmap.txt"
-_GROUND = "background"
+_BACKGROUND = "background"
 
 
 def label_names(
@@ -38,9 +38,9 @@ def label_names(
     """
     mapped = _label_map(root)
     names, notes = {*occurring, *states, *mapped}, []
-    if _GROUND not in occurring and 1 not in states.get(_GROUND, {}).values() and _GROUND in names:
-        names.remove(_GROUND)
-        notes.append(f"{_GROUND} is not a label: it is left out, as no image has it.")
+    if _BACKGROUND in names - set(occurring) and 1 not in states.get(_BACKGROUND, {}).values():
+        names.remove(_BACKGROUND)
+        notes.append(f"{_BACKGROUND} is not a label: it is left out, as no image has it.")
     if names and names <= set(VOC_NAMES):
         if of_voc or len(names) == len(VOC_NAMES):
             return VOC_NAMES, notes
@@ -88,45 +88,43 @@ def labels_of_lists(
         LabelwiseError: images with neither an annotation nor a line in a list of labels, unless the tree is from a
             tool that writes images without labels this way.
     """
-    place = {row.name: i for i, row in enumerate(layout.rows)}
+    row_of = {row.name: i for i, row in enumerate(layout.rows)}
     state = np.full(strong.shape, -2, np.int8)  # -2: in no list
     for column, label in enumerate(labels):
         for name, value in layout.states.get(label, {}).items():
-            if name in place:
-                state[place[name], column] = value
+            if name in row_of:
+                state[row_of[name], column] = value
     in_lists = (state > -2).any(1)
-    notes = _neither(root, layout, ~annotated & ~in_lists)
+    notes = _without_labels(root, layout, ~annotated & ~in_lists)
     added = annotated[:, None] & (state == 1) & ~strong
     if added.any():
         notes.append(
             f"{int(added.sum()):,} labels are 1 in their lists alone, without an object; they are present."
         )
-    by_lists = ~annotated & in_lists
+    listed = ~annotated & in_lists
     known = np.ones_like(strong)
-    known[by_lists] = state[by_lists] > -2
-    if by_lists.any():
-        notes.append(
-            f"{int(by_lists.sum()):,} images without an annotation have their labels from the lists."
-        )
+    known[listed] = state[listed] > -2
+    if listed.any():
+        notes.append(f"{int(listed.sum()):,} images without an annotation have their labels from the lists.")
     unlisted = int((~known).sum())
     if unlisted:
         notes.append(f"{unlisted:,} labels of them are unknown, as their lists lack the image.")
     return strong | (state == 1), weak | (state == 0), known, notes
 
 
-def _neither(root: Path, layout: VocLayout, rows: Bool[np.ndarray, " N"]) -> list[str]:
+def _without_labels(root: Path, layout: VocLayout, rows: Bool[np.ndarray, " N"]) -> list[str]:
     """A note on images with neither an annotation nor a line in a list of labels, which are all-negative."""
     if not rows.any():
         return []
-    lost = [layout.rows[i].name for i in np.flatnonzero(rows).tolist()]
+    missing = [layout.rows[i].name for i in np.flatnonzero(rows).tolist()]
     folder = root / "Annotations"
     if not (root / _MAP).is_file() and (folder.is_dir() or not layout.states):
         raise LabelwiseError(
-            f"{len(lost):,} listed images without an annotation in {folder}: {', '.join(lost[:5])}",
+            f"{len(missing):,} listed images without an annotation in {folder}: {', '.join(missing[:5])}",
             "one XML file per listed image",
             "add the files, or remove the images from ImageSets/Main",
         )
     return [
-        f"{len(lost):,} listed images have neither an annotation nor a line in a list of labels: "
-        f"they are all-negative ({few(lost)})."
+        f"{len(missing):,} listed images have neither an annotation nor a line in a list of labels: "
+        f"they are all-negative ({few(missing)})."
     ]

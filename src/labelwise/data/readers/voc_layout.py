@@ -48,14 +48,13 @@ def is_voc_folder(folder: Path) -> bool:
     """Whether a folder is a VOC tree: lists in `ImageSets/Main`, annotations in `Annotations` or beside images."""
     if (folder / "ImageSets" / "Main").is_dir():
         return (folder / "Annotations").is_dir() or _image_folder(folder) is not None
-    if _image_folder(folder) is not None and _looks_annotated(
-        _xml_below(folder / "Annotations", glance=True)
-    ):
+    if _image_folder(folder) is not None and _looks_annotated(_xml_in(folder / "Annotations", glance=True)):
         return True
-    return _looks_annotated(file for file in _beside(folder, glance=True) if any(_images_beside(file)))
+    return _looks_annotated(file for file in _beside_images(folder, glance=True) if any(_images_beside(file)))
 
 
 def _looks_annotated(files: Iterable[Path]) -> bool:
+    """Whether the first of the files is an annotation, by its first bytes."""
     file = next(iter(files), None)
     if file is None:
         return False
@@ -71,9 +70,9 @@ def voc_layout(root: Path) -> VocLayout:
     """
     if not (root / "ImageSets").is_dir():
         if _annotations_of(root):
-            return _unlisted(root)
-        if files := list(_beside(root)):
-            return _with_folders(root, files)
+            return _layout_without_lists(root)
+        if files := list(_beside_images(root)):
+            return _layout_beside_images(root, files)
     folder = _image_folder(root)
     files_of = ImageFiles(root / folder if folder else None)
     lists_folder = root / "ImageSets" / "Main"
@@ -87,25 +86,26 @@ def voc_layout(root: Path) -> VocLayout:
         )
     if folder is None:
         raise _without_images(root)
-    return _listed(root, folder, files_of, lists)
+    return _listed_layout(root, folder, files_of, lists)
 
 
-def _listed(root: Path, folder: str, files: ImageFiles, lists: ImageLists) -> VocLayout:
+def _listed_layout(root: Path, folder: str, files: ImageFiles, lists: ImageLists) -> VocLayout:
+    """The images of the lists, each with its file and its annotation."""
     rows, annotations = [], root / "Annotations"
     for name in lists.images:
         image = files.file_of(name)
-        places = dict.fromkeys((name, os.path.splitext(image)[0]))
-        xml = next((file for place in places if (file := annotations / f"{place}.xml").is_file()), None)
+        names = dict.fromkeys((name, os.path.splitext(image)[0]))
+        xml = next((file for base in names if (file := annotations / f"{base}.xml").is_file()), None)
         rows.append(VocRow(name, f"{folder}/{image}", xml))
     notes = list(lists.notes)
-    read = {row.xml for row in rows}
-    spare = sum(file not in read for file in _xml_below(annotations))
-    if spare:
-        notes.append(f"{spare:,} annotated images are in no list of ImageSets/Main and were left out.")
+    used = {row.xml for row in rows}
+    unlisted = sum(file not in used for file in _xml_in(annotations))
+    if unlisted:
+        notes.append(f"{unlisted:,} annotated images are in no list of ImageSets/Main and were left out.")
     return VocLayout(rows, lists.split_of, lists.splits, lists.states, notes)
 
 
-def _unlisted(root: Path) -> VocLayout:
+def _layout_without_lists(root: Path) -> VocLayout:
     """All annotated images of a tree without `ImageSets`, as tools without splits write it."""
     annotations, folder = root / "Annotations", _image_folder(root)
     if folder is None:
@@ -118,26 +118,28 @@ def _unlisted(root: Path) -> VocLayout:
         for name, file in zip(names, annotated, strict=True)
     ]
     notes = [f"There is no folder ImageSets: all {len(rows):,} annotated images are read, without splits."]
-    spare = len(files.names() - {os.path.splitext(row.image.partition("/")[2])[0] for row in rows})
-    if spare:
-        notes.append(f"{spare:,} images without an annotation were left out.")
+    unannotated = len(files.names() - {os.path.splitext(row.image.partition("/")[2])[0] for row in rows})
+    if unannotated:
+        notes.append(f"{unannotated:,} images without an annotation were left out.")
     return VocLayout(rows, {}, (), notes=notes)
 
 
 def _annotations_of(root: Path) -> list[Path]:
-    return sorted(_xml_below(root / "Annotations"))
+    """The annotations of a tree, sorted."""
+    return sorted(_xml_in(root / "Annotations"))
 
 
-def _xml_below(folder: Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Path]:
+def _xml_in(folder: Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Path]:
+    """The XML files in a folder and its subfolders to this depth."""
     for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
         yield from (Path(listing.path, name) for name in listing.files if name.endswith(".xml"))
 
 
-def _with_folders(root: Path, files: list[Path]) -> VocLayout:
+def _layout_beside_images(root: Path, files: list[Path]) -> VocLayout:
     """Annotations beside their images, in one folder or in one folder per split."""
-    named = [name for name in dict.fromkeys(file.parent.name for file in files) if split_in_name(name)]
+    of_splits = [name for name in dict.fromkeys(file.parent.name for file in files) if split_in_name(name)]
     splits_of_folders = dict(
-        zip(named, splits_together(named, [split_in_name(n) for n in named]), strict=True)
+        zip(of_splits, splits_together(of_splits, [split_in_name(n) for n in of_splits]), strict=True)
     )
     rows, split_of, without_split = [], {}, []
     for file in files:
@@ -159,31 +161,29 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
     splits_by = "Splits by the names of folders" if split_of else "No list or folder names a split"
     notes = [f"{splits_by}: annotations lie beside their images in {', '.join(folders[:5])}."]
     with_xml = {os.path.splitext(row.image)[0] for row in rows}
-    images = {
-        f"{folder}/{image}" if folder != "." else image
-        for folder in folders
-        for listing in walk(root / folder, 0)
-        for image in listing.files
-        if is_image_name(image)
-    }
-    spare = len({os.path.splitext(image)[0] for image in images} - with_xml)
-    if spare:
-        notes.append(f"{spare:,} images without an annotation were left out.")
+    pairs = (
+        (folder, name) for folder in folders for listing in walk(root / folder, 0) for name in listing.files
+    )
+    images = {f"{folder}/{name}" if folder != "." else name for folder, name in pairs if is_image_name(name)}
+    unannotated = len({os.path.splitext(image)[0] for image in images} - with_xml)
+    if unannotated:
+        notes.append(f"{unannotated:,} images without an annotation were left out.")
     splits = tuple(split for split in SPLIT_ORDER if split in split_of.values())
     return VocLayout(rows, split_of, splits, notes=notes)
 
 
-def _beside(root: Path, *, glance: bool = False) -> Iterator[Path]:
+def _beside_images(root: Path, *, glance: bool = False) -> Iterator[Path]:
     """Annotations that may be beside their images: in the folder itself and in its direct subfolders.
 
     A glance only visits subfolders with the name of a split, as there may be thousands.
     """
     inner = [name for listing in walk(root, 0, glance=glance) for name in listing.folders]
     for name in ("", *(name for name in inner if not glance or split_in_name(name))):
-        yield from _xml_below(root / name, 0, glance=glance)
+        yield from _xml_in(root / name, 0, glance=glance)
 
 
 def _images_beside(file: Path) -> Iterator[str]:
+    """Names of the images of the same stem beside an annotation."""
     for suffix in IMAGE_SUFFIXES:
         for name in (file.stem + suffix, file.stem + suffix.upper()):
             if (file.parent / name).is_file():
@@ -195,10 +195,10 @@ class ImageFiles:
 
     def __init__(self, folder: Path | None) -> None:
         self._by_name: dict[str, str] = {}
-        self._all: set[str] = set()
+        self._files: set[str] = set()
         by_last: dict[str, list[str]] = {}
         for file in sorted(image_files(folder) if folder else (), key=_preference):
-            self._all.add(file)
+            self._files.add(file)
             name = os.path.splitext(file)[0]
             if name not in self._by_name:
                 by_last.setdefault(name.rpartition("/")[2], []).append(file)
@@ -212,7 +212,7 @@ class ImageFiles:
         if line in self._by_name or not is_image_name(line):
             return line
         name = os.path.splitext(line)[0]
-        if line in self._all:
+        if line in self._files:
             self._chosen[name] = line
         return name
 
@@ -227,16 +227,19 @@ class ImageFiles:
 
 
 def _preference(file: str) -> tuple[int, str]:
+    """The sort key of files of one stem: `.jpg` first."""
     order = (".jpg", ".jpeg", ".png")
     suffix = os.path.splitext(file)[1].lower()
     return order.index(suffix) if suffix in order else len(order), file
 
 
 def _image_folder(root: Path) -> str | None:
+    """The name of the folder of the images; `None` without one."""
     return next((name for name in _IMAGES if (root / name).is_dir()), None)
 
 
 def _without_images(root: Path) -> LabelwiseError:
+    """The error for a tree without images."""
     return LabelwiseError(
         f"{str(root)!r} without JPEGImages", f"the images in {root / 'JPEGImages'}", "check the path"
     )

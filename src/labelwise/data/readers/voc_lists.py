@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.data.imagefiles import walk
+from labelwise.data.readers.exports import filled_lines
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.errors import LabelwiseError
@@ -46,48 +47,45 @@ def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | Non
         LabelwiseError: an image in two splits or in trainval alone.
     """
     plain: dict[str, list[str]] = {}
-    stated: dict[str, list[tuple[str, int]]] = {}
+    labelled: dict[str, list[tuple[str, int]]] = {}
     listings = walk(folder, 0) if folder.is_dir() else ()
     for file in (folder / name for listing in listings for name in listing.files if name.endswith(".txt")):
-        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-        lines = [line.strip() for line in lines if line.strip()]
+        lines = filled_lines(file)
         states_of_lines = [_STATE.fullmatch(line) for line in lines]
         if lines and "_" in file.stem and all(states_of_lines):
-            stated[file.stem] = [(name_of(match[1]), int(match[2])) for match in states_of_lines if match]
+            labelled[file.stem] = [(name_of(match[1]), int(match[2])) for match in states_of_lines if match]
         elif lines:
             plain[file.stem] = [name_of(line) for line in lines]
-    if not plain and not stated:
+    if not plain and not labelled:
         return None
     notes: list[str] = []
-    by_label = _by_label(stated, set(plain) | {"train", "val", "trainval", "test"})
-    bare = sorted({subset for _, subset in by_label} - set(plain))
-    for subset in bare:
-        pairs_of_subset = [
-            pair for (_, other), pairs in by_label.items() if other == subset for pair in pairs
-        ]
-        plain[subset] = list(dict.fromkeys(name for name, _ in pairs_of_subset))
-    if bare:
-        notes.append(f"There is no {_files(bare)}: its images are those in the lists of labels.")
+    by_label = _by_label(labelled, set(plain) | {"train", "val", "trainval", "test"})
+    missing = sorted({subset for _, subset in by_label} - set(plain))
+    for subset in missing:
+        subset_pairs = [pair for (_, other), pairs in by_label.items() if other == subset for pair in pairs]
+        plain[subset] = list(dict.fromkeys(name for name, _ in subset_pairs))
+    if missing:
+        notes.append(f"There is no {_file_names(missing)}: its images are those in the lists of labels.")
     images, split_of, splits, further = _with_splits(plain)
     notes += further
     states, several = _states(by_label)
     if several:
         notes.append(f"{several:,} labels of images have several states in their lists: the highest is used.")
     listed = set(images)
-    spare = {name for cells in states.values() for name in cells} - listed
-    if spare:
+    unlisted = {name for cells in states.values() for name in cells} - listed
+    if unlisted:
         notes.append(
-            f"{len(spare):,} images of the lists of labels are in no list of images and were left out."
+            f"{len(unlisted):,} images of the lists of labels are in no list of images and were left out."
         )
     return ImageLists(images, split_of, splits, states, notes)
 
 
 def _by_label(
-    stated: Mapping[str, list[tuple[str, int]]], subsets: set[str]
+    labelled: Mapping[str, list[tuple[str, int]]], subsets: set[str]
 ) -> dict[tuple[str, str], list[tuple[str, int]]]:
     """Lists of labels by label and subset; the subset is the longest known ending of the name, else its last part."""
     lists = {}
-    for stem, pairs in stated.items():
+    for stem, pairs in labelled.items():
         ends = [subset for subset in subsets if stem.endswith(f"_{subset}") and len(stem) > len(subset) + 1]
         subset = max(ends, key=len, default=stem.rpartition("_")[2])
         lists[stem.removesuffix(f"_{subset}"), subset] = pairs
@@ -115,49 +113,50 @@ def _with_splits(
 ) -> tuple[list[str], dict[str, str], tuple[str, ...], list[str]]:
     """Images, the split of each, the splits, and notes."""
     notes: list[str] = []
-    whole = plain.get("trainval", [])
+    trainval = plain.get("trainval", [])
     lists: dict[str, list[str]] = {}  # the lists of each split
     for split in ("train", "val", "test"):
-        of_split = [split] if split in plain else [stem for stem in plain if split_in_name(stem) == split]
-        if of_split:
-            lists[split] = of_split
-    if whole and "train" not in lists and "val" not in lists:
+        matching = [split] if split in plain else [stem for stem in plain if split_in_name(stem) == split]
+        if matching:
+            lists[split] = matching
+    if trainval and "train" not in lists and "val" not in lists:
         lists = {"train": ["trainval"], **lists}
         notes.append("ImageSets/Main has trainval without train and val: trainval is called train.")
     if not lists:
-        notes.append(f"No list names a split ({_files(plain)}): their images are read without splits.")
+        notes.append(f"No list names a split ({_file_names(plain)}): their images are read without splits.")
         return list(dict.fromkeys(name for names in plain.values() for name in names)), {}, (), notes
     renamed = [f"{stem}.txt is {split}" for split, stems in lists.items() for stem in stems if stem != split]
     if renamed and lists.get("train") != ["trainval"]:
         notes.append(f"Splits by the names of lists: {', '.join(renamed)}.")
     split_of: dict[str, str] = {}
-    place: dict[str, str] = {}
+    list_of: dict[str, str] = {}
     for split, stems in lists.items():
         for stem in stems:
             for name in plain[stem]:
-                if name in place and (split_of[name] != split or place[name] == stem):
-                    again = f"again in {stem}.txt" if place[name] != stem else "a second time"
+                if name in list_of and (split_of[name] != split or list_of[name] == stem):
+                    where = f"again in {stem}.txt" if list_of[name] != stem else "a second time"
                     raise LabelwiseError(
-                        f"image {name!r} in {place[name]}.txt and {again}",
+                        f"image {name!r} in {list_of[name]}.txt and {where}",
                         "each image once in one split",
                         "remove it from one of the lists",
                     )
-                split_of[name], place[name] = split, stem
-    extra = [name for name in whole if name not in split_of]
-    if extra:
+                split_of[name], list_of[name] = split, stem
+    unassigned = [name for name in trainval if name not in split_of]
+    if unassigned:
         raise LabelwiseError(
-            f"{len(extra):,} images in trainval.txt that train.txt and val.txt lack: {', '.join(extra[:5])}",
+            f"{len(unassigned):,} images in trainval.txt that train.txt and val.txt lack: {', '.join(unassigned[:5])}",
             "trainval as the union of train and val",
             "correct the lists, or remove trainval.txt",
         )
-    read = {"trainval", *(stem for stems in lists.values() for stem in stems)}
-    spare = [stem for stem in plain if stem not in read]
-    outside = {name for stem in spare for name in plain[stem]} - set(split_of)
-    if spare:
-        lost = f"; {len(outside):,} images are in them alone and were left out" if outside else ""
-        notes.append(f"Lists beside those of the splits were not read: {_files(spare)}{lost}.")
-    return list(dict.fromkeys([*whole, *split_of])), split_of, tuple(lists), notes
+    used = {"trainval", *(stem for stems in lists.values() for stem in stems)}
+    unread = [stem for stem in plain if stem not in used]
+    outside = {name for stem in unread for name in plain[stem]} - set(split_of)
+    if unread:
+        detail = f"; {len(outside):,} images are in them alone and were left out" if outside else ""
+        notes.append(f"Lists beside those of the splits were not read: {_file_names(unread)}{detail}.")
+    return list(dict.fromkeys([*trainval, *split_of])), split_of, tuple(lists), notes
 
 
-def _files(stems: Iterable[str]) -> str:
+def _file_names(stems: Iterable[str]) -> str:
+    """Names of the list files, for a message."""
     return few([f"{stem}.txt" for stem in stems])

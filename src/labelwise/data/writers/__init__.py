@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.wholefile import refuse_missing_folder
 from labelwise.data.writers import coco, csv, datasets, labelstudio, lightly, parquet
 from labelwise.data.writers.job import Job, Written
 from labelwise.errors import LabelwiseError
@@ -119,18 +120,16 @@ def convert(
     if not len(data) and form != "parquet":
         raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     _refuse_existing(out, replaced)
-    data, notes = _hard(data, threshold)
-    data, more = _all_known(data, unknown)
+    data, notes = _thresholded(data, threshold)
+    data, unknown_notes = _all_known(data, unknown)
     job = Job(data, out, mode, None if predictions is None else Path(predictions), url_prefix, tick)
     written = writer.write(job)
-    return replace(written, notes=(*notes, *more, *written.notes))
+    return replace(written, notes=(*notes, *unknown_notes, *written.notes))
 
 
 def _refuse_existing(out: Path, replaced: bool) -> None:
-    if not out.absolute().parent.is_dir():
-        raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
-        )
+    """Raises `LabelwiseError` for an OUT that exists and is not replaced, or in a missing folder."""
+    refuse_missing_folder(out)
     if out.is_dir():
         if any(out.iterdir()):
             raise LabelwiseError(f"{out}, a folder that is not empty", "a new folder", "choose another OUT")
@@ -138,16 +137,16 @@ def _refuse_existing(out: Path, replaced: bool) -> None:
         raise LabelwiseError(f"{out}, which exists", "a new file", "choose another OUT or add --replace")
 
 
-def _hard(data: Dataset, threshold: float | None) -> tuple[Dataset, list[str]]:
+def _thresholded(data: Dataset, threshold: float | None) -> tuple[Dataset, list[str]]:
     """The rows with present and absent instead of shares, if a threshold is given."""
     if threshold is None:
         return data, []
-    soft = data.known & (data.values > 0) & (data.values < 1)
-    if not 0 < threshold <= 1 or not soft.any():
+    is_share = data.known & (data.values > 0) & (data.values < 1)
+    if not 0 < threshold <= 1 or not is_share.any():
         given = f"--threshold {threshold:g}" + (" for labels without shares" if 0 < threshold <= 1 else "")
         raise LabelwiseError(given, "a share in (0, 1] for labels with shares", "remove or correct it")
     values = (data.known & (data.values >= threshold)).astype(np.uint8)
-    note = f"{int(soft.sum()):,} shares became present from {threshold:g} on, and absent below."
+    note = f"{int(is_share.sum()):,} shares became present from {threshold:g} on, and absent below."
     return replace(data, values=values), [note]
 
 

@@ -15,21 +15,8 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
-from labelwise.data.writers.images import (
-    absolute_paths,
-    common_root,
-    copies_beside,
-    copy_images,
-    names_from,
-)
-from labelwise.data.writers.job import (
-    Job,
-    Written,
-    lost_parts,
-    parts_by_split,
-    refuse_shares,
-    refuse_split,
-)
+from labelwise.data.writers.images import absolute_paths, common_root, copies_beside, copy_images, names_from
+from labelwise.data.writers.job import Job, Written, lost_parts, parts_by_split, refuse_shares, refuse_split
 from labelwise.errors import LabelwiseError
 
 MEANING = "COCO annotations, one file per split in a folder, or one file; fields of LVIS for unknown labels"
@@ -54,8 +41,8 @@ def write(job: Job) -> Written:
     """
     data = job.data
     refuse_shares(data, "COCO")
-    single = job.out.suffix.lower() == ".json"
-    if single and data.split_of is not None:
+    is_file = job.out.suffix.lower() == ".json"
+    if is_file and data.split_of is not None:
         raise LabelwiseError(
             f"a data set with splits for the single file {str(job.out)!r}",
             "a folder, with one file per split",
@@ -65,41 +52,37 @@ def write(job: Job) -> Written:
     for split, _ in parts:
         refuse_split(split, r"[^/\\\x00-\x1f]+", "a valid file name")
     with ExitStack() as stack:
-        if single:
+        if is_file:
             files = {"": stack.enter_context(whole_file(job.out))}
-            where = job.out.parent
+            folder = job.out.parent
         else:
-            where = stack.enter_context(whole_folder(job.out))
-            (where / "annotations").mkdir()
-            files = {split: where / "annotations" / _file_name(job, split) for split, _ in parts}
-        root, names = _images(job, where, single, stack)
+            folder = stack.enter_context(whole_folder(job.out))
+            (folder / "annotations").mkdir()
+            files = {split: folder / "annotations" / _file_name(job, split) for split, _ in parts}
+        root, names = _images(job, folder, is_file, stack)
         content = Content(job, names)
         for split, rows in parts:
             with open(files[split], "w", encoding="ascii", newline="\n") as stream:
                 content.write(stream, rows)
-        notes = [
-            *lost_parts(data, "the COCO files", "groups"),
-            *content.notes(),
-            *_file_notes(job, parts),
-        ]
+        notes = [*lost_parts(data, "the COCO files", "groups"), *content.notes(), *_file_notes(job, parts)]
         notes.append(f"Names of images are relative to {root}, the folder of images for other tools.")
     return Written(
         job.out,
-        (job.out.name,) if single else tuple(f"annotations/{files[split].name}" for split, _ in parts),
+        (job.out.name,) if is_file else tuple(f"annotations/{files[split].name}" for split, _ in parts),
         tuple(notes),
         _source(job, parts, root),
     )
 
 
-def _images(job: Job, where: Path, single: bool, stack: ExitStack) -> tuple[Path, list[str]]:
+def _images(job: Job, folder: Path, is_file: bool, stack: ExitStack) -> tuple[Path, list[str]]:
     """The final folder of the images, and their names below it."""
     if job.images == "paths":
         paths = absolute_paths(job)
         root = common_root(job, paths)
         return root, names_from(paths, root)
-    if single:
+    if is_file:
         return copies_beside(job, stack)
-    return job.out / "images", copy_images(job, where / "images")
+    return job.out / "images", copy_images(job, folder / "images")
 
 
 def _source(job: Job, parts: Sequence[tuple[str, np.ndarray]], root: Path) -> Source | None:
@@ -114,6 +97,7 @@ def _source(job: Job, parts: Sequence[tuple[str, np.ndarray]], root: Path) -> So
 
 
 def _file_name(job: Job, split: str) -> str:
+    """The name of a split's file."""
     return (
         job.out.name if job.out.suffix.lower() == ".json" else f"instances{f'_{split}' if split else ''}.json"
     )
@@ -130,9 +114,9 @@ def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
     implied = split_in_name(job.out.stem) if job.out.suffix else None
     if implied:
         notes.append(f"Readers infer the split {implied} from the name {job.out.name}.")
-    silent = [name for name, rows in parts if not data.positive[rows].any()]
-    if silent:
-        notes.append(f"Files without any annotation: {few([name or 'the only one' for name in silent])}.")
+    unlabelled = [name for name, rows in parts if not data.positive[rows].any()]
+    if unlabelled:
+        notes.append(f"Files without any annotation: {few([name or 'the only one' for name in unlabelled])}.")
         notes.append(
             "Images of files without any annotation list their absent labels in neg_category_ids, as in LVIS."
         )
@@ -160,21 +144,21 @@ class Content:
     def __init__(self, job: Job, names: Sequence[str]) -> None:
         self._job, self._data, self._names = job, job.data, names
         self._positive = job.data.positive
-        self._partly = bool((~job.data.known).any())
+        self._has_unknown = bool((~job.data.known).any())
         self._images = self._annotations = self._done = 0
         self._boxes_left_out = 0
         self._unreadable: list[str] = []
 
     def write(self, stream: TextIO, rows: np.ndarray) -> None:
         """Writes a file with the given rows."""
-        head: dict[str, Any] = {
+        header: dict[str, Any] = {
             "info": {"description": "Labels of images, written by labelwise"},
             "licenses": [],
         }
-        head["categories"] = self._categories()
-        stream.write(json.dumps(head)[:-1] + ',\n"images": [')
+        header["categories"] = self._categories()
+        stream.write(json.dumps(header)[:-1] + ',\n"images": [')
         first, sizes = self._images + 1, [self._size(row) for row in rows.tolist()]
-        lists = self._partly or not self._positive[rows].any()
+        lists = self._has_unknown or not self._positive[rows].any()
         _write_entries(
             stream, (self._image(row, size, lists) for row, size in zip(rows.tolist(), sizes, strict=True))
         )
@@ -186,7 +170,7 @@ class Content:
     def notes(self) -> list[str]:
         """Sentences on the written files."""
         notes = []
-        if self._partly:
+        if self._has_unknown:
             notes.append(
                 "Labels that are neither annotated nor in neg_category_ids of an image are unknown, as in LVIS; a tool "
                 "without support for this field reads them as absent."
@@ -205,6 +189,7 @@ class Content:
         return notes
 
     def _categories(self) -> list[dict[str, Any]]:
+        """The labels as categories, with their groups as supercategories."""
         group = {name: title for title, g in self._data.labels.groups.items() for name in g.labels}
         return [
             {"id": number, "name": name, "supercategory": group.get(name, "")}
@@ -225,6 +210,7 @@ class Content:
             return None
 
     def _image(self, row: int, size: Size | None, lists: bool) -> Mapping[str, Any]:
+        """The entry of an image; with `lists` also the ids of its absent labels and of those without boxes."""
         self._images += 1
         entry: dict[str, Any] = {"id": self._images, "file_name": self._names[row]}
         if size is not None:
@@ -232,12 +218,13 @@ class Content:
         if lists:
             absent = self._data.known[row] & ~self._positive[row]
             boxed = {label for label, *_ in self._data.boxes_of(row)}
-            partly = [j for j in np.flatnonzero(self._positive[row]).tolist() if j not in boxed]
+            without_boxes = [j for j in np.flatnonzero(self._positive[row]).tolist() if j not in boxed]
             entry["neg_category_ids"] = (np.flatnonzero(absent) + 1).tolist()
-            entry["not_exhaustive_category_ids"] = [j + 1 for j in partly]
+            entry["not_exhaustive_category_ids"] = [j + 1 for j in without_boxes]
         return entry
 
     def _labels(self, row: int, number: int, size: Size | None) -> Iterator[Mapping[str, Any]]:
+        """The annotations of an image: one per box, and one for each present label without boxes."""
         boxes: dict[int, list[list[float]]] = {}
         for label, *sides in self._data.boxes_of(row):
             if self._positive[row, label] and size is not None:

@@ -17,6 +17,7 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
+from labelwise.data.table import columns_of_rows
 from labelwise.data.wholefile import whole_file
 from labelwise.data.writers.images import absolute_paths, copies_beside, names_from
 from labelwise.data.writers.job import Job, Written, lost_parts
@@ -42,7 +43,7 @@ def write(job: Job) -> Written:
     refuse_labels(job.data)
     notes = [*lost_parts(job.data, "the CSV", "boxes", "sets"), *_split_notes(job.data)]
     with ExitStack() as stack:
-        part = stack.enter_context(whole_file(job.out))
+        temporary = stack.enter_context(whole_file(job.out))
         if job.images == "copy":
             folder, copies = copies_beside(job, stack)
             names = [f"{folder.name}/{name}" for name in copies]
@@ -50,8 +51,8 @@ def write(job: Job) -> Written:
         else:
             names = names_from(absolute_paths(job), job.out.parent)
         _refuse_trimmed(names)
-        with open(part, "wb") as stream:
-            _rows(stream, job.data, names)
+        with open(temporary, "wb") as stream:
+            _write_rows(stream, job.data, names)
     return Written(job.out, (job.out.name,), tuple(notes), Source("csv", str(job.out)))
 
 
@@ -61,7 +62,7 @@ def refuse_labels(data: Dataset) -> None:
         raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     columns = _columns(data)
     blank = np.logical_not(data.known.any(axis=0)).tolist()
-    for place, name in enumerate(data.labels):
+    for column, name in enumerate(data.labels):
         reason = None
         if name != name.strip():
             reason = "blanks around its name"
@@ -75,7 +76,7 @@ def refuse_labels(data: Dataset) -> None:
             reason = "the name of an image file"
         elif set(name) & set("\r\n\x00"):
             reason = "a line break or zero byte in its name"
-        elif blank[place] and name.casefold().startswith("unnamed:"):
+        elif blank[column] and name.casefold().startswith("unnamed:"):
             reason = "the name of an unnamed column, and no known value"
         if reason:
             raise LabelwiseError(
@@ -85,21 +86,22 @@ def refuse_labels(data: Dataset) -> None:
 
 def _is_role(name: str, columns: Sequence[str]) -> bool:
     """Whether a reader may take a column of this name for the split or the group rather than for a label."""
-    return any(
-        key(name) in names and role not in columns for role, names in (("split", SPLIT), ("group", GROUP))
-    )
+    roles = (("split", SPLIT), ("group", GROUP))
+    return any(key(name) in names and role not in columns for role, names in roles)
 
 
 def _columns(data: Dataset) -> list[str]:
+    """The columns before the labels."""
     extra = [name for name, values in (("split", data.split_of), ("group", data.group)) if values is not None]
     return ["image", *extra]
 
 
 def _refuse_trimmed(names: Sequence[str]) -> None:
-    odd = next((name for name in names if name != name.strip()), None)
-    if odd is not None:
+    """Raises `LabelwiseError` for an image name with outer blanks, which a reader would remove."""
+    padded = next((name for name in names if name != name.strip()), None)
+    if padded is not None:
         raise LabelwiseError(
-            f"image {odd!r}, with blanks around its name", "a name of a CSV cell", "rename the file"
+            f"image {padded!r}, with blanks around its name", "a name of a CSV cell", "rename the file"
         )
 
 
@@ -112,33 +114,26 @@ def _split_notes(data: Dataset) -> list[str]:
     notes = [f"Splits without images are left out: {few(empty)}."] if empty else []
     for name in counts:
         if name not in empty:
-            read = split_codes(pa.chunked_array([[name]], pa.string()), [])[1]
-            if read != (name,):
-                notes.append(f"The split {name!r} is read back as {read[0] if read else 'no split'!r}.")
+            parsed = split_codes(pa.chunked_array([[name]], pa.string()), [])[1]
+            if parsed != (name,):
+                notes.append(f"The split {name!r} is read back as {parsed[0] if parsed else 'no split'!r}.")
     return notes
 
 
-def _rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
+def _write_rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
     """Write the header and all rows, block by block."""
     columns = [*_columns(data), *data.labels]
     stream.write((",".join(map(_quoted, columns)) + "\n").encode())
-    kind = pa.uint8() if data.values.dtype == np.uint8 else pa.float32()
-    kinds = {"image": pa.string(), "split": pa.string(), "group": pa.int64()}
-    places = range(len(columns))  # columns by number, as labels may have any name
-    schema = pa.schema([(str(i), kinds[columns[i]] if i < len(_columns(data)) else kind) for i in places])
-    splits = np.array([*data.split_names, None], object)
-    plain = not any(_SPECIAL & set(text) for text in (*names, *data.split_names))
-    options = csv.WriteOptions(include_header=False, quoting_style="none" if plain else "needed")
+    dtype = pa.uint8() if data.values.dtype == np.uint8 else pa.float32()
+    types = {"image": pa.string(), "split": pa.string(), "group": pa.int64()}
+    numbers = range(len(columns))  # columns by number, as labels may have any name
+    schema = pa.schema([(str(i), types[columns[i]] if i < len(_columns(data)) else dtype) for i in numbers])
+    needs_no_quotes = not any(_SPECIAL & set(text) for text in (*names, *data.split_names))
+    options = csv.WriteOptions(include_header=False, quoting_style="none" if needs_no_quotes else "needed")
     with csv.CSVWriter(stream, schema, write_options=options) as writer:
         for start in range(0, len(data), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            cells = [pa.array(names[part], pa.string())]
-            if data.split_of is not None:
-                cells.append(pa.array(splits[data.split_of[part]], pa.string()))
-            if data.group is not None:
-                cells.append(pa.array(data.group[part]))
-            for j in range(len(data.labels)):
-                cells.append(pa.array(data.values[part, j], kind, mask=~data.known[part, j]))
+            block = slice(start, start + _BLOCK)
+            cells = [pa.array(names[block], pa.string()), *columns_of_rows(data, block)]
             writer.write_table(pa.Table.from_arrays(cells, schema=schema))
 
 

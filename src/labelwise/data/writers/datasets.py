@@ -19,14 +19,7 @@ from labelwise.data.source import Source
 from labelwise.data.table import image_content
 from labelwise.data.wholefile import whole_folder
 from labelwise.data.writers.images import absolute_paths, common_root, names_from
-from labelwise.data.writers.job import (
-    Job,
-    Written,
-    lost_parts,
-    parts_by_split,
-    refuse_shares,
-    refuse_split,
-)
+from labelwise.data.writers.job import Job, Written, lost_parts, parts_by_split, refuse_shares, refuse_split
 from labelwise.errors import LabelwiseError
 
 MEANING = (
@@ -57,9 +50,9 @@ def write(job: Job) -> Written:
     if len({split for split, _ in parts}) < len(parts):
         raise LabelwiseError("splits called val and validation", "one of them", "rename a split")
     table = Rows(job)
-    with whole_folder(job.out) as part:
-        (part / "data").mkdir()
-        files = [file for split, rows in parts for file in _write_split(part / "data", split, rows, table)]
+    with whole_folder(job.out) as folder:
+        (folder / "data").mkdir()
+        files = [file for split, rows in parts for file in _write_split(folder / "data", split, rows, table)]
     notes = [*lost_parts(data, "the shards", "boxes", "sets"), *table.notes()]
     if data.split_of is None:
         notes.append("A data set without splits is called train.")
@@ -72,28 +65,29 @@ def write(job: Job) -> Written:
 
 
 def _split_name(split: str) -> str:
+    """The split as `datasets` calls it; raises `LabelwiseError` for a name that it refuses."""
     refuse_split(split, r"\w+(\.\w+)*", "letters, digits and _, as `datasets` requires")
     return {"": "train", "val": "validation"}.get(split, split)
 
 
 def _write_split(folder: Path, split: str, rows: np.ndarray, table: Rows) -> list[str]:
     """Writes the files of a split, numbered and with their count; returns their names."""
-    writer, parts, size = None, list[Path](), 0
+    writer, temporary, size = None, list[Path](), 0
     try:
         for block, count in table.blocks(rows):
             if writer is None or size >= SHARD_BYTES:
                 if writer is not None:
                     writer.close()
-                parts.append(folder / f"{split}-{len(parts):05}.part")
-                writer, size = parquet.ParquetWriter(parts[-1], table.schema, use_dictionary=False), 0
+                temporary.append(folder / f"{split}-{len(temporary):05}.part")
+                writer, size = parquet.ParquetWriter(temporary[-1], table.schema, use_dictionary=False), 0
             writer.write_table(block)
             size += count
     finally:
         if writer is not None:
             writer.close()
-    files = [f"{split}-{number:05}-of-{len(parts):05}.parquet" for number in range(len(parts))]
-    for part, file in zip(parts, files, strict=True):
-        part.rename(folder / file)
+    files = [f"{split}-{number:05}-of-{len(temporary):05}.parquet" for number in range(len(temporary))]
+    for path, file in zip(temporary, files, strict=True):
+        path.rename(folder / file)
     return files
 
 
@@ -130,8 +124,8 @@ class Rows:
         if job.data.group is not None:
             fields.append(pa.field("group", pa.int64()))
             features["group"] = {"dtype": "int64", "_type": "Value"}
-        described = json.dumps({"info": {"features": features}})
-        self.schema = pa.schema(fields, metadata={"huggingface": described})
+        metadata = json.dumps({"info": {"features": features}})
+        self.schema = pa.schema(fields, metadata={"huggingface": metadata})
 
     def blocks(self, rows: np.ndarray) -> Iterator[tuple[pa.Table, int]]:
         """Tables of a few rows each, with the number of bytes of their images."""
@@ -149,11 +143,8 @@ class Rows:
 
     def notes(self) -> list[str]:
         """Sentences on the columns."""
-        renamed = [
-            f"{column} is {name}"
-            for column, name in zip(self._columns, self._data.labels, strict=False)
-            if column != name
-        ]
+        pairs = zip(self._columns, self._data.labels, strict=False)
+        renamed = [f"{column} is {name}" for column, name in pairs if column != name]
         notes = [f"Columns of labels with reserved names: {few(renamed)}."] if renamed else []
         if not self.listed:
             notes.append(
@@ -164,6 +155,7 @@ class Rows:
         return notes
 
     def _table(self, rows: Sequence[int], images: list[dict[str, Any]]) -> pa.Table:
+        """The table of some rows with their images."""
         self._done += len(rows)
         self._job.tick(self._done)
         data: Dataset = self._data
@@ -171,8 +163,8 @@ class Rows:
         if self.listed:
             labelled = np.flatnonzero(data.known[rows].any(1)).tolist()
             lists: list[list[int] | None] = [None] * len(rows)
-            for place in labelled:
-                lists[place] = np.flatnonzero(self._positive[rows[place]]).tolist()
+            for index in labelled:
+                lists[index] = np.flatnonzero(self._positive[rows[index]]).tolist()
             columns.append(pa.array(lists, pa.list_(pa.int64())))
         for j in range(len(self._columns)):
             columns.append(pa.array(data.values[rows, j] > 0, mask=~data.known[rows, j]))

@@ -14,7 +14,7 @@ from labelwise.data.wholefile import whole_folder
 from labelwise.data.writers.job import Job
 from labelwise.errors import LabelwiseError
 
-_STARTS = (
+_SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
     (b"GIF8", ".gif"),
     (b"BM", ".bmp"),
@@ -88,16 +88,11 @@ def copy_images(job: Job, folder: Path) -> list[str]:
     used: set[str] = set()
     for row in range(len(data)):
         image = data.encoded(row)
+        name = data.image_id(row)
         if isinstance(image, bytes):
-            name = (
-                data.image_id(row).removeprefix("row ").rjust(8, "0")
-                if data.holds_bytes
-                else data.image_id(row)
-            )
+            name = name.removeprefix("row ").rjust(8, "0") if data.holds_bytes else name
             name = _with_suffix(name, image)
-        else:
-            name = data.image_id(row)
-        name = _unique(_inner(name), used)
+        name = _unused(_inside_folder(name), used)
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -116,6 +111,7 @@ def copy_images(job: Job, folder: Path) -> list[str]:
 
 
 def _refuse_repeated(paths: Sequence[str]) -> None:
+    """Raises `LabelwiseError` for an image in two rows."""
     if len(set(paths)) == len(paths):
         return
     seen: set[str] = set()
@@ -125,10 +121,10 @@ def _refuse_repeated(paths: Sequence[str]) -> None:
     )
 
 
-def _inner(name: str) -> str:
+def _inside_folder(name: str) -> str:
     """A name without parts that would leave its folder; of an absolute name only the last part.
 
-    >>> _inner("a/1.jpg"), _inner("../a/1.jpg"), _inner("/data/a/1.jpg"), _inner("..")
+    >>> _inside_folder("a/1.jpg"), _inside_folder("../a/1.jpg"), _inside_folder("/data/a/1.jpg"), _inside_folder("..")
     ('a/1.jpg', 'a/1.jpg', '1.jpg', 'image')
     """
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
@@ -143,11 +139,11 @@ def _with_suffix(name: str, content: bytes) -> str:
         return name if suffix.lower() in _JPEG else f"{stem}.jpg"
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return f"{stem}.webp"
-    own = next((end for start, end in _STARTS if content.startswith(start)), suffix)
-    return name if suffix.lower() == own else f"{stem}{own}"
+    format_suffix = next((end for start, end in _SIGNATURES if content.startswith(start)), suffix)
+    return name if suffix.lower() == format_suffix else f"{stem}{format_suffix}"
 
 
-def _unique(name: str, used: set[str]) -> str:
+def _unused(name: str, used: set[str]) -> str:
     """The name, with a number if it is in use, ignoring case."""
     stem, suffix = os.path.splitext(name)
     unique, count = name, 1

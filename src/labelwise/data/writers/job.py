@@ -96,13 +96,13 @@ def lost_parts(data: Dataset, form: str, *parts: str) -> list[str]:
         form: its name in messages.
         parts: some of `boxes`, `groups` (of rows), `sets` (groups of labels).
     """
-    has = {
+    present = {
         "boxes": data.boxes is not None and bool(pc.sum(pc.list_value_length(data.boxes)).as_py()),
         "groups": data.group is not None,
         "sets": bool(data.labels.groups),
     }
     name = {"boxes": "Boxes", "groups": "Groups of rows", "sets": "Groups of labels"}
-    return [f"{name[part]} are left out of {form}." for part in parts if has[part]]
+    return [f"{name[part]} are left out of {form}." for part in parts if present[part]]
 
 
 def refuse_shares(data: Dataset, form: str) -> None:

@@ -44,26 +44,26 @@ def write(job: Job) -> Written:
     refuse_shares(data, "Label Studio")
     notes = lost_parts(data, "the tasks", "boxes", "sets")
     answers = read_answers(job.predictions) if job.predictions is not None else []
-    with whole_folder(job.out) as part:
+    with whole_folder(job.out) as folder:
         if job.images == "copy":
-            root, names = Path(os.path.abspath(job.out / "images")), copy_images(job, part / "images")
+            root, names = Path(os.path.abspath(job.out / "images")), copy_images(job, folder / "images")
             paths = names if data.embedded else absolute_paths(job)
         else:
             paths = absolute_paths(job)
             root = common_root(job, paths)
             names = names_from(paths, root)
-        by_row = _by_row(job, paths, answers, notes)
+        by_row = _answers_by_row(job, paths, answers, notes)
         labels = list(dict.fromkeys([*data.labels, *(n for a in by_row.values() for n in a.selected or ())]))
         if len(labels) > len(data.labels):
             notes.append(f"Labels only in the predictions: {few(labels[len(data.labels) :])}.")
         tasks = Tasks(job, [_url(job, root, name) for name in names], by_row)
-        with open(part / "tasks.json", "w", encoding="utf-8", newline="\n") as stream:
+        with open(folder / "tasks.json", "w", encoding="utf-8", newline="\n") as stream:
             separator = "[\n"
             for task in tasks:
                 stream.write(separator + json.dumps(task, ensure_ascii=False))
                 separator = ",\n"
             stream.write("\n]\n")
-        (part / "config.xml").write_text(configuration(labels), encoding="utf-8")
+        (folder / "config.xml").write_text(configuration(labels), encoding="utf-8")
     notes += tasks.notes()
     if not tasks.labelled:
         notes.append(
@@ -104,11 +104,12 @@ def configuration(labels: Sequence[str]) -> str:
 
 
 def _url(job: Job, root: Path, name: str) -> str:
+    """The address of an image in a task."""
     prefix = LOCAL_FILES if job.url_prefix is None else job.url_prefix
     return prefix + quote(name if not os.path.isabs(name) else os.path.relpath(name, root))
 
 
-def _by_row(
+def _answers_by_row(
     job: Job, paths: Sequence[str], answers: Sequence[ImagePrediction], notes: list[str]
 ) -> Mapping[int, ImagePrediction]:
     """The answer for each row; images are named as in the data set, or by paths relative to the current folder.
@@ -118,11 +119,11 @@ def _by_row(
     """
     if not answers:
         return {}
-    place = {job.data.image_id(row): row for row in range(len(job.data))}
-    place |= {path: row for row, path in enumerate(paths)}
+    row_of = {job.data.image_id(row): row for row in range(len(job.data))}
+    row_of |= {path: row for row, path in enumerate(paths)}
     by_row, others = dict[int, ImagePrediction](), list[str]()
     for answer in answers:
-        row = place.get(os.path.abspath(answer.image), place.get(answer.image))
+        row = row_of.get(os.path.abspath(answer.image), row_of.get(answer.image))
         if row is None:
             others.append(answer.image)
         elif answer.selected is not None:
@@ -194,6 +195,7 @@ class Tasks:
         return notes
 
     def _fields(self, row: int) -> dict[str, Any]:
+        """The data of a task: the address of its image, its split and its group."""
         fields: dict[str, Any] = {_OBJECT: self._urls[row]}
         if self._data.split_of is not None and self._data.split_of[row] >= 0:
             fields["split"] = self._data.split_names[self._data.split_of[row]]
@@ -202,6 +204,7 @@ class Tasks:
         return fields
 
     def _names(self, selected: np.ndarray) -> list[str]:
+        """Names of the selected labels."""
         return [self._data.labels.names[j] for j in np.flatnonzero(selected)]
 
     def _prediction(self, row: int, known: np.ndarray) -> dict[str, Any] | None:

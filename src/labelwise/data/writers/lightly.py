@@ -37,27 +37,27 @@ def write(job: Job) -> Written:
         LabelwiseError: images inside the data set, a name with a comma, or states other than 0 and 1.
     """
     data = job.data
-    odd = next((name for name in data.labels if "," in name or name != name.strip()), None)
-    if odd is not None:
-        raise LabelwiseError(f"label {odd!r}, with a comma", "names without commas", "rename it")
+    unusable = next((name for name in data.labels if "," in name or name != name.strip()), None)
+    if unusable is not None:
+        raise LabelwiseError(f"label {unusable!r}, with a comma", "names without commas", "rename it")
     refuse_shares(data, "the CSV")
-    single = bool(job.out.suffix)
-    parts = [("", np.arange(len(data)))] if single else list(parts_by_split(data))
+    is_file = bool(job.out.suffix)
+    parts = [("", np.arange(len(data)))] if is_file else list(parts_by_split(data))
     for split, _ in parts:
         refuse_split(split, r"[^/\\\x00-\x1f]+", "a valid file name")
-    names = names_from(absolute_paths(job), job.out.parent if single else job.out)
-    files = [job.out.name if single else f"{split or 'labels'}.csv" for split, _ in parts]
+    names = names_from(absolute_paths(job), job.out.parent if is_file else job.out)
+    files = [job.out.name if is_file else f"{split or 'labels'}.csv" for split, _ in parts]
     with ExitStack() as stack:
-        if single:
+        if is_file:
             paths = [stack.enter_context(whole_file(job.out))]
         else:
             folder = stack.enter_context(whole_folder(job.out))
             paths = [folder / file for file in files]
         for path, (_, rows) in zip(paths, parts, strict=True):
             _write_rows(data, names, rows, path)
-    source = _source(job, names) if single else None
-    notes = _notes(data, single)
-    if single and source is None:
+    source = _source(job, names) if is_file else None
+    notes = _notes(data, is_file)
+    if is_file and source is None:
         notes.append(
             "labelwise does not read the file back, as a reader of tables treats its names of labels or images as "
             "blanks, numbers or states: write .csv or .parquet without --form for that."
@@ -66,6 +66,7 @@ def write(job: Job) -> Written:
 
 
 def _write_rows(data: Dataset, names: list[str], rows: np.ndarray, path: Path) -> None:
+    """Writes the rows of one file."""
     positive = data.positive
     with open(path, "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
@@ -91,28 +92,30 @@ def _source(job: Job, images: Sequence[str]) -> Source | None:
         return None
     used = [j for j in np.flatnonzero(positive.any(0)) if data.labels.names[j] in rows.names]
     columns = [rows.names.index(data.labels.names[j]) for j in used]
-    same = (
+    is_equal = (
         roles.image == _IMAGE
         and roles.names == (_LABEL,)
         and all(image == image.strip() for image in images)
         and len(used) == len(rows.names) == int(positive.any(0).sum()) > 0
         and np.array_equal(rows.matrix()[:, columns], positive[:, used])
     )
-    return source if same else None
+    return source if is_equal else None
 
 
 def _cell(data: Dataset, positive: Bool[np.ndarray, " L"]) -> str:
+    """The names of an image's present labels, separated by commas."""
     return ",".join(data.labels.names[j] for j in np.flatnonzero(positive))
 
 
-def _notes(data: Dataset, single: bool) -> list[str]:
+def _notes(data: Dataset, is_file: bool) -> list[str]:
+    """Sentences on what the form leaves out."""
     notes = lost_parts(data, "the CSV", "boxes", "groups", "sets")
     empty, unknown = int((~data.positive.any(1)).sum()), int((~data.known).sum())
-    if single and data.split_of is not None:
+    if is_file and data.split_of is not None:
         notes.append(
             "Splits are left out of the CSV: LightlyTrain requires one file per split, written to an OUT without .csv."
         )
-    if not single:
+    if not is_file:
         notes.append(
             "labelwise reads them as csv:FILE,FILE, with `separator=,` for rows with several names, else `separator=`."
         )

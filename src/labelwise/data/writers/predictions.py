@@ -16,7 +16,7 @@ from labelwise.errors import LabelwiseError, first_line
 
 OWN = ("image", "error", "selected")
 """Columns of every table of predictions; a label of such a name has the prefix `score:`."""
-_WHAT = "a file that `labelwise predict --out` wrote"
+_EXPECTED = "a file that `labelwise predict --out` wrote"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_answers(path: Path) -> list[ImagePrediction]:
     """
     files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
     try:
-        answers = [answer for file in files for answer in _read(file)]
+        answers = [answer for file in files for answer in _predictions_in(file)]
     except LabelwiseError:
         raise
     except (
@@ -55,54 +55,56 @@ def read_answers(path: Path) -> list[ImagePrediction]:
         pa.ArrowException,
     ) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-        raise LabelwiseError(f"{path} ({reason})", _WHAT, "check --predictions") from None
+        raise LabelwiseError(f"{path} ({reason})", _EXPECTED, "check --predictions") from None
     if not answers:
-        raise LabelwiseError(f"{path} without predictions", _WHAT, "check --predictions")
+        raise LabelwiseError(f"{path} without predictions", _EXPECTED, "check --predictions")
     return answers
 
 
-def _read(file: Path) -> Iterator[ImagePrediction]:
+def _predictions_in(file: Path) -> Iterator[ImagePrediction]:
+    """The predictions of one file, by its suffix."""
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        with parquet.ParquetFile(file) as opened:
-            _refuse_other(file, opened.schema_arrow.names)
-            for batch in opened.iter_batches(batch_size=4096):
-                yield from (_of_row(row, row["selected"] or ()) for row in batch.to_pylist())
+        with parquet.ParquetFile(file) as reader:
+            _refuse_other(file, reader.schema_arrow.names)
+            for batch in reader.iter_batches(batch_size=4096):
+                yield from (_prediction_of_row(row, row["selected"] or ()) for row in batch.to_pylist())
     elif suffix in (".csv", ".tsv"):
         with open(file, newline="", encoding="utf-8") as stream:
             rows = csv.DictReader(stream, delimiter="\t" if suffix == ".tsv" else ",", strict=True)
             _refuse_other(file, rows.fieldnames or ())
-            yield from (_of_row(row, _names(row["selected"])) for row in rows)
+            yield from (_prediction_of_row(row, _names(row["selected"])) for row in rows)
     elif suffix in (".jsonl", ".ndjson"):
         with open(file, encoding="utf-8") as stream:
-            yield from (_of_line(json.loads(line)) for line in stream if line.strip())
+            yield from (_prediction_of_line(json.loads(line)) for line in stream if line.strip())
     else:
         raise LabelwiseError(
-            f"{str(file)!r}", f"{_WHAT}, in .parquet, .csv, .tsv or .jsonl", "check --predictions"
+            f"{str(file)!r}", f"{_EXPECTED}, in .parquet, .csv, .tsv or .jsonl", "check --predictions"
         )
 
 
 def _refuse_other(file: Path, columns: Sequence[str]) -> None:
+    """Raises `LabelwiseError` for a table without the columns of predictions."""
     missing = [name for name in OWN if name not in columns]
     if missing:
-        raise LabelwiseError(f"{file} without the column {missing[0]!r}", _WHAT, "check --predictions")
+        raise LabelwiseError(f"{file} without the column {missing[0]!r}", _EXPECTED, "check --predictions")
 
 
-def _of_row(row: dict[str, Any], selected: Sequence[str]) -> ImagePrediction:
+def _prediction_of_row(row: dict[str, Any], selected: Sequence[str]) -> ImagePrediction:
+    """The prediction in a row of a table."""
     if row["error"]:
         return ImagePrediction(row["image"], None, {})
     scores = {_label(name): float(cell) for name, cell in row.items() if name not in OWN}
     return ImagePrediction(row["image"], tuple(selected), scores)
 
 
-def _of_line(line: dict[str, Any]) -> ImagePrediction:
+def _prediction_of_line(line: dict[str, Any]) -> ImagePrediction:
+    """The prediction in a JSON line."""
     if "error" in line:
         return ImagePrediction(line["image"], None, {})
     labels = line["labels"]
-    selected = tuple(label["name"] for label in labels if label["selected"])
-    return ImagePrediction(
-        line["image"], selected, {label["name"]: float(label["score"]) for label in labels}
-    )
+    chosen = tuple(label["name"] for label in labels if label["selected"])
+    return ImagePrediction(line["image"], chosen, {label["name"]: float(label["score"]) for label in labels})
 
 
 def _names(cell: str) -> list[str]:
@@ -122,7 +124,7 @@ def _label(column: str) -> str:
     >>> _label("dog"), _label("score:image"), _label("score:dog")
     ('dog', 'image', 'score:dog')
     """
-    bare = column
-    while bare.startswith("score:"):
-        bare = bare.removeprefix("score:")
-    return bare if bare in OWN else column
+    label = column
+    while label.startswith("score:"):
+        label = label.removeprefix("score:")
+    return label if label in OWN else column
