@@ -83,8 +83,8 @@ def test_options_that_a_run_takes_fit(settings: dict[str, Any]) -> None:
         ({"loss": {"name": "fokal"}}, "loss 'fokal'; expected one of asl, "),
         ({"unknown": {"name": "splc", "tau": 2}}, "unknown.tau=2; expected a number from 0 to 1; "),
         (
-            {"method": "csra", "extractor": {"attention": "unifrom"}},
-            "extractor.attention='unifrom'; expected one of learned, uniform; did you mean uniform?",
+            {"method": "csra", "extractor": {"normalise": "men"}},
+            "extractor.normalise='men'; expected one of none, mean, rms, layer, batch; did you mean mean?",
         ),
         ({"method": "dlfl", "extractor": {"lam": 1}}, "extractor.lam; expected one of dim, "),
         (
