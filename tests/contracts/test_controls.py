@@ -28,7 +28,7 @@ BEFORE = ("ml-decoder", "query2label", "tdrg")
 LAYERS = {"dim": 8, "heads": 2, "ffn": 6}
 SMALL: dict[str, dict[str, Any]] = {
     **{name: {"dim": 8} for name in ("add-gcn", "class-features")},
-    **{name: LAYERS for name in ("c-tran", "ml-decoder", "query2label", "tdrg")},
+    **dict.fromkeys(("c-tran", "ml-decoder", "query2label", "tdrg"), LAYERS),
     **{name: {**LAYERS, "position": "sine"} for name in ("dafl", "dlfl")},
 }
 SCORES = {
@@ -77,7 +77,7 @@ def output(model: LabelModel, x: Tensor) -> Output:
 
 def test_these_are_all_methods_with_attention() -> None:
     plain = {name: create_method(name, NAMES, Maps()).model.extractor for name in list_methods()}
-    assert ATTENTIVE == [name for name, extractor in plain.items() if isinstance(extractor, Attentive)]
+    assert [name for name, extractor in plain.items() if isinstance(extractor, Attentive)] == ATTENTIVE
 
 
 @torch.no_grad()
