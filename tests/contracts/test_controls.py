@@ -248,7 +248,7 @@ def test_without_edges_vectors_and_losses_keep_the_statistics() -> None:
         (
             "dlfl",
             {"controls": [UNIFORM], "regions": {"outside": 0.1, "labels": {"a": [0, 0.5]}}},
-            "controls=[uniform-attention] with regions.outside under 1; expected one of them",
+            "controls=uniform-attention with regions.outside under 1; expected one of them",
         ),
     ],
 )

@@ -213,7 +213,7 @@ def test_too_many_unreadable_photographs_stop_the_run(photos: Path, train: Train
         ),
         (
             ["--set", "extractor.attention=uniform"],
-            "expected the setting that replaced it, controls=[uniform-attention]; write --set controls=",
+            "expected controls=uniform-attention, which replaced it; write --set controls=",
         ),
         (["--set", "extractor.dim=wide"], "extractor.dim='wide'; expected a whole number from 1"),
         (["--set", "extractor.heads=3"], "dim 16 with heads 3; expected dim a multiple of heads"),

@@ -23,7 +23,7 @@ BASE = {
     "image_size": 64,
 }
 IMAGES = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-FORMER = "extractor.attention=uniform; expected the setting that replaced it, controls=[uniform-attention]; "
+FORMER = "extractor.attention=uniform; expected controls=uniform-attention, which replaced it; "
 
 
 def trained(path: Path, **settings: Any) -> Run:
@@ -98,7 +98,7 @@ def test_a_run_of_an_earlier_version_with_uniform_attention_is_refused(tmp_path:
     (run.path / "config.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(LabelwiseError) as error:
         Run.open(run.path)
-    assert str(error.value).startswith(FORMER + "write --set controls=[uniform-attention]; a run ")
+    assert str(error.value).startswith(FORMER + "write --set controls=uniform-attention; a run ")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,8 @@ def test_a_run_of_an_earlier_version_with_uniform_attention_is_refused(tmp_path:
     [
         ({"extractor": {"attention": "uniform"}}, FORMER),
         ({"controls": ["blind"]}, "controls.0 = 'blind'; expected input should be 'uniform-attention' or "),
-        ({"controls": "no-edges"}, "controls = 'no-edges'; expected input should be a valid list; "),
+        ({"controls": "edges"}, "controls.0 = 'edges'; expected input should be 'uniform-attention' or "),
+        ({"controls": 3}, "controls = 3; expected input should be a valid list; "),
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], says: str) -> None:
@@ -116,7 +117,7 @@ def test_settings_that_are_refused(settings: dict[str, Any], says: str) -> None:
 
 
 def test_other_options_and_the_given_mapping_stay() -> None:
-    given = {**BASE, "relation": {"graph": "isolated", "steps": 2}, "controls": ["uniform-attention"]}
+    given = {**BASE, "relation": {"graph": "isolated", "steps": 2}, "controls": "uniform-attention"}
     config = make_config(given)
     assert (config.relation, config.controls) == ({"steps": 2}, ["uniform-attention", "no-edges"])
     assert given["relation"] == {"graph": "isolated", "steps": 2}

@@ -65,6 +65,8 @@ def test_recipes_fit_the_schema() -> None:
         {"method": "dlfl", "extractor": {"name": "pooled", "hidden": 8}},
         {"method": "ssgrl", "relation": {"steps": 1}},
         {"blending": {"weight": 1.0, "prototypes": "kmeans"}},
+        {"controls": "no-edges"},
+        {"controls": ["uniform-attention", "no-edges"]},
     ],
 )
 def test_options_that_a_run_takes_fit(settings: dict[str, Any]) -> None:
@@ -95,6 +97,7 @@ def test_options_that_a_run_takes_fit(settings: dict[str, Any]) -> None:
             {"method": "add-gcn", "extractor": {"activation": "softmax"}},
             "extractor.activation; expected one of dim, ",
         ),
+        ({"controls": "edges"}, "controls.0 = 'edges'; expected input should be 'uniform-attention' or "),
         ({"method": "dlfl", "relation": {"steps": 1}}, "relation.steps; expected a method with a relation; "),
         (
             {"method": "csra", "classifier": {"weights": "text"}},

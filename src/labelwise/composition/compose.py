@@ -159,7 +159,7 @@ def compose(
     scorer = build("classifier", None if own_logits else classifier or Part(PerLabelClassifier), CLASSIFIERS)
     if no_edges and not any("priors" in taken_arguments(part.kind, context) for part in parts.values()):
         raise LabelwiseError(
-            "controls=[no-edges] for a method without a graph of co-occurring labels",
+            "controls=no-edges for a method without a graph of co-occurring labels",
             "a method such as ssgrl or ml-gcn",
             "leave the control out",
         )

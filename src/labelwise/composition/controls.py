@@ -59,13 +59,13 @@ def attend_uniformly(extractor: nn.Module, prior: nn.Module | None = None) -> No
     """
     if not isinstance(extractor, Attentive):
         raise LabelwiseError(
-            f"controls=[uniform-attention] for {type(extractor).__name__}, whose labels do not attend to places",
+            f"controls=uniform-attention for {type(extractor).__name__}, whose labels do not attend to places",
             "a method with attention, such as dlfl, ssgrl or csra",
             "leave the control out",
         )
     if prior is not None:
         raise LabelwiseError(
-            "controls=[uniform-attention] with regions.outside under 1",
+            "controls=uniform-attention with regions.outside under 1",
             "one of them, since uniform attention has no regions",
             "leave one out; baseline-stripes pools a region of each label without attention",
         )

@@ -175,6 +175,11 @@ class Config(Section):
     def _run_of_teacher(cls, value: Any) -> Any:
         return {"run": str(value)} if isinstance(value, str | Path) else value
 
+    @field_validator("controls", mode="before")
+    @classmethod
+    def _list_controls(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @field_validator("loss")
     @classmethod
     def _name_loss(cls, loss: dict[str, Any]) -> dict[str, Any]:
