@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from labelwise.classifiers import PerLabelClassifier
-from labelwise.composition.controls import attend_uniformly, check_controls, without_edges
+from labelwise.composition.controls import attend_uniformly, check_controls
 from labelwise.composition.method import Method
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.regions import place_prior
@@ -119,7 +119,7 @@ def compose(
     context: dict[str, Callable[[], Any]] = {
         **{name: partial(sizes.__getitem__, name) for name in ("num_labels", "channels", "dim")},
         "labels": lambda: labels,
-        "priors": lambda: without_edges(options.priors, len(labels)) if no_edges else options.priors,
+        "priors": lambda: None if no_edges else options.priors,
         "text": lambda: label_text(options),
         "vectors": lambda: label_vectors(labels, options),
         "prior": lambda: prior,

@@ -1,7 +1,7 @@
 """Controls of experiments: a method without one of its ideas, with the same parameters and weights of the same names.
 
 `uniform-attention`: every label attends to all places alike, so that it sees the mean of the places. `no-edges`: graphs
-of labels have no edges, so that labels exchange nothing.
+of labels get no counts of the training split, so they have no edges, and labels exchange nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.attentive import Attentive
-from labelwise.types import LabelFeatures, LabelPriors
+from labelwise.types import LabelFeatures
 
 Control = Literal["uniform-attention", "no-edges"]
 
@@ -79,10 +79,3 @@ def _with_uniform_maps(extractor: nn.Module, given: Any, output: LabelFeatures) 
         return output
     height, width = output.maps.shape[2:]
     return replace(output, maps=torch.full_like(output.maps, 1 / (height * width)))
-
-
-def without_edges(priors: LabelPriors | None, num_labels: int) -> LabelPriors:
-    """Statistics of an empty split with the same vectors: `conditional` is the identity, and a graph has no edges."""
-    if priors is None:
-        return LabelPriors.nothing(num_labels)
-    return LabelPriors.nothing(num_labels, priors.vectors, priors.missing)
