@@ -108,6 +108,7 @@ def test_rows_of_recipes(recipe: Path, row: str) -> None:
         "classifier": config.classifier,
         "loss": config.loss,
         "terms": config.terms(),
+        "controls": config.controls,
     }
     if repr(parts) not in built:
         build_and_step(**parts)

@@ -16,8 +16,8 @@ from labelwise.types import LabelPriors, Targets
 def make(labels: int = 4, dim: int = 3, **options: Any) -> GraphClassifier:
     y = (torch.rand(50, labels, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     priors = LabelPriors.count(Targets.of(y))
-    weights = partial(GCN, vectors=LabelVectors(labels, 5), priors=priors)
-    return GraphClassifier(labels, dim, weights, **options).double()
+    weights = partial(GCN, vectors=LabelVectors(labels, 5))
+    return GraphClassifier(labels, dim, weights, **{"priors": priors, **options}).double()
 
 
 @torch.no_grad()
@@ -44,8 +44,8 @@ def test_a_shared_vector_takes_another_path_to_the_same_numbers(seeded: torch.Ge
 
 def test_a_labels_score_teaches_its_neighbours_vectors_too(seeded: torch.Generator) -> None:
     features = torch.randn(2, 4, 3, generator=seeded, dtype=torch.float64)
-    for graph, reached in (("cooccurrence", [0, 1, 2, 3]), ("isolated", [1])):
-        classifier = make(graph=graph, threshold=0.1)
+    for options, reached in (({}, [0, 1, 2, 3]), ({"priors": None}, [1])):
+        classifier = make(threshold=0.1, **options)
         classifier(features)[:, 1].sum().backward()
         grad = classifier.weights.vectors.learned.grad
         assert grad.abs().sum(1).nonzero().flatten().tolist() == reached
@@ -62,9 +62,9 @@ def test_options_reach_the_graph() -> None:
         "hidden": 9,
         "threshold": 0.3,
         "share": 0.2,
-        "graph": "isolated",
         "kappa": 5.0,
         "inclusive": True,
     }
-    assert GraphClassifier(4, 3, weights, **asked).scale == pytest.approx(1 / 3)
-    assert made == {"num_labels": 4, "dim": 3, **asked}
+    priors = LabelPriors.nothing(4)
+    assert GraphClassifier(4, 3, weights, priors=priors, **asked).scale == pytest.approx(1 / 3)
+    assert made == {"num_labels": 4, "dim": 3, "priors": priors, **asked}

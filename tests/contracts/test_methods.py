@@ -276,8 +276,8 @@ def test_one_image_and_one_label(name: str) -> None:
     [
         ({"extractor": {"widths": 3}}, "extractor.widths; expected one of dim, heads, "),
         (
-            {"extractor": {"attention": "unifrom"}},
-            "extractor.attention='unifrom'; expected one of learned, uniform; ",
+            {"extractor": {"update": "replaec"}},
+            "extractor.update='replaec'; expected one of residual, replace; ",
         ),
         (
             {"extractor": {"share_kv": 1}},

@@ -30,7 +30,7 @@ def test_every_run_of_the_plan_has_settings() -> None:
     ]
     assert [run.seed for run in runs] == [0] * 6 + [1] * 6 + [2] * 6
     config = make_config(plan.of_run(runs[1], {}))
-    assert (config.data.known_proportion, config.extractor) == (0.5, {"attention": "uniform"})
+    assert (config.data.known_proportion, config.controls) == (0.5, ["uniform-attention"])
 
 
 def test_the_plan_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,9 +48,7 @@ def slow(module: CTran, x: Tensor, states: Targets | None) -> tuple[Tensor, Tens
             labels.append(query + state)
         for layer in module.layers:
             every = places + labels
-            mean = sum(places) / len(places)
-            keys = [mean] * len(places) + labels if module.uniform else every
-            tokens, seen = slow_layer(layer, labels, labels, keys, every)
+            tokens, seen = slow_layer(layer, labels, labels, every, every)
             places, _ = slow_layer(layer, places, places, every, every)
             labels = tokens
         features.append(torch.stack(labels))
@@ -59,9 +57,7 @@ def slow(module: CTran, x: Tensor, states: Targets | None) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "options", [{}, {"layers": 1, "heads": 4}, {"layers": 3}, {"attention": "uniform"}], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"layers": 1, "heads": 4}, {"layers": 3}], ids=str)
 @pytest.mark.parametrize("labels", [1, 7])
 @pytest.mark.parametrize("with_states", [False, True])
 def test_equals_the_equations(options: dict, labels: int, with_states: bool, seeded: torch.Generator) -> None:
@@ -84,22 +80,14 @@ def test_all_unknown_is_exactly_no_states(seeded: torch.Generator) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("attention", ["learned", "uniform"])
-def test_a_known_state_moves_the_other_labels(attention: str, seeded: torch.Generator) -> None:
-    module, x = make(attention=attention), a_map()
+def test_a_known_state_moves_the_other_labels(seeded: torch.Generator) -> None:
+    module, x = make(), a_map()
     logits = {}
     for state in (NAN, 0.0, 1.0):
         states = Targets.of(torch.tensor([[state, NAN, NAN]] * 2))
         logits[state] = module(x, states=states).features[:, 1:]
     assert not torch.allclose(logits[0.0], logits[1.0], atol=1e-3)
     assert not torch.allclose(logits[NAN], logits[1.0], atol=1e-3)
-
-
-@torch.no_grad()
-def test_uniform_labels_cannot_tell_places_apart(seeded: torch.Generator) -> None:
-    maps = make(attention="uniform")(a_map(), want_maps=True).maps
-    torch.testing.assert_close(maps, torch.full_like(maps, 1 / 10), **CLOSE)
-    assert set(make(attention="uniform").state_dict()) == set(make().state_dict())
 
 
 @torch.no_grad()

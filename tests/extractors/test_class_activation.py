@@ -39,15 +39,13 @@ def slow(module: ClassActivation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens = [image[:, place // w, place % w] for place in range(h * w)]
         for label in range(module.num_labels):
             m = [(module.score.weight[label] @ token + module.score.bias[label]).item() for token in tokens]
-            if not module.attends:
-                a = [1 / len(m)] * len(m)
-            elif module.softmax:
+            if module.softmax:
                 a = [math.exp(v) / sum(map(math.exp, m)) for v in m]
             else:
                 a = [1 / (1 + math.exp(-v)) / len(m) for v in m]
             values = [module.value.weight @ token + module.value.bias for token in tokens]
             features.append(sum(weight * v for weight, v in zip(a, values, strict=True)))
-            logits.append(max(m) if module.strongest and module.attends else sum(m) / len(m))
+            logits.append(max(m) if module.strongest else sum(m) / len(m))
             maps.append([weight / sum(a) for weight in a])
     shape = len(x), module.num_labels
     shaped = torch.tensor(maps, dtype=x.dtype).view(*shape, h, w)
@@ -63,7 +61,7 @@ def test_the_sizes_choose_both_orders() -> None:
 @pytest.mark.parametrize("labels", [FEW, MANY])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"activation": "sigmoid"}, {"attention": "uniform"}, {"chunk": 4}, {"own_logit": "max", "chunk": 4}],
+    [{}, {"activation": "sigmoid"}, {"chunk": 4}, {"own_logit": "max", "chunk": 4}],
     ids=str,
 )
 def test_loops_over_locations(labels: int, options: dict[str, Any], seeded: torch.Generator) -> None:
@@ -87,19 +85,6 @@ def test_chunks_give_the_same_numbers(activation: str, chunk: int, seeded: torch
     parts = module(x, want_maps=True)
     for what in ("features", "logits", "maps"):
         torch.testing.assert_close(getattr(parts, what), getattr(whole, what), **CLOSE)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("labels", [FEW, MANY])
-def test_the_uniform_control_holds_the_same_parameters(labels: int, seeded: torch.Generator) -> None:
-    module, uniform, x = make(labels), make(labels, attention="uniform"), a_map()
-    uniform.load_state_dict(module.state_dict(), strict=True)
-    module.score.weight.zero_()
-    expected, output = module(x, want_maps=True), uniform(x, want_maps=True)
-    torch.testing.assert_close(output.features, expected.features, **CLOSE)
-    torch.testing.assert_close(output.maps, expected.maps)
-    flat = x.mean((2, 3), keepdim=True).expand_as(x)
-    torch.testing.assert_close(uniform(flat).logits, uniform(x).logits, **CLOSE)
 
 
 @torch.no_grad()
@@ -144,10 +129,9 @@ def test_smallest_sizes(batch: int, labels: int, h: int, w: int, seeded: torch.G
     torch.testing.assert_close(module(x).features, slow(module, x)[0], **CLOSE)
 
 
-@pytest.mark.parametrize("attention", ["learned", "uniform"])
 @pytest.mark.parametrize("labels", [1, MANY])
-def test_every_parameter_is_used(attention: str, labels: int, seeded: torch.Generator) -> None:
-    module = make(labels, attention=attention)
+def test_every_parameter_is_used(labels: int, seeded: torch.Generator) -> None:
+    module = make(labels)
     out = module(a_map())
     (out.features.square().sum() + out.logits.sum()).backward()
     assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -14,7 +14,6 @@ from largest_tensor import LargestTensor
 
 KINDS = (CTran, DualRelations, MLDecoder, Query2Label)
 PLAIN = [(kind, {}) for kind in KINDS]
-UNIFORM = [(kind, {"attention": "uniform"}) for kind in KINDS]
 GROUPED = (MLDecoder, {"groups": 3})
 every = pytest.mark.parametrize("kind", KINDS)
 
@@ -26,7 +25,7 @@ def outputs(module: nn.Module, x: Tensor, want_maps: bool = False) -> list[Tenso
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [*PLAIN, *UNIFORM, (MLDecoder, {"groups": 2, "learn_queries": True})],
+    [*PLAIN, (MLDecoder, {"groups": 2, "learn_queries": True})],
     ids=str,
 )
 def test_every_parameter_learns(kind: type, options: dict[str, Any], seeded: torch.Generator) -> None:

@@ -190,19 +190,6 @@ def test_zero_queries_look_everywhere_alike(seeded: torch.Generator) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("options", [{}, {"mean_feature": False, "update": "replace", "heads": 4}], ids=str)
-def test_uniform_control_is_attention_of_zero_scores(options: dict, seeded: torch.Generator) -> None:
-    module, uniform, x = make(**options), make(attention="uniform", **options), a_map()
-    missing = uniform.load_state_dict(module.state_dict(), strict=False)
-    assert not missing.missing_keys
-    assert {name.split(".")[-2] for name in missing.unexpected_keys} <= {"0", "query"}
-    module.steps[0].query.weight.zero_()
-    expected, output = module(x, want_maps=True), uniform(x, want_maps=True)
-    torch.testing.assert_close(output.features, expected.features, **CLOSE)
-    torch.testing.assert_close(output.maps.float(), expected.maps)
-
-
-@torch.no_grad()
 def test_maps_are_distributions_over_locations(seeded: torch.Generator) -> None:
     maps = make(labels=5, heads=4, steps=2)(a_map(h=7, w=3), want_maps=True).maps
     assert maps.shape == (2, 5, 7, 3)

@@ -141,18 +141,6 @@ def test_a_region_never_lowers_a_logit(seeded: torch.Generator) -> None:
     )
 
 
-@torch.no_grad()
-def test_uniform_control_is_the_whole_map(seeded: torch.Generator) -> None:
-    module, x = make(attention="uniform"), a_map()
-    output = module(x, want_maps=True)
-    pooled = x.mean((2, 3))
-    pooled = pooled / pooled.square().mean(1, keepdim=True).sqrt()
-    torch.testing.assert_close(output.features, pooled.unsqueeze(1).expand(-1, 6, -1), **CLOSE)
-    torch.testing.assert_close(output.logits, pooled @ module.weight.T + module.bias, **CLOSE)
-    torch.testing.assert_close(output.maps, torch.full((3, 6, 4, 6), 1 / 24))
-    assert output.branches == {}
-
-
 @pytest.mark.parametrize("pool", ["mean", "max"])
 def test_gradients_are_the_derivative(pool: str, seeded: torch.Generator) -> None:
     """The choice of regions carries none, so the derivative holds where the regions stay as they are."""

@@ -71,14 +71,13 @@ def test_a_region_smaller_than_a_place_keeps_the_place_that_holds_it() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("attention", ["learned", "uniform"])
 @pytest.mark.parametrize("name", ATTENTIVE)
-def test_factors_of_the_prior_are_those_of_the_maps(name: str, attention: str) -> None:
+def test_factors_of_the_prior_are_those_of_the_maps(name: str) -> None:
     """`A'_lp = A_lp F_lp / sum_p A_lp F_lp` where the scores themselves do not depend on the prior."""
     maps, x = {}, torch.rand(2, 8, 6, 4, generator=torch.Generator().manual_seed(0))
     for outside in (1.0, 0.2):
         torch.manual_seed(0)
-        extractor: dict[str, object] = {"attention": attention}
+        extractor: dict[str, object] = {}
         if name == "query2label":
             extractor |= {"layers": 1, "dim": 8, "heads": 1}
         if name == "dafl":
@@ -90,8 +89,7 @@ def test_factors_of_the_prior_are_those_of_the_maps(name: str, attention: str) -
         out = model(x, want_maps=True, is_map=True)
         torch.testing.assert_close(model(x, is_map=True).logits, out.logits, rtol=0, atol=1e-5)
         maps[outside] = out.maps.flatten(2)
-    if attention == "learned":
-        assert not torch.allclose(maps[1.0], maps[1.0].mean(2, keepdim=True), atol=1e-3)
+    assert not torch.allclose(maps[1.0], maps[1.0].mean(2, keepdim=True), atol=1e-3)
     expected = maps[1.0] * PlacePrior(LABELS, 0.2, GIVEN)(x).exp()
     expected = expected / expected.sum(2, keepdim=True)
     torch.testing.assert_close(maps[0.2], expected, rtol=0, atol=1e-5)

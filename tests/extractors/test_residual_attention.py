@@ -121,16 +121,6 @@ def test_length_of_a_weight_changes_nothing(seeded: torch.Generator) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("heads", [1, 4])
-def test_uniform_control_is_a_scaled_mean(heads: int, seeded: torch.Generator) -> None:
-    module, x = make(attention="uniform", heads=heads, lam=0.3), a_map()
-    output = module(x, want_maps=True)
-    mean = 1.3 * x.mean((2, 3))
-    torch.testing.assert_close(output.features, mean.repeat(1, heads).unsqueeze(1).expand(-1, 3, -1), **CLOSE)
-    torch.testing.assert_close(output.maps, torch.full((2, 3, 2, 3), 1 / 6))
-
-
-@torch.no_grad()
 def test_maps_are_the_attention_of_one_head(seeded: torch.Generator) -> None:
     module, x = make(), a_map(h=3, w=5)
     maps = module(x, want_maps=True).maps

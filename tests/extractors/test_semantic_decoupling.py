@@ -123,20 +123,6 @@ def test_collapsed_weights_are_the_product_of_the_factored(seeded: torch.Generat
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("options", [{}, {"pool": 2, "width": 4}], ids=str)
-def test_uniform_control_is_attention_of_zero_scores(options: dict, seeded: torch.Generator) -> None:
-    module, uniform, x = make(**options), make(attention="uniform", **options), a_map()
-    missing = uniform.load_state_dict(module.state_dict(), strict=False)
-    assert not missing.missing_keys
-    assert {key.split(".")[0] for key in missing.unexpected_keys} == {"scores"}
-    module.scores.fc4.weight.zero_()
-    expected, output = module(x, want_maps=True), uniform(x, want_maps=True)
-    torch.testing.assert_close(output.features, expected.features, **CLOSE)
-    torch.testing.assert_close(output.maps, expected.maps)
-    torch.testing.assert_close(output.mass, expected.mass)
-
-
-@torch.no_grad()
 def test_maps_and_mass_are_given_when_asked_for(seeded: torch.Generator) -> None:
     module, x = make(labels=5), a_map(h=7, w=3)
     out = module(x, want_maps=True)

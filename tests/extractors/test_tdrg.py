@@ -27,7 +27,7 @@ from transformer_checks import (
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import DualRelations
 from labelwise.methods import create_method
-from labelwise.types import Batch, LabelFeatures, Targets
+from labelwise.types import Batch, Targets
 
 make = partial(small, DualRelations)
 
@@ -85,7 +85,7 @@ def slow_image(module: DualRelations, image: Tensor, code: Tensor) -> dict[str, 
         related = related + (half_side(scale) if i == 2 else resized(scale, h, w)) / sides
     features, nodes, maps, sac = [], [], [], []
     for row in scores:
-        a = torch.softmax(row, 0) if module.learned else torch.full_like(row, 1 / len(row))
+        a = torch.softmax(row, 0)
         maps.append(a.view(h, w))
         features.append(sum(weight * e for weight, e in zip(a, tokens_of(related), strict=True)))
         pooled = sum(weight * place for weight, place in zip(a, places, strict=True))
@@ -94,12 +94,10 @@ def slow_image(module: DualRelations, image: Tensor, code: Tensor) -> dict[str, 
         sac.append(highest.mean())
     gcn = []
     for label, v in enumerate(nodes):
-        near = v
-        if module.learned:
-            n = [torch.cat([f, v]) for f, v in zip(features, nodes, strict=True)]
-            q = linear(module.graph.source, n[label])
-            like = torch.stack([q @ linear(module.graph.target, m) / math.sqrt(module.dim) for m in n])
-            near = sum(weight * other for weight, other in zip(like.softmax(0), nodes, strict=True))
+        n = [torch.cat([f, v]) for f, v in zip(features, nodes, strict=True)]
+        q = linear(module.graph.source, n[label])
+        like = torch.stack([q @ linear(module.graph.target, m) / math.sqrt(module.dim) for m in n])
+        near = sum(weight * other for weight, other in zip(like.softmax(0), nodes, strict=True))
         g = v + linear(module.graph.step, near).clamp(min=0)
         gcn.append(g @ module.graph.weight[label] + module.graph.bias[label])
     parts = {"features": features, "maps": maps, "gcn": gcn, "sac": sac}
@@ -114,7 +112,6 @@ def slow_image(module: DualRelations, image: Tensor, code: Tensor) -> dict[str, 
         {"layers": 0},
         {"layers": 2, "heads": 4, "peak": 0.5},
         {"peak": 1.0, "double_side": False},
-        {"attention": "uniform"},
     ],
     ids=str,
 )
@@ -144,33 +141,9 @@ def test_the_share_of_highest_scores(
     torch.testing.assert_close(module(x).branches["sac"][0, 0], highest, **CLOSE)
 
 
-@torch.no_grad()
-def test_uniform_gives_every_label_the_same_and_has_no_graph_weights(seeded: torch.Generator) -> None:
-    uniform, x = make(attention="uniform"), a_map()
-    features = uniform(x).features
-    torch.testing.assert_close(features, features[:, :1].expand_as(features), **CLOSE)
-    assert set(make().state_dict()) - set(uniform.state_dict()) == {
-        "graph.source.weight",
-        "graph.target.weight",
-    }
-
-
-@torch.no_grad()
-def test_uniform_is_the_same_network_with_scores_of_zero(seeded: torch.Generator) -> None:
-    module, uniform, x = make(peak=1.0), make(attention="uniform"), a_map()
-    module.score.weight.zero_()
-    uniform.load_state_dict(module.state_dict(), strict=False)
-    for of_learned, of_uniform in zip(all_of(module(x)), all_of(uniform(x)), strict=True):
-        torch.testing.assert_close(of_uniform, of_learned, **CLOSE)
-
-
-def all_of(out: LabelFeatures) -> list[Tensor | None]:
-    return [out.features, out.logits, out.branches["sac"]]
-
-
-def a_method(attention: str = "learned") -> tuple[Any, Batch]:
+def a_method() -> tuple[Any, Batch]:
     torch.manual_seed(0)
-    options = {"dim": 16, "ffn": 16, "attention": attention}
+    options = {"dim": 16, "ffn": 16}
     method = create_method("tdrg", "abcdef", "test_resnet", weights="none", image_size=64, extractor=options)
     images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     return method.eval(), Batch(images, Targets.of(torch.rand(4, 6).round()), torch.arange(4))

@@ -208,8 +208,12 @@ def test_too_many_unreadable_photographs_stop_the_run(photos: Path, train: Train
         (["--set", "loss.reduction=mean"], "loss.reduction='mean'; expected one of "),
         (["--set", "extractor.depth=2"], "extractor.depth; expected one of dim, heads"),
         (
-            ["--set", "extractor.attention=uniforn"],
-            "extractor.attention='uniforn'; expected one of learned, uniform",
+            ["--set", "extractor.update=replaec"],
+            "extractor.update='replaec'; expected one of residual, replace",
+        ),
+        (
+            ["--set", "extractor.attention=uniform"],
+            "expected controls=uniform-attention, which replaced it; write --set controls=",
         ),
         (["--set", "extractor.dim=wide"], "extractor.dim='wide'; expected a whole number from 1"),
         (["--set", "extractor.heads=3"], "dim 16 with heads 3; expected dim a multiple of heads"),

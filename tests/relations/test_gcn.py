@@ -37,11 +37,8 @@ def test_equals_weighted_sums_over_neighbours(seeded: torch.Generator) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "options", [{}, {"priors": counted(), "graph": "isolated"}], ids=["uncounted", "isolated"]
-)
-def test_without_edges_it_is_two_layers_on_each_vector(options: dict, seeded: torch.Generator) -> None:
-    module = GCN(6, 4, LabelVectors(4, 5), hidden=3, **options).double()
+def test_without_edges_it_is_two_layers_on_each_vector(seeded: torch.Generator) -> None:
+    module = GCN(6, 4, LabelVectors(4, 5), hidden=3).double()
     mlp = torch.nn.Sequential(module.first, torch.nn.LeakyReLU(0.2), module.second)
     torch.testing.assert_close(module(), mlp(module.vectors()), rtol=0, atol=1e-12)
 

@@ -112,7 +112,6 @@ def test_the_graph_is_the_conditional_of_the_priors_and_is_saved() -> None:
     priors = LabelPriors.count(Targets.of((torch.rand(30, 3) < 0.5).float()))
     module = GGNN(4, 3, priors, kappa=2.0)
     assert torch.equal(module.graph, conditional(priors, 2.0))
-    assert torch.equal(GGNN(4, 3, priors, graph="isolated").graph, torch.eye(3))
     empty = GGNN(4, 3, None)
     assert torch.equal(empty.graph, torch.eye(3))
     empty.load_state_dict(module.state_dict())

@@ -65,6 +65,8 @@ def test_recipes_fit_the_schema() -> None:
         {"method": "dlfl", "extractor": {"name": "pooled", "hidden": 8}},
         {"method": "ssgrl", "relation": {"steps": 1}},
         {"blending": {"weight": 1.0, "prototypes": "kmeans"}},
+        {"controls": "no-edges"},
+        {"controls": ["uniform-attention", "no-edges"]},
     ],
 )
 def test_options_that_a_run_takes_fit(settings: dict[str, Any]) -> None:
@@ -83,8 +85,8 @@ def test_options_that_a_run_takes_fit(settings: dict[str, Any]) -> None:
         ({"loss": {"name": "fokal"}}, "loss 'fokal'; expected one of asl, "),
         ({"unknown": {"name": "splc", "tau": 2}}, "unknown.tau=2; expected a number from 0 to 1; "),
         (
-            {"method": "csra", "extractor": {"attention": "unifrom"}},
-            "extractor.attention='unifrom'; expected one of learned, uniform; did you mean uniform?",
+            {"method": "csra", "extractor": {"normalise": "men"}},
+            "extractor.normalise='men'; expected one of none, mean, rms, layer, batch; did you mean mean?",
         ),
         ({"method": "dlfl", "extractor": {"lam": 1}}, "extractor.lam; expected one of dim, "),
         (
@@ -95,6 +97,7 @@ def test_options_that_a_run_takes_fit(settings: dict[str, Any]) -> None:
             {"method": "add-gcn", "extractor": {"activation": "softmax"}},
             "extractor.activation; expected one of dim, ",
         ),
+        ({"controls": "edges"}, "controls.0 = 'edges'; expected input should be 'uniform-attention' or "),
         ({"method": "dlfl", "relation": {"steps": 1}}, "relation.steps; expected a method with a relation; "),
         (
             {"method": "csra", "classifier": {"weights": "text"}},

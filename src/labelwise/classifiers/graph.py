@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.options import Count, Share, Weight
 from labelwise.registry import CLASSIFIERS
+from labelwise.types import LabelPriors
 
 
 @CLASSIFIERS.register("graph")
@@ -22,13 +22,13 @@ class GraphClassifier(nn.Module):
     Args:
         num_labels: L.
         dim: D of the features.
-        weights: builds the module that returns `[L, D]`; called with `dim`, `num_labels` and the options below.
+        weights: builds the module that returns `[L, D]`; called with `dim`, `num_labels`, `priors` and the options.
         hidden: width between the layers of the graph network, >= 1.
         threshold: conditional probability between two labels above which there is an edge, in [0, 1].
         share: total weight of all neighbours of a label, >= 0.
-        graph: `cooccurrence`, or `isolated`, the control without edges.
         kappa: weight of the base rate in the conditional probability, in images, >= 0.
         inclusive: a conditional probability equal to the threshold is also an edge, as in the released code.
+        priors: counts of the training split.
 
     Source: Chen et al., "Multi-Label Image Recognition with Graph Convolutional Networks" (2019).
     Differs: the scale, and `hidden`'s default.
@@ -48,18 +48,18 @@ class GraphClassifier(nn.Module):
         hidden: Count = 256,
         threshold: Share = 0.4,
         share: Weight = 0.25,
-        graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
         kappa: Weight = 10.0,
         inclusive: bool = False,
+        priors: LabelPriors | None = None,
     ) -> None:
         super().__init__()
         self.weights = weights(
             dim=dim,
             num_labels=num_labels,
+            priors=priors,
             hidden=hidden,
             threshold=threshold,
             share=share,
-            graph=graph,
             kappa=kappa,
             inclusive=inclusive,
         )

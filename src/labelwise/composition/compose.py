@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from labelwise.classifiers import PerLabelClassifier
+from labelwise.composition.controls import attend_uniformly, check_controls
 from labelwise.composition.method import Method
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.regions import place_prior
@@ -37,6 +38,7 @@ class Options:
         priors: label statistics of the training split.
         vector_dim: width of learned label vectors.
         regions: where each label may look, see `place_prior`.
+        controls: of an experiment, see `labelwise.composition.controls`.
     """
 
     extractor: Settings = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Options:
     priors: LabelPriors | None = None
     vector_dim: int = 50
     regions: Settings = field(default_factory=dict)
+    controls: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,13 @@ def compose(
     context: dict[str, Callable[[], Any]] = {
         **{name: partial(sizes.__getitem__, name) for name in ("num_labels", "channels", "dim")},
         "labels": lambda: labels,
-        "priors": lambda: options.priors,
+        "priors": lambda: None if no_edges else options.priors,
         "text": lambda: label_text(options),
         "vectors": lambda: label_vectors(labels, options),
         "prior": lambda: prior,
     }
+    check_controls(options.controls)
+    no_edges = "no-edges" in options.controls
     prior = build_part(place_prior, "regions", options.regions, {"label_set": labels})
 
     def build(section: str, part: Part | None, registry: Registry[type]) -> Any:
@@ -139,6 +144,8 @@ def compose(
 
     parts: dict[str, Part] = {}  # without the arguments themselves, which may hold weights
     head = build("extractor", extractor, EXTRACTORS)
+    if "uniform-attention" in options.controls:
+        attend_uniformly(head, prior)
     if prior is not None and "prior" not in taken_arguments(type(head), context):
         raise LabelwiseError(
             f"regions.outside={prior.outside:g} for a method without attention of each label to places",
@@ -150,6 +157,12 @@ def compose(
     sizes["dim"] = decoupled_dim if relation_module is None else int(relation_module.dim)
     own_logits = getattr(head, "own_logits", False)
     scorer = build("classifier", None if own_logits else classifier or Part(PerLabelClassifier), CLASSIFIERS)
+    if no_edges and not any("priors" in taken_arguments(part.kind, context) for part in parts.values()):
+        raise LabelwiseError(
+            "controls=no-edges for a method without a graph of co-occurring labels",
+            "a method such as ssgrl or ml-gcn",
+            "leave the control out",
+        )
     method_arguments = {k: more.pop(k) for k in ("branch_weight", "split_states") if k in more}
     takes_states = getattr(head, "takes_states", False)
     model = LabelModel(backbone, head, scorer, relation_module, takes_states=takes_states, **more)

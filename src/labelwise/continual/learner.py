@@ -235,6 +235,7 @@ class Learner:
             regions=regions_among(
                 names, self.stream.train.labels, config.regions.outside, config.regions.labels
             ),
+            controls=config.controls,
         )
         if task:
             grow(self.method.model, method, config.method, priors)

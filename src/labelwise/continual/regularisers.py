@@ -157,11 +157,13 @@ class FormerModel:
             model.eval()  # dropout would be part of the distance
             new = model(batch.images, is_map=batch.is_map)
             model.train(training)
-            features = (output.features[:, self.columns] for output in (new, old))
-            return self.settings.feature_weight * former_features(*features)
+            distance = former_features(new.features[:, self.columns], old.features[:, self.columns])
+            return self.settings.feature_weight * distance
         new = model(batch.images, is_map=batch.is_map)
-        logits = (output.logits[:, self.columns] for output in (new, old))
-        return self.settings.lwf_weight * former_answers(*logits, self.settings.temperature)
+        kept = former_answers(
+            new.logits[:, self.columns], old.logits[:, self.columns], self.settings.temperature
+        )
+        return self.settings.lwf_weight * kept
 
     @torch.no_grad()
     def restore_rows(self, model: LabelModel) -> None:

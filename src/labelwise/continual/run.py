@@ -183,6 +183,7 @@ def _result(learner: Learner, history: list[dict[str, Any]], seconds: float) -> 
         "notes": list(stream.notes),
         "strategy": config.continual.strategy,
         "method": config.method,
+        **({"controls": config.controls} if config.controls else {}),
         "seed": config.seed,
         "settings": config.continual.model_dump(),
         "conditions": {

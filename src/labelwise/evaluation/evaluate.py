@@ -248,6 +248,7 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str
         "labels": len(rows.labels),
         "data_notes": list(rows.notes),
         "method": config.method,
+        **({"controls": config.controls} if config.controls else {}),
         "backbone": config.backbone.name,
         "backbone_weights": config.backbone.weights,
         "frozen_backbone": config.backbone.freeze,

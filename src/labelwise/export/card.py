@@ -28,6 +28,7 @@ def card_of(run: Run) -> dict[str, Any]:
     method, _ = METHODS[config.method]
     card = {
         "method": {"name": config.method, "summary": method.summary, "source": method.source},
+        **({"controls": config.controls} if config.controls else {}),
         "backbone": config.backbone.name,
         "backbone_weights": config.backbone.weights.split("/")[-1],
         "image_size": config.image_size,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from labelwise.extractors.attentive import Attentive
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.transformer import as_tokens, layers_of
 from labelwise.options import Count, Natural, Positive, Rate, Share
@@ -16,7 +17,7 @@ from labelwise.types import LabelFeatures, Targets
 
 
 @EXTRACTORS.register("c-tran")
-class CTran(nn.Module):
+class CTran(Attentive):
     """Labels and locations attend to each other; a label's token also encodes its state, if that is an input.
 
     With locations `M_0 = X Wp + bp [B, P, D]`, label queries `Q [L, D]` and one vector for each state, `S [3, D]`:
@@ -39,7 +40,6 @@ class CTran(nn.Module):
         ffn: width of the feed-forward layers.
         told: in training, largest share of an image's known labels that are inputs, in [0, 1]; 0 for no inputs.
         loss_on: labels of the loss in training: `hidden`, known labels that are not inputs, or `all` known ones.
-        attention: `learned`, or `uniform`, the control whose labels weigh all locations of an image equally.
         dropout: rate in [0, 1) of every layer, see `Layer`.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         query_std: standard deviation of the initial queries and state vectors.
@@ -69,7 +69,6 @@ class CTran(nn.Module):
         ffn: Natural = 512,
         told: Share = 0.75,
         loss_on: Literal["hidden", "all"] = "hidden",
-        attention: Literal["learned", "uniform"] = "learned",
         dropout: Rate = 0.1,
         map_dropout: Rate = 0.5,
         query_std: Positive = 0.02,
@@ -77,7 +76,6 @@ class CTran(nn.Module):
     ) -> None:
         super().__init__()
         self.dim, self.told, self.loss_on = dim, told, loss_on
-        self.uniform = attention == "uniform"
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
         self.project = nn.Linear(channels, dim)
@@ -95,21 +93,16 @@ class CTran(nn.Module):
             want_maps: also return maps.
             states: `[B, L]` input states; values of unknown cells are ignored. `None` for no inputs.
         """
-        places = self.project(as_tokens(self.map_dropout(self.norm(x))))
+        places = self.attended(self.project(as_tokens(self.map_dropout(self.norm(x)))))
         labels = self.queries + self._states(states, places)
         layer: Any
         for layer in self.layers[:-1]:
             every = torch.cat([places, labels], 1)
-            if self.uniform:
-                keys = self._uniform_keys(places, labels)
-                places, labels = layer(places, places, every, every)[0], layer(labels, labels, keys, every)[0]
-            else:
-                both, _ = layer(every, every, every, every)
-                places, labels = both.split([places.shape[1], labels.shape[1]], 1)
+            both, _ = layer(every, every, every, every)
+            places, labels = both.split([places.shape[1], labels.shape[1]], 1)
         every = torch.cat([places, labels], 1)
-        keys = self._uniform_keys(places, labels) if self.uniform else every
         # The last layer's outputs of locations are not needed.
-        features, weights = self.layers[-1](labels, labels, keys, every, want_maps)
+        features, weights = self.layers[-1](labels, labels, every, every, want_maps)
         return LabelFeatures(
             features, None if weights is None else _on_places(weights, x.shape[2], x.shape[3])
         )
@@ -122,12 +115,6 @@ class CTran(nn.Module):
         known = states.known.to(unknown.dtype).unsqueeze(2)
         # Differences from the unknown state, so that all-unknown states give exactly the same result as `None`.
         return unknown + (known - value) * (negative - unknown) + value * (positive - unknown)
-
-    def _uniform_keys(
-        self, places: Float[Tensor, "B P D"], labels: Float[Tensor, "B L D"]
-    ) -> Float[Tensor, "B _ D"]:
-        """Keys that give each location the mean of a label's scores over locations."""
-        return torch.cat([places.mean(1, keepdim=True).expand_as(places), labels], 1)
 
 
 def _on_places(weights: Float[Tensor, "B L _"], h: int, w: int) -> Float[Tensor, "B L h w"]:

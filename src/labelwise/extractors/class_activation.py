@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from labelwise.extractors.attentive import Attentive
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.regions import PlacePrior, Prior, add_prior
+from labelwise.extractors.transformer import as_tokens
 from labelwise.options import Count, Natural, Rate
 from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures
@@ -19,7 +21,7 @@ Tokens = Float[Tensor, "B P C"]
 
 
 @EXTRACTORS.register("class-activation")
-class ClassActivation(nn.Module):
+class ClassActivation(Attentive):
     """Each label's activation map gives a logit of the label and the weights that pool its feature.
 
     With tokens `X [B, P, C]`:
@@ -36,7 +38,6 @@ class ClassActivation(nn.Module):
         dim: D.
         activation: `softmax`, or `sigmoid`, with which the size of a label's feature depends on its evidence.
         own_logit: whether a label's own logit is the `mean` or the `max` of its map.
-        attention: `learned`, or `uniform`, the control: `A = 1 / P`.
         dropout: rate in [0, 1) on the label's feature.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         chunk: labels computed at once; 0 for all.
@@ -61,7 +62,6 @@ class ClassActivation(nn.Module):
         dim: Count = 512,
         activation: Literal["softmax", "sigmoid"] = "softmax",
         own_logit: Literal["mean", "max"] = "mean",
-        attention: Literal["learned", "uniform"] = "learned",
         dropout: Rate = 0.1,
         map_dropout: Rate = 0.5,
         chunk: Natural = 0,
@@ -71,8 +71,7 @@ class ClassActivation(nn.Module):
         super().__init__()
         self.prior = prior
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
-        self.softmax, self.attends = activation == "softmax", attention == "learned"
-        self.strongest = own_logit == "max"
+        self.softmax, self.strongest = activation == "softmax", own_logit == "max"
         self.norm = MapNorm(channels, normalise)
         self.map_dropout, self.dropout = nn.Dropout2d(map_dropout), nn.Dropout(dropout)
         self.score = nn.Linear(channels, num_labels)
@@ -80,8 +79,8 @@ class ClassActivation(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features and logits of a map, optionally with attention maps."""
-        tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
-        after = not self.attends or self._after(tokens.shape[1], tokens.shape[2])
+        tokens = self.attended(as_tokens(self.map_dropout(self.norm(x))))
+        after = self._after(tokens.shape[1], tokens.shape[2])
         source = tokens if after else self.value(tokens)
         size = self.chunk or self.num_labels
         priors = repeat(None) if self.prior is None else self.prior(x).split(size)
@@ -107,12 +106,6 @@ class ClassActivation(nn.Module):
         prior: Prior,
         want_maps: bool,
     ) -> tuple[Float[Tensor, "B l D"], Float[Tensor, "B l"], Float[Tensor, "B l P"] | None]:
-        if not self.attends and prior is None:
-            mean = tokens.mean(1)
-            features = self.value(mean).unsqueeze(1).expand(-1, len(weight), -1)
-            shape = tokens.shape[0], len(weight), tokens.shape[1]
-            uniform = tokens.new_full((1, 1, 1), 1 / shape[2], dtype=torch.float32).expand(shape)
-            return features, nn.functional.linear(mean, weight, bias), uniform if want_maps else None
         m = nn.functional.linear(tokens, weight, bias).transpose(1, 2)
         a = self._weights(m, prior)
         f = a @ source
@@ -122,8 +115,6 @@ class ClassActivation(nn.Module):
         return f, logits, self._normalised(m, a, prior) if want_maps else None
 
     def _weights(self, m: Float[Tensor, "B l P"], prior: Prior) -> Float[Tensor, "B l P"]:
-        if not self.attends:
-            return add_prior(torch.zeros_like(m), prior).softmax(2)
         if self.softmax:
             return add_prior(m, prior).softmax(2)
         a = m.sigmoid() / m.shape[2]
@@ -132,7 +123,7 @@ class ClassActivation(nn.Module):
     def _normalised(
         self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"], prior: Prior
     ) -> Float[Tensor, "B l P"]:
-        if self.softmax or not self.attends:
+        if self.softmax:
             return a.float()
         # Scales the map to sum to 1; in log space, since all sigmoids may underflow to 0.
         return add_prior(nn.functional.logsigmoid(m.float()), prior).softmax(2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -42,7 +40,6 @@ class MLDecoder(LabelQueries):
         queries: `learned`, here random queries that learn only with `learn_queries`; `text-start` or `text`, see
             `LabelQueries`, need one query per label.
         text: builds maps of the labels' word vectors; for queries from text.
-        attention: `learned`, or `uniform`, the control with uniform attention.
         dropout: rate in [0, 1) of the queries and of the layer, see `Layer`.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         chunk: queries computed at once; 0 for all.
@@ -69,7 +66,6 @@ class MLDecoder(LabelQueries):
         groups: Natural = 0,
         learn_queries: bool = False,
         queries: QueryKind = "learned",
-        attention: Literal["learned", "uniform"] = "learned",
         dropout: Rate = 0.1,
         map_dropout: Rate = 0.5,
         chunk: Natural = 0,
@@ -104,11 +100,11 @@ class MLDecoder(LabelQueries):
         self.register_buffer("group", group)
         self.query_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.layer = Layer(dim, heads, ffn, dropout, attention == "learned")
+        self.layer = Layer(dim, heads, ffn, dropout)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map, optionally with attention maps."""
-        tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
+        tokens = self.attended(self.project(as_tokens(self.map_dropout(self.norm(x)))))
         start = self.label_queries()
         queries = self.query_norm(start + self.dropout(start)).unsqueeze(0)
         parts = [self.layer(q, q, tokens, tokens, want_maps) for q in queries.split(self.chunk or 2**31, 1)]

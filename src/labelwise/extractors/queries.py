@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
+from labelwise.extractors.attentive import Attentive
 from labelwise.types import LabelMaps
 
 QueryKind = Literal["learned", "text-start", "text"]
 
 
-class LabelQueries(nn.Module):
+class LabelQueries(Attentive):
     """Base of extractors with one query per label.
 
     `learned`: the queries are parameters. `text-start`: they are parameters initialised by a random linear map of the

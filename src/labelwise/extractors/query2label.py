@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import repeat
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -40,7 +40,6 @@ class Query2Label(LabelQueries):
         encoder_layers: E, from 0.
         layers: I, from 1.
         ffn: width of the feed-forward layers.
-        attention: `learned`, or `uniform`, the control with uniform decoder attention and the same encoder.
         dropout: rate in [0, 1) of every layer, see `Layer`.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         query_std: standard deviation of the initial queries.
@@ -70,7 +69,6 @@ class Query2Label(LabelQueries):
         encoder_layers: Natural = 1,
         layers: Count = 2,
         ffn: Natural = 512,
-        attention: Literal["learned", "uniform"] = "learned",
         dropout: Rate = 0.1,
         map_dropout: Rate = 0.5,
         query_std: Positive = 0.02,
@@ -88,7 +86,7 @@ class Query2Label(LabelQueries):
         self.project = nn.Linear(channels, dim)
         self.add_queries(queries, torch.randn(num_labels, dim) * query_std, text, query_std)
         self.encoder = layers_of(encoder_layers, dim, heads, ffn, dropout)
-        self.decoder = layers_of(layers, dim, heads, ffn, dropout, attention == "learned")
+        self.decoder = layers_of(layers, dim, heads, ffn, dropout)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map, optionally with attention maps."""
@@ -97,6 +95,7 @@ class Query2Label(LabelQueries):
         code = sine_code(size[0], size[1], self.dim, tokens, scaled=True)
         for layer in self.encoder:
             tokens, _ = layer(tokens, tokens + code, tokens + code, tokens)
+        tokens = self.attended(tokens)
         chunk, keys = self.chunk or self.num_labels, tokens + code
         priors = repeat(None) if self.prior is None else self.prior(x).to(tokens.dtype).split(chunk)
         parts = [

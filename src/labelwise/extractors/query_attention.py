@@ -14,7 +14,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.queries import LabelQueries, QueryKind
 from labelwise.extractors.regions import PlacePrior, Prior, add_prior
-from labelwise.extractors.transformer import sine_code
+from labelwise.extractors.transformer import as_tokens, sine_code
 from labelwise.options import Count, Natural, Positive, Rate
 from labelwise.registry import EXTRACTORS
 from labelwise.types import LabelFeatures, LabelMaps
@@ -47,7 +47,6 @@ class QueryAttention(LabelQueries):
         ffn: width of the feed-forward layer; 0 for none.
         update: `residual` (above) or `replace`, `Q_s = Z_s`.
         mean_feature: add a linear map of the mean token to every label's feature.
-        attention: `learned`, or `uniform`, the control with uniform attention.
         position: `none`, or `sine`, a 2-D sine code added to the keys.
         share_kv: one key and value projection for all steps.
         deep_supervision: also return the features of earlier steps.
@@ -82,7 +81,6 @@ class QueryAttention(LabelQueries):
         ffn: Natural = 512,
         update: Literal["residual", "replace"] = "residual",
         mean_feature: bool = True,
-        attention: Literal["learned", "uniform"] = "learned",
         position: Literal["none", "sine"] = "none",
         share_kv: bool = True,
         deep_supervision: bool = False,
@@ -107,21 +105,18 @@ class QueryAttention(LabelQueries):
         self.query_std = query_std
         self.add_queries(queries, torch.randn(num_labels, dim) * query_std, text, query_std)
         projections = 1 if share_kv else steps
-        attends = attention == "learned"
         # No bias: it would add the same score at every location, and softmax is invariant to that.
-        self.key = nn.ModuleList(
-            nn.Linear(channels, dim, bias=False) for _ in range(projections if attends else 0)
-        )
+        self.key = nn.ModuleList(nn.Linear(channels, dim, bias=False) for _ in range(projections))
         self.value = nn.ModuleList(nn.Linear(channels, dim) for _ in range(projections))
         self.mean = nn.Linear(channels, dim) if mean_feature else None
         self.dropout = nn.Dropout(dropout)
         self.map_dropout = nn.Dropout2d(map_dropout)
-        self.steps = nn.ModuleList(_Step(dim, ffn, dropout, update, attends) for _ in range(steps))
+        self.steps = nn.ModuleList(_Step(dim, ffn, dropout, update) for _ in range(steps))
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map, optionally with attention maps."""
         size = x.shape[2:]
-        tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
+        tokens = self.attended(as_tokens(self.map_dropout(self.norm(x))))
         code = sine_code(size[0], size[1], self.dim, tokens) if self.position == "sine" else None
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
         chunk = self.chunk or self.num_labels
@@ -139,9 +134,9 @@ class QueryAttention(LabelQueries):
     def _project(
         self, x: Tokens, code: Tensor | None, shared: Tensor | None, s: int, chunk: int
     ) -> _Projected | None:
-        """Keys and values of a step; `None` if they are folded into the queries, or with uniform attention."""
+        """Keys and values of a step; `None` if they are folded into the queries."""
         places, step = x.shape[1], self._step(s)
-        if step.query is None or chunk * self.heads * (places + self.dim) < places * self.dim:
+        if chunk * self.heads * (places + self.dim) < places * self.dim:
             return None
         k, v = self.key[s % len(self.key)](x), self.value[s % len(self.value)](x)
         k = k if code is None else k + code
@@ -173,9 +168,7 @@ class QueryAttention(LabelQueries):
             wanted = want_maps and s == len(projected) - 1
             scaled = q if s == 0 else q * self.query_std
             output_folded = False
-            if step.query is None:
-                pooled, maps = self._uniform_attention(tokens, value, prior, wanted)
-            elif kv is None:
+            if kv is None:
                 key: Any = self.key[s % len(self.key)]
                 pooled, maps = self._attend_folded(
                     step.query(scaled), tokens, key, value, code, prior, wanted
@@ -188,8 +181,7 @@ class QueryAttention(LabelQueries):
             z = pooled
             if not output_folded:
                 z = step.out(pooled) if shared is None else step.out(pooled) + shared
-            q = step(q, z.expand(-1, len(queries), -1))
-            maps = maps if maps is None else maps.expand(-1, len(queries), -1)
+            q = step(q, z)
             features.append(q)
         return features, maps
 
@@ -222,15 +214,6 @@ class QueryAttention(LabelQueries):
         z = torch.einsum("bhlc,hdc->blhd", pooled, weight).flatten(2)
         return z + value.bias, a.float().mean(1) if want_maps else None
 
-    def _uniform_attention(
-        self, x: Tokens, value: nn.Linear, prior: Prior, want_maps: bool
-    ) -> tuple[Float[Tensor, "B n D"], Tensor | None]:
-        if prior is not None:
-            a = prior.softmax(-1)
-            return value(a @ x), a.float().expand(x.shape[0], -1, -1) if want_maps else None
-        maps = x.new_full((x.shape[0], 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
-        return value(x.mean(1, keepdim=True)), maps
-
     def _scores(self, q: Tensor, x: Tokens, key: nn.Linear, code: Tensor | None) -> Float[Tensor, "B H l P"]:
         folded = torch.einsum("bhld,hdc->bhlc", q, key.weight.view(self.heads, -1, x.shape[2]))
         if q.shape[0] == 1:
@@ -259,9 +242,9 @@ class _Projected(NamedTuple):
 class _Step(nn.Module):
     """One step of the cascade: the pooled feature, after `out`, updates the label's query."""
 
-    def __init__(self, dim: int, ffn: int, dropout: float, update: str, attends: bool) -> None:
+    def __init__(self, dim: int, ffn: int, dropout: float, update: str) -> None:
         super().__init__()
-        self.query = nn.Linear(dim, dim, bias=False) if attends else None
+        self.query = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim)
         self.replace = update == "replace"
         self.norm = nn.Identity() if self.replace else nn.LayerNorm(dim)

@@ -9,7 +9,9 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from labelwise.extractors.attentive import Attentive
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.transformer import as_tokens
 from labelwise.numerics import at_least_float32
 from labelwise.options import Count, Rate
 from labelwise.registry import EXTRACTORS
@@ -17,7 +19,7 @@ from labelwise.types import LabelFeatures
 
 
 @EXTRACTORS.register("region-attention")
-class RegionAttention(nn.Module):
+class RegionAttention(Attentive):
     """One classifier on the whole map and on the regions of the most likely labels.
 
     With tokens `x_p`, the class activation `c_lp = <w_l, x_p>`, the pool `v_R` of a region divided by its root mean
@@ -38,7 +40,6 @@ class RegionAttention(nn.Module):
         regions: K, at most L of them are used.
         threshold: share of the peak in (0, 1] that bounds a region.
         pool: `mean` or `max` over the locations of a region.
-        attention: `learned`, or `uniform`, the control with only the whole map.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
 
@@ -65,12 +66,11 @@ class RegionAttention(nn.Module):
         regions: Count = 4,
         threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
         pool: Literal["mean", "max"] = "mean",
-        attention: Literal["learned", "uniform"] = "learned",
         map_dropout: Rate = 0.25,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        self.regions = min(regions, num_labels) if attention == "learned" else 0
+        self.regions = min(regions, num_labels)
         self.threshold, self.pool, self.dim = threshold, pool, channels
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
@@ -81,22 +81,18 @@ class RegionAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map with their logits, optionally with evidence maps."""
         size = x.shape[2:]
-        tokens = self.map_dropout(self.norm(x)).flatten(2)
+        tokens = self.attended(as_tokens(self.map_dropout(self.norm(x)))).transpose(1, 2)
         whole = tokens.new_ones(x.shape[0], 1, tokens.shape[2], dtype=torch.bool)
         pooled = self._pool(tokens, whole)
         logits = self._logits(pooled)
-        inside = whole
-        if self.regions:
-            regions = self._regions(tokens.detach(), logits[:, 0].detach(), size)
-            inside = torch.cat([whole, regions], 1)
-            pooled = torch.cat([pooled, self._pool(tokens, regions)], 1)
-            logits = self._logits(pooled)
+        regions = self._regions(tokens.detach(), logits[:, 0].detach(), size)
+        inside = torch.cat([whole, regions], 1)
+        pooled = torch.cat([pooled, self._pool(tokens, regions)], 1)
+        logits = self._logits(pooled)
         best, winner = logits.max(1)
         features = pooled.gather(1, winner.unsqueeze(2).expand(-1, -1, pooled.shape[2]))
         maps = self._evidence(tokens, inside, winner).unflatten(2, size) if want_maps else None
-        branches = (
-            {"whole": logits[:, 0].contiguous(), "regions": logits[:, 1:].amax(1)} if self.regions else {}
-        )
+        branches = {"whole": logits[:, 0].contiguous(), "regions": logits[:, 1:].amax(1)}
         return LabelFeatures(features, maps, best, branches=branches)
 
     def _logits(self, pooled: Float[Tensor, "B K C"]) -> Float[Tensor, "B K L"]:
@@ -132,9 +128,6 @@ class RegionAttention(nn.Module):
         self, tokens: Float[Tensor, "B C P"], inside: Bool[Tensor, "B K P"], winner: Tensor
     ) -> Float[Tensor, "B L P"]:
         """The label's class activation inside the region of its logit."""
-        if not self.regions:
-            places = tokens.shape[2]
-            return tokens.new_full((1, 1, 1), 1 / places, dtype=torch.float32).expand(*winner.shape, places)
         own = inside.gather(1, winner.unsqueeze(2).expand(-1, -1, inside.shape[2]))
         cam = torch.einsum("lc,bcp->blp", self.weight, tokens).float()
         return cam.masked_fill(~own, -torch.inf).softmax(2)

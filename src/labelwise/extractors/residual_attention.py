@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
+from labelwise.extractors.attentive import Attentive
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.regions import PlacePrior, Prior, add_prior
+from labelwise.extractors.transformer import as_tokens
 from labelwise.numerics import at_least_float32
 from labelwise.options import Count, Rate, Weight
 from labelwise.registry import EXTRACTORS
@@ -29,7 +31,7 @@ TEMPERATURES: dict[int, tuple[int, ...]] = {
 
 
 @EXTRACTORS.register("residual-attention")
-class ResidualAttention(nn.Module):
+class ResidualAttention(Attentive):
     """A linear score at every location, pooled by its mean and by class-specific attention.
 
     With unit weights `u_hl = w_hl / ||w_hl||` and tokens `x_p`, for heads `h` of temperature `T_h`:
@@ -47,7 +49,6 @@ class ResidualAttention(nn.Module):
         num_labels: L.
         heads: H, one of 1, 2, 4, 6, 8, each with its own weights and temperature, see `TEMPERATURES`.
         lam: weight of the attended score, >= 0; 0 is a pooled linear classifier.
-        attention: `learned`, or `uniform`, the control with uniform attention.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
         prior: where each label may look, added to its scores; `None` for everywhere.
@@ -71,7 +72,6 @@ class ResidualAttention(nn.Module):
         num_labels: int,
         heads: Count = 1,
         lam: Weight = 0.1,
-        attention: Literal["learned", "uniform"] = "learned",
         map_dropout: Rate = 0.25,
         normalise: MapNormKind = "rms",
         prior: PlacePrior | None = None,
@@ -81,7 +81,7 @@ class ResidualAttention(nn.Module):
         if heads not in TEMPERATURES:
             expected = ", ".join(map(str, TEMPERATURES))
             raise LabelwiseError(f"heads {heads}", f"one of {expected}", "correct extractor.heads")
-        self.num_labels, self.lam, self.attends = num_labels, lam, attention == "learned"
+        self.num_labels, self.lam = num_labels, lam
         self.temperatures = TEMPERATURES[heads]
         self.dim = heads * channels
         self.norm = MapNorm(channels, normalise)
@@ -93,7 +93,7 @@ class ResidualAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map with their logits, optionally with evidence maps."""
         size = x.shape[2:]
-        tokens = self.map_dropout(self.norm(x)).flatten(2)
+        tokens = self.attended(as_tokens(self.map_dropout(self.norm(x)))).transpose(1, 2)
         scores = torch.einsum("hlc,bcp->hblp", F.normalize(self.weight, dim=-1), tokens)
         mean, prior = tokens.mean(2).unsqueeze(1), None if self.prior is None else self.prior(x)
         logits, features = torch.zeros(()), []
@@ -105,8 +105,6 @@ class ResidualAttention(nn.Module):
         return LabelFeatures(torch.cat(features, 2), maps, logits)
 
     def _attention(self, s: Float[Tensor, "B L P"], temperature: int, prior: Prior) -> Float[Tensor, "B L P"]:
-        if not self.attends:
-            return add_prior(torch.zeros_like(s), prior).softmax(2)
         if temperature == MAX:
             return F.one_hot(add_prior(s, prior).argmax(2), s.shape[2]).to(s.dtype)
         return add_prior(temperature * s, prior).softmax(2).to(s.dtype)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.extractors.attentive import Attentive
 from labelwise.extractors.bilinear import tanh_scores
 from labelwise.extractors.normalise import MapNorm, MapNormKind, batch_normed
 from labelwise.extractors.regions import PlacePrior, add_prior
@@ -19,7 +19,7 @@ from labelwise.types import LabelFeatures
 
 
 @EXTRACTORS.register("semantic-decoupling")
-class SemanticDecoupling(nn.Module):
+class SemanticDecoupling(Attentive):
     """One feature per label, pooled by attention between locations and label vectors.
 
     With locations `x_p [C']` of the map and label vectors `v_l [V]`:
@@ -38,7 +38,6 @@ class SemanticDecoupling(nn.Module):
         width: C', width of the map after a 1 x 1 convolution and batch norm; 0 keeps C without them.
         pool: side of average pooling of the map, for example 2; 0 for none.
         parametrisation: `factored` learns fc3 and fc4, `collapsed` their product.
-        attention: `learned`, or `uniform`, the control with uniform attention.
         dropout: rate in [0, 1) on the label's feature.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         chunk: labels computed at once; 0 for a number that suits the device.
@@ -68,7 +67,6 @@ class SemanticDecoupling(nn.Module):
         width: Natural = 0,
         pool: Natural = 0,
         parametrisation: Literal["factored", "collapsed"] = "factored",
-        attention: Literal["learned", "uniform"] = "learned",
         dropout: Rate = 0.0,
         map_dropout: Rate = 0.5,
         chunk: Natural = 0,
@@ -84,9 +82,7 @@ class SemanticDecoupling(nn.Module):
         self.squeeze = (
             nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)) if width else None
         )
-        self.scores = (
-            _Scores(held, vectors, joint, parametrisation == "factored") if attention == "learned" else None
-        )
+        self.scores = _Scores(held, vectors, joint, parametrisation == "factored")
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
@@ -98,25 +94,13 @@ class SemanticDecoupling(nn.Module):
         if self.squeeze is not None:
             project, norm = self.squeeze
             x = batch_normed(norm, project(x))  # type: ignore[arg-type]
-        tokens = x.flatten(2).transpose(1, 2).contiguous()
-        maps = None
+        tokens = self.attended(x.flatten(2).transpose(1, 2).contiguous())
         prior = None if self.prior is None else self.prior(x)
-        if self.scores is None and prior is None:
-            features = tokens.mean(1, keepdim=True).expand(-1, self.num_labels, -1)
-            if want_maps:
-                uniform = tokens.new_full((1, 1, 1), 1 / tokens.shape[1], dtype=torch.float32)
-                maps = uniform.expand(x.shape[0], self.num_labels, tokens.shape[1])
-        else:
-            if self.scores is None:
-                scores = tokens.new_zeros(x.shape[0], self.num_labels, tokens.shape[1])
-            else:
-                scores = self.scores(tokens, self.chunk)
-            a = add_prior(scores, prior).softmax(-1)
-            features = a.to(tokens.dtype) @ tokens
-            maps = a.float() if want_maps else None
-        if maps is None:
-            return LabelFeatures(self.dropout(features))
-        return LabelFeatures(self.dropout(features), maps.unflatten(2, x.shape[2:]), mass=x.float().sum(1))
+        a = add_prior(self.scores(tokens, self.chunk), prior).softmax(-1)
+        features = self.dropout(a.to(tokens.dtype) @ tokens)
+        if not want_maps:
+            return LabelFeatures(features)
+        return LabelFeatures(features, a.float().unflatten(2, x.shape[2:]), mass=x.float().sum(1))
 
 
 class _Scores(nn.Module):

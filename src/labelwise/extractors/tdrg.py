@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.extractors.attentive import Attentive
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.transformer import Attention, as_tokens, layers_of, sine_code
 from labelwise.numerics import at_least_float32, share_of
@@ -20,7 +19,7 @@ Grid = Float[Tensor, "B D _ _"]
 
 
 @EXTRACTORS.register("dual-relations")
-class DualRelations(nn.Module):
+class DualRelations(Attentive):
     """Labels pool features of locations after a transformer, and a graph relates the labels of each image.
 
     `sac` are scores by spatial attention, `gcn` those of a graph convolution between labels. With
@@ -45,8 +44,6 @@ class DualRelations(nn.Module):
         ffn: width of the feed-forward layers.
         peak: share of locations with the highest scores that count for `sac`, in [0, 1]; at least one counts.
         double_side: also use the double side, which is most of the arithmetic; else only `x_1` and `x_2`.
-        attention: `learned`, or `uniform`, the control: `a = 1 / P`, `sac` over all locations, and no `J`, since all
-            label nodes would be equal.
         dropout: rate in [0, 1) after attention and in the feed-forward part of every layer, and on `v`.
         map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
@@ -72,14 +69,12 @@ class DualRelations(nn.Module):
         ffn: Natural = 512,
         peak: Share = 0.05,
         double_side: bool = True,
-        attention: Literal["learned", "uniform"] = "learned",
         dropout: Rate = 0.1,
         map_dropout: Rate = 0.5,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        self.dim, self.learned = dim, attention == "learned"
-        self.peak, self.double_side = peak if self.learned else 1.0, double_side
+        self.dim, self.peak, self.double_side = dim, peak, double_side
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
         self.project = nn.Linear(channels, dim)
@@ -87,18 +82,19 @@ class DualRelations(nn.Module):
         self.across = Attention(dim, heads)
         self.across_norm = nn.LayerNorm(dim)
         self.encoder = layers_of(layers, dim, heads, ffn, dropout)
-        self.graph = _Graph(dim, num_labels, dropout, self.learned)
+        self.graph = _Graph(dim, num_labels, dropout)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map, the graph's logits, branches `gcn` and `sac`, and optionally attention maps."""
         size = x.shape[2:]
         tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
-        scores = at_least_float32(self.score(tokens).transpose(1, 2))
-        places = scores.softmax(2) if self.learned else torch.full_like(scores, 1 / scores.shape[2])
-        related = self._relate(tokens.transpose(1, 2).unflatten(2, size))
+        attended = self.attended(tokens)
+        scores = at_least_float32(self.score(attended).transpose(1, 2))
+        places = scores.softmax(2)
+        related = self.attended(self._relate(tokens.transpose(1, 2).unflatten(2, size)))
         weights = places.to(related.dtype)
         features = weights @ related
-        graph = self.graph(features, weights @ tokens)
+        graph = self.graph(features, weights @ attended)
         highest = max(1, share_of(scores.shape[2], self.peak))
         branches = {"gcn": graph, "sac": scores.topk(highest, 2, sorted=False).values.mean(2)}
         # The loss also classifies the features before the graph.
@@ -137,22 +133,20 @@ class DualRelations(nn.Module):
 class _Graph(nn.Module):
     """One layer of graph convolution between the labels of an image, and a score for each."""
 
-    def __init__(self, dim: int, num_labels: int, dropout: float, relates: bool) -> None:
+    def __init__(self, dim: int, num_labels: int, dropout: float) -> None:
         super().__init__()
         self.node = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
-        self.source = nn.Linear(2 * dim, dim, bias=False) if relates else None
-        self.target = nn.Linear(2 * dim, dim, bias=False) if relates else None
+        self.source = nn.Linear(2 * dim, dim, bias=False)
+        self.target = nn.Linear(2 * dim, dim, bias=False)
         self.step = nn.Linear(dim, dim)
         self.weight = nn.Parameter(torch.empty(num_labels, dim).uniform_(-(dim**-0.5), dim**-0.5))
         self.bias = nn.Parameter(torch.zeros(num_labels))
 
     def forward(self, f: Float[Tensor, "B L D"], x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L"]:
         v = self.dropout(self.node(x))
-        near = v
-        if self.source is not None and self.target is not None:
-            n = torch.cat([f, v], 2)
-            q, k = self.source(n).unsqueeze(1), self.target(n).unsqueeze(1)
-            near = F.scaled_dot_product_attention(q, k, v.unsqueeze(1)).squeeze(1)
+        n = torch.cat([f, v], 2)
+        q, k = self.source(n).unsqueeze(1), self.target(n).unsqueeze(1)
+        near = F.scaled_dot_product_attention(q, k, v.unsqueeze(1)).squeeze(1)
         g = v + self.step(near).relu()
         return (g * self.weight).sum(2) + self.bias

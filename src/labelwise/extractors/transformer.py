@@ -27,7 +27,6 @@ class Attention(nn.Module):
     Args:
         dim: D, a multiple of `heads`.
         heads: H.
-        attends: `False` for uniform weights `1 / P`, without `Wq` and `Wk`.
 
     Raises:
         LabelwiseError: `dim` is not a multiple of `heads`.
@@ -36,7 +35,7 @@ class Attention(nn.Module):
     torch.Size([2, 3, 4])
     """
 
-    def __init__(self, dim: int, heads: int, attends: bool = True) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         if dim % heads:
             raise LabelwiseError(
@@ -44,8 +43,8 @@ class Attention(nn.Module):
             )
         self.heads = heads
         # No biases of keys and values: softmax is invariant to the first, and the bias of `out` includes the second.
-        self.query = nn.Linear(dim, dim, bias=False) if attends else None
-        self.key = nn.Linear(dim, dim, bias=False) if attends else None
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim)
 
@@ -66,8 +65,6 @@ class Attention(nn.Module):
             want_weights: also return the weights.
             prior: added to the scores, see `PlacePrior`.
         """
-        if self.query is None or self.key is None:
-            return self._uniform(queries, values, want_weights, prior)
         q, k, v = (
             self._split(self.query(queries)),
             self._split(self.key(keys)),
@@ -79,21 +76,6 @@ class Attention(nn.Module):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
         weights = at_least_float32(add_prior(scores, prior)).softmax(-1)
         return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)), weights.mean(1)
-
-    def _uniform(
-        self, queries: Queries, values: Tokens, want_weights: bool, prior: Prior
-    ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
-        if prior is not None:
-            a = at_least_float32(prior).softmax(-1)
-            output = self.out(a.to(values.dtype) @ self.value(values))
-            return output, a.expand(values.shape[0], -1, -1) if want_weights else None
-        number, places = queries.shape[1], values.shape[1]
-        output = self.out(self.value(values.mean(1, keepdim=True))).expand(-1, number, -1)
-        if not want_weights:
-            return output, None
-        kind = torch.promote_types(values.dtype, torch.float32)
-        uniform = values.new_full((1, 1, 1), 1 / places, dtype=kind)
-        return output, uniform.expand(values.shape[0], number, places)
 
     def _split(self, t: Float[Tensor, "B n D"]) -> Float[Tensor, "B H n d"]:
         return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -109,12 +91,11 @@ class Layer(nn.Module):
         heads: of the attention.
         ffn: width of the feed-forward layer.
         dropout: rate in [0, 1) on the attention's output, inside the feed-forward layer and on its output.
-        attends: see `Attention`.
     """
 
-    def __init__(self, dim: int, heads: int, ffn: int, dropout: float, attends: bool = True) -> None:
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
-        self.attention = Attention(dim, heads, attends)
+        self.attention = Attention(dim, heads)
         self.norm = nn.LayerNorm(dim)
         self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn, dim))
         self.ffn_norm = nn.LayerNorm(dim)
@@ -135,16 +116,9 @@ class Layer(nn.Module):
         return self.ffn_norm(t + self.dropout(self.ffn(t))), weights
 
 
-def layers_of(
-    number: int,
-    dim: int,
-    heads: int,
-    ffn: int,
-    dropout: float,
-    attends: bool = True,
-) -> nn.ModuleList:
+def layers_of(number: int, dim: int, heads: int, ffn: int, dropout: float) -> nn.ModuleList:
     """A list of `number` layers."""
-    return nn.ModuleList(Layer(dim, heads, ffn, dropout, attends) for _ in range(number))
+    return nn.ModuleList(Layer(dim, heads, ffn, dropout) for _ in range(number))
 
 
 def as_tokens(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P C"]:

@@ -31,6 +31,6 @@ CARD = Card(
 @METHODS.register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, max pooling, classifiers from the graph; the default loss is ASL."""
-    weights = partial(GCN, vectors=label_vectors(labels, options), priors=options.priors)
+    weights = partial(GCN, vectors=label_vectors(labels, options))
     classifier = Part(GraphClassifier, {"weights": weights})
     return compose(labels, backbone, options, Part(Pooled, {"pool": "max"}), classifier=classifier)

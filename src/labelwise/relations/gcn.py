@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +25,6 @@ class GCN(nn.Module):
         hidden: width between the layers, >= 1.
         threshold: conditional probability above which there is an edge, in [0, 1].
         share: total weight of all neighbours of a label, >= 0.
-        graph: `cooccurrence`, or `isolated`, the control without edges.
         kappa: weight of the base rate in the conditional probability, in images, >= 0.
         inclusive: a conditional probability equal to the threshold is also an edge.
 
@@ -52,7 +48,6 @@ class GCN(nn.Module):
         hidden: int = 256,
         threshold: float = 0.4,
         share: float = 0.25,
-        graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
         kappa: float = 10.0,
         inclusive: bool = False,
     ) -> None:
@@ -61,7 +56,6 @@ class GCN(nn.Module):
             raise LabelwiseError(f"hidden {hidden}", "a width >= 1", "correct the graph's hidden width")
         self.dim, self.vectors = dim, vectors
         m = conditional(priors or LabelPriors.nothing(num_labels), kappa)
-        m = torch.eye(num_labels) if graph == "isolated" else m
         self.adjacency: Tensor
         self.register_buffer("adjacency", ml_gcn_adjacency(m.float(), threshold, share, inclusive))
         self.first = nn.Linear(int(vectors.dim), hidden, bias=False)  # type: ignore[arg-type]

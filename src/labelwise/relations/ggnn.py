@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -36,7 +34,6 @@ class GGNN(nn.Module):
         output: width of o; 0 for `hidden`.
         skip: add a label's feature to the output of the graph, if the widths are equal.
         tied: `U2 = U1`.
-        graph: `cooccurrence`, or `isolated`, the control with `M = I`, without messages between labels.
         kappa: weight of the base rate in the conditional probability, in images, >= 0.
 
     Raises:
@@ -62,7 +59,6 @@ class GGNN(nn.Module):
         output: Natural = 0,
         skip: bool = True,
         tied: bool = False,
-        graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
         kappa: Weight = 10.0,
     ) -> None:
         super().__init__()
@@ -73,7 +69,7 @@ class GGNN(nn.Module):
         self.skip = skip and self.dim == dim
         m = conditional(priors or LabelPriors.nothing(num_labels), kappa)
         self.graph: Tensor
-        self.register_buffer("graph", torch.eye(num_labels) if graph == "isolated" else m.float())
+        self.register_buffer("graph", m.float())
         self.enter = nn.Linear(dim, width) if width != dim else nn.Identity()
         self.gates = _Gates(width, tied) if steps else None
         self.out = nn.Linear(width + dim, self.dim)

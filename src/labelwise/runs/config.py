@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from labelwise.composition.controls import Control
 from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
 from labelwise.registry import TERMS
 from labelwise.runs.continual_settings import ContinualSettings
 from labelwise.runs.data_settings import DataSettings
+from labelwise.runs.earlier import of_this_version
 from labelwise.runs.sections import (
     BackboneSettings,
     OptimSettings,
@@ -23,6 +25,7 @@ from labelwise.runs.sections import (
     TaughtSettings,
     TeacherSettings,
     VectorSettings,
+    refusal_of,
     unknown_setting,
 )
 from labelwise.runs.test_time import larger_of, resolved
@@ -53,6 +56,11 @@ class Config(Section):
     classifier: dict[str, Any] = Field(default_factory=dict, description="options of the method's classifier")
     vectors: VectorSettings = VectorSettings()
     regions: RegionSettings = RegionSettings()
+    controls: list[Control] = Field(
+        default_factory=list,
+        description="what an experiment takes away: uniform-attention, labels attend to all places alike; no-edges, "
+        "graphs of labels have no edges; see docs/experiments.md",
+    )
     loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
     unknown: dict[str, Any] = Field(
         default_factory=lambda: {"name": "auto"},
@@ -139,6 +147,7 @@ class Config(Section):
         """Refuse what is neither a setting nor a term; leave empty sections of terms out."""
         if not isinstance(settings, Mapping):
             return settings
+        settings = of_this_version(settings)
         for name in settings.keys() - cls.model_fields.keys():
             if name not in TERMS:
                 raise unknown_setting(name, [*Config.model_fields, *TERMS])
@@ -165,6 +174,11 @@ class Config(Section):
     @classmethod
     def _run_of_teacher(cls, value: Any) -> Any:
         return {"run": str(value)} if isinstance(value, str | Path) else value
+
+    @field_validator("controls", mode="before")
+    @classmethod
+    def _list_controls(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("loss")
     @classmethod
@@ -282,18 +296,4 @@ def make_config(settings: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        refusal = first.get("ctx", {}).get("error")
-        if isinstance(refusal, LabelwiseError):
-            raise refusal from None
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            model: Any = Config
-            for part in first["loc"][:-1]:
-                model = model.model_fields[part].annotation
-            raise unknown_setting(name, model.model_fields) from None
-        if first["type"] == "missing":
-            raise LabelwiseError(f"no {name}", "a value for it", "give --data SOURCE") from None
-        raise LabelwiseError(
-            f"{name} = {first['input']!r}", first["msg"].lower(), "correct the setting"
-        ) from None
+        raise refusal_of(error, Config) from None

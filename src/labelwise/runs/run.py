@@ -121,6 +121,7 @@ class Run:
             priors=priors,
             vector_dim=config.vectors.dim,
             regions=dict(config.regions),
+            controls=config.controls,
         )
 
     def model(self) -> LabelModel:

@@ -53,6 +53,8 @@ def json_schema() -> Schema:
         for name, part in registry.items():
             _options_ref(part, f"{section}.{name}", definitions, named=True)
         schema["properties"][section]["properties"] = {"name": {"enum": list(registry)}}
+    controls = schema["properties"]["controls"]
+    schema["properties"]["controls"] = {"anyOf": [controls, controls["items"]]}
     schema["properties"]["teacher"] = {"anyOf": [schema["properties"]["teacher"], {"type": "string"}]}
     schema["properties"]["method"]["enum"] = ["auto", *METHODS]
     schema["allOf"] = [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelwise.errors import LabelwiseError, advice
 from labelwise.runs.test_time import FLIP
@@ -213,6 +213,28 @@ class RegionSettings(Section):
                     "regions that lie alike in a mirrored image",
                     "set augment.flip=0 and another test_time, or widen the region",
                 )
+
+
+def refusal_of(error: ValidationError, settings: type[BaseModel]) -> LabelwiseError:
+    """The error for the first of the settings that do not fit, with its dotted name.
+
+    Args:
+        error: of their validation.
+        settings: all sections.
+    """
+    first = error.errors()[0]
+    refusal = first.get("ctx", {}).get("error")
+    if isinstance(refusal, LabelwiseError):
+        return refusal
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        model: Any = settings
+        for part in first["loc"][:-1]:
+            model = model.model_fields[part].annotation
+        return unknown_setting(name, model.model_fields)
+    if first["type"] == "missing":
+        return LabelwiseError(f"no {name}", "a value for it", "give --data SOURCE")
+    return LabelwiseError(f"{name} = {first['input']!r}", first["msg"].lower(), "correct the setting")
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> LabelwiseError:

@@ -13,8 +13,8 @@ from labelwise.errors import LabelwiseError
 def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Settings overridden by dotted assignments `a.b=c`; values are read as YAML.
 
-    >>> override({}, ["extractor.attention=uniform", "optim.lr=3e-4"])
-    {'extractor': {'attention': 'uniform'}, 'optim': {'lr': 0.0003}}
+    >>> override({}, ["extractor.position=sine", "optim.lr=3e-4"])
+    {'extractor': {'position': 'sine'}, 'optim': {'lr': 0.0003}}
     """
     for assignment in assignments:
         name, equals, text = assignment.partition("=")

@@ -24,6 +24,7 @@ _MODEL_SETTINGS = (
     "relation",
     "classifier",
     "vectors",
+    "controls",
     "image_size",
     "augment",
     "test_time",

@@ -218,6 +218,7 @@ def _digest(run: Run) -> str:
         config.extractor,
         config.relation,
         config.classifier,
+        *([config.controls] if config.controls else []),
     ]
     digest = hashlib.sha256(json.dumps([*parts, size, t.bits if t.bits != BITS else 0]).encode())
     digest.update((run.path / WEIGHTS).read_bytes())

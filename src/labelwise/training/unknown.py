@@ -83,15 +83,16 @@ def method_of(config: Config, rows: Dataset) -> str:
 
     If less than `FEW_KNOWN` of the training cells are known, it is `baseline-mlp`: one shared feature then learns
     more than a feature per label. With up to `FEW_IMAGES` images it is `csra`, which does not have to learn where to
-    attend. Both hold for maps of 7 x 7 and 14 x 14: see docs/comparison.md. Options of an extractor, relation or
-    classifier select dlfl. Terms of the loss rule out `csra`, since its head has no classifier of label features.
+    attend. Both hold for maps of 7 x 7 and 14 x 14: see docs/comparison.md. Controls, and options of an extractor,
+    relation or classifier, select dlfl. Terms of the loss rule out `csra`, since its head has no classifier of label
+    features.
 
     Args:
         rows: the training rows, after cells are hidden.
     """
     if config.method != "auto":
         return config.method
-    if config.extractor or config.relation or config.classifier:
+    if config.extractor or config.relation or config.classifier or config.controls:
         return "dlfl"
     if rows.known.mean() < FEW_KNOWN:
         return "baseline-mlp"
