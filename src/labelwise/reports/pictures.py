@@ -103,15 +103,15 @@ def make_tiles(
     ]
     if not isinstance(predictor, Predictor) or predictor.familiarity is None:
         return tiles
-    familiar = predictor.predict(encoded)
-    return [replace(tile, unfamiliar=p.unfamiliar) for tile, p in zip(tiles, familiar, strict=True)]
+    predictions = predictor.predict(encoded)
+    return [replace(tile, unfamiliar=p.unfamiliar) for tile, p in zip(tiles, predictions, strict=True)]
 
 
 def thumbnail(image: UInt8[torch.Tensor, "3 H W"]) -> Image.Image:
     """The image with its longest side at most 256 px."""
-    small = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    small.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-    return small
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    return picture
 
 
 def data_uri(image: Image.Image, form: str) -> str:
@@ -122,6 +122,7 @@ def data_uri(image: Image.Image, form: str) -> str:
 
 
 def _rows_of(ids: Sequence[str], images: ImageSource) -> dict[str, int]:
+    """The row of each of these images."""
     wanted = set(ids)
     rows = {name: row for row in range(len(images)) if (name := images.image_id(row)) in wanted}
     missing = sorted(wanted - set(rows))

@@ -56,9 +56,9 @@ def write_search(
         facts=[*facts, *([("Condition", where)] if where else [])],
         notes=list(notes),
         queries=[
-            (title, [_query_tile(query) for query in given])
-            for title, given in (("Photographs", queries), ("Unlike", negatives))
-            if given
+            (title, [_query_tile(query) for query in photographs])
+            for title, photographs in (("Photographs", queries), ("Unlike", negatives))
+            if photographs
         ],
         lead=lead,
         tiles=[result_tile(row, label) for row in rows],
