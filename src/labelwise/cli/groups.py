@@ -26,7 +26,6 @@ def groups(
 
     Example: labelwise groups collections/mine --label boat --out boat.html
     """
-
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
     from labelwise.collection.groups import groups_of

@@ -17,7 +17,6 @@ def methods(
 
     Example: labelwise methods dlfl
     """
-
     from labelwise.registry import METHODS
 
     if name:
