@@ -89,11 +89,11 @@ class GraphEngine:
     def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
         self.has_maps, self.has_features = has_maps, has_features
         plain = 1 + has_maps + 2 * has_features
-        self.name, outputs = self._opened(file)
+        self.name, outputs = self._open(file)
         self._count = outputs or plain
         self.has_decisions = self._count == plain + len(DECIDED)
 
-    def _opened(self, file: Path) -> tuple[str, int | None]:
+    def _open(self, file: Path) -> tuple[str, int | None]:
         """Opens the graph; returns the engine's name and the number of outputs, `None` without decisions."""
         raise NotImplementedError
 

@@ -62,7 +62,7 @@ class DeviceEngine(GraphEngine):
 class OnnxRuntime(DeviceEngine):
     """`model.onnx` in ONNX Runtime."""
 
-    def _opened(self, file: Path) -> tuple[str, int]:
+    def _open(self, file: Path) -> tuple[str, int]:
         if find_spec("onnxruntime") is None:
             raise LabelwiseError(
                 "an ONNX export without the package onnxruntime",
@@ -96,7 +96,7 @@ class OnnxRuntime(DeviceEngine):
 class OpenVINO(DeviceEngine):
     """`model.xml`, with `model.bin` next to it, or `model.onnx` in OpenVINO."""
 
-    def _opened(self, file: Path) -> tuple[str, int]:
+    def _open(self, file: Path) -> tuple[str, int]:
         self._run, name = compiled(file, self._precision, self._device)
         version, _, in_use = name.partition(", ")
         precision = in_use or ("int8" if self._precision == "int8" else "fp32")

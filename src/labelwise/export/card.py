@@ -57,5 +57,5 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float]:
 def _data(conditions: dict[str, Any]) -> dict[str, Any]:
     """The data by kind, size and fingerprint, without their folder."""
     source = str(conditions.get("data", ""))
-    kept = {"source": source.partition(":")[0] if ":" in source else ""}
-    return kept | {k: conditions[k] for k in ("images", "labels", "image_ids_sha256") if k in conditions}
+    record = {"source": source.partition(":")[0] if ":" in source else ""}
+    return record | {k: conditions[k] for k in ("images", "labels", "image_ids_sha256") if k in conditions}

@@ -163,16 +163,9 @@ def batches_of(
     named: Iterable[tuple[str, Tensor]], batch_size: int = 16
 ) -> Iterable[tuple[list[str], Tensor]]:
     """Named images of one size in batches, the last one shorter."""
-    ids: list[str] = []
-    images: list[Tensor] = []
-    for name, image in named:
-        ids.append(name)
-        images.append(image)
-        if len(images) == batch_size:
-            yield ids, torch.stack(images)
-            ids, images = [], []
-    if images:
-        yield ids, torch.stack(images)
+    remaining = iter(named)
+    while batch := list(islice(remaining, batch_size)):
+        yield [name for name, _ in batch], torch.stack([image for _, image in batch])
 
 
 def _refuse_where(

@@ -118,19 +118,19 @@ def backbone_nodes(graph: Any) -> list[str]:
     float and back, and sums of a convolution with its shortcut. A transformer's sums, normalisations and attention
     stay in float.
     """
-    names, convolved, early, past = [], set(), list[str](), False
+    names, conv_outputs, first_weights, after_first = [], set(), list[str](), False
     for node in graph.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
         if "'model.backbone'" not in scopes:
             continue
         if node.op_type in WEIGHTED:
             # Identified by its weights, since a graph of two views contains every layer twice.
-            early += [node.input[1]] if len(early) < FIRST else []
-            past = node.input[1] not in early
+            first_weights += [node.input[1]] if len(first_weights) < FIRST else []
+            after_first = node.input[1] not in first_weights
         if node.op_type == "Conv":
-            convolved.update(node.output)
-        joins = node.op_type == "Add" and not convolved.isdisjoint(node.input)
-        if past and (joins or node.op_type in WEIGHTED + BETWEEN):
+            conv_outputs.update(node.output)
+        is_shortcut_sum = node.op_type == "Add" and not conv_outputs.isdisjoint(node.input)
+        if after_first and (is_shortcut_sum or node.op_type in WEIGHTED + BETWEEN):
             names.append(node.name)
     return names
 
@@ -150,9 +150,9 @@ class _Calibration:
 def _quiet() -> Iterator[None]:
     """Silences the quantiser's log, and restores it afterwards."""
     logger = logging.getLogger()
-    before = logger.level
+    level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)

@@ -88,7 +88,7 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     write_text(folder / "selected_tags.csv", _tags(run))
     write_text(
         folder / "thresholds.csv",
-        _table([["category", "name", "threshold"], [0, "general", _usual(decisions)]]),
+        _table([["category", "name", "threshold"], [0, "general", _median_threshold(decisions)]]),
     )
     write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
     stages = _stages(run)
@@ -115,14 +115,14 @@ def write_tagger_graph(run: Run, eager: Eager, folder: Path) -> Path:
 
 def tagger_runtimes(file: Path, decisions: Decisions) -> list[tuple[str, Callable[[], Engine]]]:
     """Each installed runtime that reads the layout's graph, with a function that opens it there."""
-    known = (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
-    return [(p, partial(_Runtime, opened, file, decisions)) for p, opened in known if find_spec(p)]
+    openers = (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
+    return [(p, partial(_Runtime, opener, file, decisions)) for p, opener in openers if find_spec(p)]
 
 
-def _usual(decisions: Decisions) -> float:
+def _median_threshold(decisions: Decisions) -> float:
     """The median threshold of the labels that can be selected."""
-    kept = np.delete(decisions.thresholds, list(decisions.never))
-    return float(np.median(kept)) if len(kept) else 1.0
+    selectable = np.delete(decisions.thresholds, list(decisions.never))
+    return float(np.median(selectable)) if len(selectable) else 1.0
 
 
 def _tags(run: Run) -> str:
@@ -157,18 +157,18 @@ def _stages(run: Run) -> list[dict[str, Any]]:
     return [{**resize, "size": max(height, width)}, crop, to_tensor]
 
 
-_Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+_GraphCall = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Floats `[B, 3, H, W]` -> probabilities and logits `[B, L]`."""
 
 
-def _in_onnxruntime(file: Path) -> _Run:
+def _in_onnxruntime(file: Path) -> _GraphCall:
     import onnxruntime as ort
 
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     return lambda images: session.run(list(OUTPUTS), {INPUT: images})
 
 
-def _in_openvino(file: Path) -> _Run:
+def _in_openvino(file: Path) -> _GraphCall:
     run, _ = compiled(file)
     return lambda images: [np.array(output) for output in run({INPUT: images}).values()]
 
@@ -178,10 +178,10 @@ class _Runtime:
 
     has_maps = False
 
-    def __init__(self, opened: Callable[[Path], _Run], file: Path, decisions: Decisions) -> None:
-        runtime = opened.__name__.removeprefix("_in_")
+    def __init__(self, opener: Callable[[Path], _GraphCall], file: Path, decisions: Decisions) -> None:
+        runtime = opener.__name__.removeprefix("_in_")
         self.name = f"the tagger layout (ONNX opset {OPSET}, {runtime})"
-        self._run, self._decisions = opened(file), decisions
+        self._run, self._decisions = opener(file), decisions
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         prediction, logits = self._run((images.float() / 255).numpy())
