@@ -88,10 +88,10 @@ class GraphEngine:
 
     def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
         self.has_maps, self.has_features = has_maps, has_features
-        plain = 1 + has_maps + 2 * has_features
+        without_decisions = 1 + has_maps + 2 * has_features
         self.name, outputs = self._open(file)
-        self._count = outputs or plain
-        self.has_decisions = self._count == plain + len(DECIDED)
+        self._count = outputs or without_decisions
+        self.has_decisions = self._count == without_decisions + len(DECIDED)
 
     def _open(self, file: Path) -> tuple[str, int | None]:
         """Opens the graph; returns the engine's name and the number of outputs, `None` without decisions."""
@@ -99,10 +99,10 @@ class GraphEngine:
 
     def __call__(self, images: Images, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        wanted = want_maps and self.has_maps
+        with_maps = want_maps and self.has_maps
         with computing(self.name, images):
-            outputs = self._outputs(images, 2 if wanted else 1)
-        return outputs[0], outputs[1] if wanted else None
+            outputs = self._outputs(images, 2 if with_maps else 1)
+        return outputs[0], outputs[1] if with_maps else None
 
     def describe(self, images: Images) -> Described:
         """All outputs of a batch, of a graph with features."""
