@@ -126,31 +126,32 @@ class _ResampledMaps:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self._first: tuple[Path, StoredScores] | None = None
+        self._reference: tuple[Path, StoredScores] | None = None
         self._counts = np.zeros((0, 0), np.int32)
-        self._done: dict[Path, np.ndarray] = {}
+        self._values: dict[Path, np.ndarray] = {}
 
     def of(self, path: Path) -> Float[np.ndarray, " R1"]:
         """The mAP, then that of each resample."""
-        if path not in self._done:
+        if path not in self._values:
             scores = StoredScores.read(path)
-            if self._first is None:
-                self._first = path, scores
+            if self._reference is None:
+                self._reference = path, scores
                 counts = bootstrap_counts(len(scores.ids), self.number, 0, scores.group)
                 self._counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
-            _check_same(path, scores, *self._first)
+            _check_same(path, scores, *self._reference)
             values = scores.resampled_map(self._counts)
             if np.isnan(values[0]):
                 raise LabelwiseError(
                     f"{path} in which no label has both a known positive and a known negative",
                     "scores with an mAP",
-                    "judge the runs on other images",
+                    "evaluate the runs on other images",
                 )
-            self._done[path] = values
-        return self._done[path]
+            self._values[path] = values
+        return self._values[path]
 
 
 def _check_same(path: Path, scores: StoredScores, other: Path, first: StoredScores) -> None:
+    """Raises an error if two files are not of the same images and annotations."""
     if not (
         np.array_equal(scores.ids, first.ids)
         and np.array_equal(scores.values, first.values)
@@ -168,6 +169,6 @@ def _difference(row: str, against: str, proportion: float | None, gaps: list[np.
     means = np.mean(gaps, axis=0)
     resampled = means[1:][~np.isnan(means[1:])]
     low, high = np.quantile(resampled, (0.025, 0.975)) if len(resampled) else (math.nan, math.nan)
-    each = [float(gap[0]) for gap in gaps]
-    sd = statistics.stdev(each) if len(each) > 1 else None
-    return Difference(row, against, proportion, float(means[0]), float(low), float(high), sd, len(each))
+    seed_means = [float(gap[0]) for gap in gaps]
+    sd = statistics.stdev(seed_means) if len(seed_means) > 1 else None
+    return Difference(row, against, proportion, float(means[0]), float(low), float(high), sd, len(seed_means))
