@@ -46,7 +46,7 @@ def embed(
         Feature | None,
         typer.Option(
             help="feature to store: label (of its classifier), or joined (with its appearance)  "
-            "[default: joined; of a graph label]"
+            "[default: joined; label for an exported graph]"
         ),
     ] = None,
     split: Annotated[

@@ -35,16 +35,16 @@ def colours(images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Te
     48
     """
     (count, _, height, width), (rows, columns) = images.shape, size
-    part = (images.long() * SIDES) // 256
-    colour = (part[:, 0] * SIDES + part[:, 1]) * SIDES + part[:, 2]
+    levels = (images.long() * SIDES) // 256
+    colour = (levels[:, 0] * SIDES + levels[:, 1]) * SIDES + levels[:, 2]
     y = torch.arange(height, device=images.device) * rows // height
     x = torch.arange(width, device=images.device) * columns // width
-    cell = (y[:, None] * columns + x) + torch.arange(count, device=images.device)[
+    index = (y[:, None] * columns + x) + torch.arange(count, device=images.device)[
         :, None, None
     ] * rows * columns
-    number = SIDES**3
-    counts = torch.bincount((cell * number + colour).flatten(), minlength=count * rows * columns * number)
-    shares = counts.view(count, rows, columns, number).permute(0, 3, 1, 2).float()
+    total = SIDES**3
+    counts = torch.bincount((index * total + colour).flatten(), minlength=count * rows * columns * total)
+    shares = counts.view(count, rows, columns, total).permute(0, 3, 1, 2).float()
     return shares / shares.sum(1, keepdim=True).clamp_min(1)
 
 
@@ -82,8 +82,8 @@ def known_regions(labels: LabelSet, declared: Mapping[str, Sequence[float]]) -> 
         labels: the labels.
         declared: top, bottom, left and right by label, see `PlacePrior`.
     """
-    own = {name: (left, top, right, bottom) for name, (top, bottom, left, right) in declared.items()}
-    return body_regions(labels) | {labels.index(name): box for name, box in own.items()}
+    boxes = {name: (left, top, right, bottom) for name, (top, bottom, left, right) in declared.items()}
+    return body_regions(labels) | {labels.index(name): box for name, box in boxes.items()}
 
 
 def places(maps: Float[Tensor, "B L h w"], regions: Mapping[int, Box]) -> Float[Tensor, "B L H W"]:

@@ -60,10 +60,10 @@ def suggest(
     """
     _, examples = examples_of(run, collection, name, positives, negatives, device)
     fitted = fit_few(examples.space, examples.positives, examples.negatives, examples.others)
-    z = examples.others @ fitted.weight + fitted.bias
-    chosen = choose(z, examples.space(examples.others), count)
+    logits = examples.others @ fitted.weight + fitted.bias
+    chosen = choose(logits, examples.space(examples.others), count)
     return [
-        Suggestion(rank, examples.paths[i], float(1 / (1 + np.exp(-z[i]))))
+        Suggestion(rank, examples.paths[i], float(1 / (1 + np.exp(-logits[i]))))
         for rank, i in enumerate(chosen, 1)
     ]
 
@@ -82,12 +82,12 @@ def choose(scores: np.ndarray, features: np.ndarray, count: int) -> list[int]:
         indices, in the order of their choice.
     """
     pool = np.argsort(-scores, kind="stable")[: WIDTH * count]
-    unit = features[pool] / np.maximum(np.linalg.norm(features[pool], axis=1, keepdims=True), 1e-12)
+    units = features[pool] / np.maximum(np.linalg.norm(features[pool], axis=1, keepdims=True), 1e-12)
     nearest, chosen = np.full(len(pool), -np.inf), list[int]()
     for _ in range(min(count, len(pool))):
-        new = int(nearest.argmin())  # the first of equals, which is the most probable one
-        chosen.append(new)
-        nearest = np.maximum(nearest, unit @ unit[new])
+        index = int(nearest.argmin())  # the first of equals, which is the most probable one
+        chosen.append(index)
+        nearest = np.maximum(nearest, units @ units[index])
         nearest[chosen] = np.inf
     return pool[chosen].tolist()
 
@@ -107,7 +107,7 @@ def write_suggestions(out: Path, name: str, suggestions: Sequence[Suggestion]) -
     if out.suffix.lower() == ".json":
         write_json(out, {"label": name, "suggestions": [asdict(s) for s in suggestions]})
     elif out.suffix.lower() == ".csv":
-        write_text(out, _csv([{**asdict(s), "answer": ""} for s in suggestions]))
+        write_text(out, _csv_text([{**asdict(s), "answer": ""} for s in suggestions]))
     else:
         _write_review(out, name, suggestions)
 
@@ -126,13 +126,13 @@ def _write_review(out: Path, name: str, suggestions: Sequence[Suggestion]) -> No
             raise LabelwiseError(
                 f"photograph {s.path} ({error.strerror})", "the files of the collection", "embed again"
             ) from None
-        p = f"{s.probability:.4f}"
-        values = (s.rank, file, name, "0", "1", "missing", p, p, f"Does it have the label {name}?")
+        text = f"{s.probability:.4f}"
+        values = (s.rank, file, name, "0", "1", "missing", text, text, f"Does it have the label {name}?")
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    write_text(out / SUGGESTIONS, _csv(rows))
+    write_text(out / SUGGESTIONS, _csv_text(rows))
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv_text(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -54,39 +54,39 @@ def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, ba
     for key, row in (("added.weight", weight), ("added.bias", bias)):
         state[key] = torch.cat([state[key], row]) if key in state else row
     labels = LabelSet((*run.labels.names, name), run.labels.groups, run.labels.rules)
-    before = run.config.taught
-    taught = before.model_copy(update={"labels": [*before.labels, name], "run": base})
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    previous = run.config.taught
+    taught = previous.model_copy(update={"labels": [*previous.labels, name], "run": base})
+    work = out.with_name(f".{out.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     try:
-        grown = Run(part, run.config.model_copy(update={"taught": taught}), labels)
-        grown.save_settings()
-        grown.save_decisions(_grown(run.decisions(), fitted))
-        write_atomic(part / WEIGHTS, lambda file: save_sealed(state, file))
+        new_run = Run(work, run.config.model_copy(update={"taught": taught}), labels)
+        new_run.save_settings()
+        new_run.save_decisions(_with_label(run.decisions(), fitted))
+        write_atomic(work / WEIGHTS, lambda file: save_sealed(state, file))
         record = read_json(run.path / "results.json") if (run.path / "results.json").is_file() else {}
         training = {**record.get("training", {}), TAKEN_OVER: len(run.labels)}
         if COUNTS in training:
             training[COUNTS] = {**training[COUNTS], name: positives}
-        write_json(part / "results.json", {"format": 1, "splits": {}, "training": training})
+        write_json(work / "results.json", {"format": 1, "splits": {}, "training": training})
         if (run.path / FAMILIARITY).is_file():
-            replace(Familiarity.of_run(run.path), model=sha256(part / WEIGHTS)).save(part)
+            replace(Familiarity.of_run(run.path), model=sha256(work / WEIGHTS)).save(work)
         if out.exists():
             out.rmdir()
-        os.replace(part, out)
+        os.replace(work, out)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _grown(old: Decisions, fitted: Fitted) -> Decisions:
+def _with_label(decisions: Decisions, fitted: Fitted) -> Decisions:
     """The decisions with those of the new label at the end; it is never selected if it was not learned."""
     return replace(
-        old,
-        thresholds=np.append(old.thresholds, fitted.threshold),
-        scale=np.append(old.scale, 1.0),
-        bias=np.append(old.bias, 0.0),
-        never=old.never if fitted.learned else (*old.never, len(old)),
-        floors=None if old.floors is None else _without_promise(old.floors),
+        decisions,
+        thresholds=np.append(decisions.thresholds, fitted.threshold),
+        scale=np.append(decisions.scale, 1.0),
+        bias=np.append(decisions.bias, 0.0),
+        never=decisions.never if fitted.learned else (*decisions.never, len(decisions)),
+        floors=None if decisions.floors is None else _without_promise(decisions.floors),
     )
 
 
