@@ -41,7 +41,7 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
 
     @routes.post("/items/{i}", summary="Decide on an item")
     def decide(i: int, choice: Choice) -> dict[str, Any]:
-        _within(review, i)
+        _check_index(review, i)
         try:
             review.decide(i, choice.choice)
         except LabelwiseError as error:
@@ -50,7 +50,7 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
 
     @routes.get("/items/{i}/photo", summary="An item's photograph, upright, as JPEG", response_class=Response)
     def photo(i: int) -> Response:
-        _within(review, i)
+        _check_index(review, i)
         try:
             return Response(jpeg(review.encoded(i)), media_type="image/jpeg")
         except UnreadableImage as error:
@@ -58,7 +58,7 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
 
     @routes.get("/items/{i}/map", summary="Where the model sees the item's label")
     async def evidence(i: int) -> dict[str, Any]:
-        _within(review, i)
+        _check_index(review, i)
         if not answers.has_maps or review.items[i].label not in answers.names:
             return {"map": None}
         file = review.encoded(i)
@@ -80,6 +80,6 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
     return routes
 
 
-def _within(review: Review, i: int) -> None:
+def _check_index(review: Review, i: int) -> None:
     if not 0 <= i < len(review):
         raise Refused(404, f"item {i}", f"0 to {len(review) - 1}", "reload the page")
