@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from labelwise.decisions import Decisions
 from labelwise.engines.runtimes import DECIDED, INPUT, OUTPUTS, openvino_core
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.decide import Decide
+from labelwise.export.logs import errors_only
 from labelwise.export.phones import PHONE_FILES, Pixels, require_converter, write_phone
 from labelwise.export.plain import attends_in_other_dimensions, plain_forms, without_resampling
 from labelwise.model import LabelModel
@@ -272,14 +272,6 @@ def refusing(kind: str, advice: str) -> Iterator[None]:
 def quiet() -> Iterator[None]:
     """Silences the exporters' logs and warnings, and restores them afterwards."""
     names = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch.onnx._internal.exporter")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with errors_only(*names), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from labelwise.engines.runtimes import INPUT, openvino_core
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.logs import errors_only
 from labelwise.export.precision import backbone_nodes
 
 
@@ -49,7 +49,7 @@ def quantise_openvino(source: Path, target: Path, images: Iterable[Tensor]) -> N
     apply_moc_transformations(model, cf=True)
     samples = [{INPUT: image[None].numpy()} for batch in images for image in batch]
     try:
-        with _quiet():
+        with errors_only("nncf"), redirect_stdout(io.StringIO()):  # of its progress bars
             quantised = nncf.quantize(
                 model,
                 nncf.Dataset(samples),
@@ -98,16 +98,3 @@ def _nncf() -> Any:
             del os.environ["NNCF_CI"]
         else:
             os.environ["NNCF_CI"] = previous
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences NNCF's log and progress bars, and restores the log afterwards."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)

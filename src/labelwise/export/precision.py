@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor
 from labelwise.engines.runtimes import INPUT, openvino_core
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import FOR_PHONES
+from labelwise.export.logs import errors_only
 
 OFFERED = {
     "fp32": ("onnx", "openvino", "torch", *FOR_PHONES),
@@ -89,7 +88,7 @@ def quantise(source: Path, target: Path, images: Iterable[Tensor]) -> None:
             "a graph with too few weights in its backbone", "four layers or more", "give --precision fp32"
         )
     try:
-        with _quiet():
+        with errors_only(""):
             quantize_static(
                 source,
                 target,
@@ -144,15 +143,3 @@ class _Calibration:
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch, or `None` after the last."""
         return next(self._batches, None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the quantiser's log, and restores it afterwards."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
