@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +14,7 @@ from labelwise.collection.few import fit_few
 from labelwise.collection.teaching import examples_of
 from labelwise.data.review import COLUMNS
 from labelwise.errors import LabelwiseError
-from labelwise.runs.files import write_json, write_text
+from labelwise.runs.files import write_csv, write_json
 
 SUGGESTIONS = "suggestions.csv"
 WIDTH = 3
@@ -107,7 +104,8 @@ def write_suggestions(out: Path, name: str, suggestions: Sequence[Suggestion]) -
     if out.suffix.lower() == ".json":
         write_json(out, {"label": name, "suggestions": [asdict(s) for s in suggestions]})
     elif out.suffix.lower() == ".csv":
-        write_text(out, _csv_text([{**asdict(s), "answer": ""} for s in suggestions]))
+        rows = [(s.rank, s.path, s.probability, "") for s in suggestions]
+        write_csv(out, [("rank", "path", "probability", "answer") if rows else COLUMNS, *rows])
     else:
         _write_review(out, name, suggestions)
 
@@ -128,13 +126,5 @@ def _write_review(out: Path, name: str, suggestions: Sequence[Suggestion]) -> No
             ) from None
         text = f"{s.probability:.4f}"
         values = (s.rank, file, name, "0", "1", "missing", text, text, f"Does it have the label {name}?")
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-    write_text(out / SUGGESTIONS, _csv_text(rows))
-
-
-def _csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+        rows.append(values)
+    write_csv(out / SUGGESTIONS, [COLUMNS, *rows])

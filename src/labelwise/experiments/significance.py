@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ from jaxtyping import Float
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics.bootstrap import RESAMPLES, bootstrap_counts
-from labelwise.runs.files import write_text
+from labelwise.runs.files import write_csv
 
 COLUMNS = ("row", "against", "known_proportion", "difference", "low", "high", "sd", "seeds", "verdict")
 
@@ -111,14 +109,12 @@ def difference_table(rows: list[Difference], number: int = RESAMPLES) -> str:
 
 def write_differences(path: Path, rows: Sequence[Difference]) -> None:
     """Writes differences as CSV, in fractions, atomically; `known_proportion` is empty for the mean over several."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    lines: list[Sequence[object]] = [COLUMNS]
     for d in rows:
         sd = "" if d.sd is None else round(d.sd, 6)
         gap = round(d.mean, 6), round(d.low, 6), round(d.high, 6)
-        writer.writerow((d.row, d.against, d.proportion, *gap, sd, d.seeds, d.verdict))
-    write_text(path, text.getvalue())
+        lines.append((d.row, d.against, d.proportion, *gap, sd, d.seeds, d.verdict))
+    write_csv(path, lines, "\r\n")
 
 
 class _ResampledMaps:

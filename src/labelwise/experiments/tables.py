@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from labelwise.evaluation.frequency import GROUPS
-from labelwise.runs.files import read_json, write_text
+from labelwise.runs.files import read_json, write_csv
 from labelwise.runs.plain_yaml import read_yaml
 
 EVIDENCE = (
@@ -85,11 +83,7 @@ def row_of_run(path: Path, name: str) -> dict[str, Any] | None:
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes the rows as CSV, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_csv(path, [COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)], "\r\n")
 
 
 def sweep_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -22,7 +20,7 @@ from labelwise.export.engines import Eager
 from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
 from labelwise.export.parity import batches_of, compare, compare_batches
 from labelwise.model import LabelModel
-from labelwise.runs.files import read_json, write_json, write_text
+from labelwise.runs.files import read_json, write_csv, write_json
 from labelwise.runs.run import Run
 
 INPUT, OUTPUTS = "input", ("prediction", "logits")
@@ -85,11 +83,9 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     runtimes = tagger_runtimes(write_tagger_graph(run, eager, folder), decisions)
     compare(eager, runtimes[0][1](), batches_of(photos), decisions, names)
     compare_batches(eager, runtimes, photos, decisions, names)
-    write_text(folder / "selected_tags.csv", _tags(run))
-    write_text(
-        folder / "thresholds.csv",
-        _table([["category", "name", "threshold"], [0, "general", _median_threshold(decisions)]]),
-    )
+    write_csv(folder / "selected_tags.csv", _tags(run))
+    threshold = _median_threshold(decisions)
+    write_csv(folder / "thresholds.csv", [["category", "name", "threshold"], [0, "general", threshold]])
     write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
     stages = _stages(run)
     write_json(folder / "preprocess.json", {"test": stages, "val": stages})
@@ -125,8 +121,8 @@ def _median_threshold(decisions: Decisions) -> float:
     return float(np.median(selectable)) if len(selectable) else 1.0
 
 
-def _tags(run: Run) -> str:
-    """A row per label in column order, with the positives of the test or else the validation split as its count."""
+def _tags(run: Run) -> list[list[Any]]:
+    """The header, and a row per label; its count is the positives of the test, or else the validation split."""
     try:
         splits = read_json(run.path / "results.json")["splits"]
         split = splits.get("test") or splits.get("val") or {}
@@ -136,13 +132,7 @@ def _tags(run: Run) -> str:
     rows: list[list[Any]] = [["tag_id", "name", "category", "count", "best_threshold"]]
     for j, (name, threshold) in enumerate(zip(run.labels.names, run.decisions().thresholds, strict=True)):
         rows.append([j, name, 0, per_label.get(name, {}).get("positives", 0), float(threshold)])
-    return _table(rows)
-
-
-def _table(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return rows
 
 
 def _stages(run: Run) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,13 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; surrogates, as in odd file names, become escapes that JSON and YAML read."""
     write_atomic(path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[Any]], line_end: str = "\n") -> None:
+    """Write rows, the header first, as CSV atomically."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=line_end).writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, data: Any) -> None:
