@@ -26,7 +26,7 @@ def compare_runs(
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 1,
 ) -> None:
-    """List images of which two runs select different labels, with both scores; the page has evidence of both.
+    """List images on which two runs select different labels, with both scores; the page has evidence of both.
 
     `labelwise report` compares the figures of runs.
 

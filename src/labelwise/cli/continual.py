@@ -38,7 +38,7 @@ def continual(
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
-    """Learn a stream of tasks in sequence on a frozen backbone, and report what is retained.
+    """Learn a stream of tasks in sequence on a frozen backbone, and report how well earlier ones are retained.
 
     Example: labelwise continual --stream csv:labels.csv --strategy ocdm --memory 200 --out runs/stream
     """

@@ -50,8 +50,8 @@ def search(
     by: Annotated[
         ResultOrder,
         typer.Option(
-            help="order by likeness of the stored feature, of its label part or of its appearance part; or by score, "
-            "without a photograph"
+            help="order by likeness of the stored feature, of its label part or of its appearance; "
+            "or by score, which needs no photograph"
         ),
     ] = ResultOrder.feature,
     exact: Annotated[bool, typer.Option("--exact", help="compare all features, without the index")] = False,

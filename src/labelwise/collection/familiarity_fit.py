@@ -51,7 +51,7 @@ def fit_familiarity(
     workers: int = 0,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Fit:
-    """Stores training features with a run, so that its predictions say which images it has seen nothing like.
+    """Stores training features with a run, so that its predictions mark images that resemble none of them.
 
     Args:
         run: a run's folder.
