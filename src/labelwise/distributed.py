@@ -68,6 +68,6 @@ def _all_gathered(t: Tensor) -> list[Tensor]:
     return parts
 
 
-def _with_gradient_of(own: Tensor, value: Tensor) -> Tensor:
+def _with_gradient_of(part: Tensor, value: Tensor) -> Tensor:
     """A value of all processes with the gradient of this process's own tensor, see the module."""
-    return value + (own - own.detach()) * processes() if own.requires_grad else value
+    return value + (part - part.detach()) * processes() if part.requires_grad else value

@@ -40,10 +40,10 @@ def plain_line(text: str, most: int = 1200) -> str:
     return _shortened(escaped, most)
 
 
-def _shortened(text: str, most: int) -> str:
-    """A text without its middle, if it is longer than `most`."""
-    half = (most - 5) // 2
-    return text if len(text) <= most else f"{text[: most - 5 - half]} ... {text[-half:]}"
+def _shortened(text: str, limit: int) -> str:
+    """A text without its middle, if it is longer than `limit`."""
+    half = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[: limit - 5 - half]} ... {text[-half:]}"
 
 
 def first_line(error: BaseException) -> str:

@@ -63,8 +63,10 @@ class LabelModel(nn.Module):
         extracted = self._extract(feature_map, want_maps, states)
         features, logits = self.relate(extracted.features, extracted.shared)
         if extracted.logits is not None:
-            own = at_least_float32(extracted.logits)
-            logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
+            own_logits = at_least_float32(extracted.logits)
+            logits = (
+                own_logits if logits is None else (1 - self.own_share) * logits + self.own_share * own_logits
+            )
         assert logits is not None, "an extractor without logits of its own needs a classifier"
         needs_maps = want_maps and extracted.maps is None
         maps = self.class_activation(feature_map) if needs_maps else extracted.maps

@@ -38,5 +38,5 @@ def format_names(names: Iterable[str]) -> str:
     True
     """
     listed = list(names)
-    more = f" and {len(listed) - _LISTED:,} more" if len(listed) > _LISTED else ""
-    return ", ".join(listed[:_LISTED]) + more
+    ending = f" and {len(listed) - _LISTED:,} more" if len(listed) > _LISTED else ""
+    return ", ".join(listed[:_LISTED]) + ending

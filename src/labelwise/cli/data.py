@@ -138,8 +138,10 @@ def pack(
     else:
         for row in failures:
             typer.echo(f"{row['image']}: {row['reason']}", err=True)
-        earlier = f", {result.kept:,} of them by an earlier run" if result.kept else ""
-        typer.echo(f"{counted(result.rows, 'image')}{earlier}, {result.bytes / 1e6:,.1f} MB, {seconds:.1f} s")
+        earlier_text = f", {result.kept:,} of them by an earlier run" if result.kept else ""
+        typer.echo(
+            f"{counted(result.rows, 'image')}{earlier_text}, {result.bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+        )
         typer.echo(f"written: {out}; use it as packed:{out}")
     if failures:
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.evaluation import Result
 from labelwise.evaluation.figures import decimals
 from labelwise.evaluation.parts import excluded, heights_of, part_figures, parts_of
-from labelwise.evaluation.protocols import protocol as named
+from labelwise.evaluation.protocols import protocol as protocol_of
 from labelwise.evaluation.refit import fit_of
 from labelwise.runs.run import Run
 
@@ -27,13 +27,15 @@ def figures_by(
     Images that the run's decisions were fitted on are decided without their folds.
     """
     scores, labels, decisions = result.scores, run.labels, run.decisions()
-    judged = named(protocol).rows(run.config.data.source, data, split) if protocol else data.split(split)
-    rows = judged.take(scores.rows)
+    split_data = (
+        protocol_of(protocol).rows(run.config.data.source, data, split) if protocol else data.split(split)
+    )
+    scored = split_data.take(scores.rows)
     fit = fit_of(decisions, labels, run.config.init_from, scores, split)
     probabilities = decisions.probabilities(scores.logits) if fit is None else fit.probabilities
     selected = decisions.select(probabilities) if fit is None else fit.selected
 
-    ids = rows.image_ids(np.arange(len(rows)))
+    ids = scored.image_ids(np.arange(len(scored)))
     positive = scores.known & (scores.values >= 0.5)
     return {
         way: part_figures(
@@ -41,7 +43,7 @@ def figures_by(
             probabilities,
             selected,
             labels,
-            parts_of(way, ids, labels, positive, scores.known, partial(heights_of, rows)),
+            parts_of(way, ids, labels, positive, scores.known, partial(heights_of, scored)),
             excluded(way, labels),
         )
         for way in by
@@ -72,6 +74,7 @@ def print_parts(way: str, parts: dict[str, dict[str, Any]]) -> None:
 
 
 def _figure_text(row: dict[str, Any], name: str, intervals: dict[str, Any]) -> str:
+    """A figure to three decimals, with its interval if it has one."""
     interval = intervals.get(name)
     if row[name] is None or interval is None:
         return decimals(row[name], 3)

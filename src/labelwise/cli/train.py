@@ -132,7 +132,9 @@ def train(
             train_within(*stored_plan, out, resume=True, stop=stop)
         else:
             given = {name for name, value in overrides.items() if value is not None}
-            chosen = frozenset(given | settings.keys() | {one.partition("=")[0] for one in assign or []})
+            chosen = frozenset(
+                given | settings.keys() | {assignment.partition("=")[0] for assignment in assign or []}
+            )
             resolved = options.merged_config(settings, overrides, assign)
             seconds = _stage_seconds(time, preset, resolved, chosen, out)
             if seconds is None:

@@ -50,11 +50,13 @@ def colours(images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Te
 
 def early_stage(net: Any) -> tuple[nn.Module, int] | None:
     """The last stage of a timm network with a stride of at most 4, and its channels; `None` if it has no such stage."""
-    fine = [stage for stage in getattr(net, "feature_info", ()) if stage.get("reduction", 32) <= STRIDE]
-    if not fine or not fine[-1].get("module"):
+    fine_stages = [
+        stage for stage in getattr(net, "feature_info", ()) if stage.get("reduction", 32) <= STRIDE
+    ]
+    if not fine_stages or not fine_stages[-1].get("module"):
         return None
     try:
-        return net.get_submodule(fine[-1]["module"]), int(fine[-1]["num_chs"])
+        return net.get_submodule(fine_stages[-1]["module"]), int(fine_stages[-1]["num_chs"])
     except AttributeError:  # removed with the later stages, see `stage` of TimmBackbone
         return None
 

@@ -163,13 +163,13 @@ def refuse_other(stored: Identity, new: Identity, path: Address) -> None:
     """Raises an error if a collection was begun with another run or with other options."""
     differing = [
         name
-        for name, same in (
+        for name, is_equal in (
             ("model, with other weights, settings, labels or thresholds", stored.model == new.model),
             ("--labels", stored.stored == new.stored),
             ("--all", stored.every == new.every),
             ("--feature", stored.feature == new.feature),
         )
-        if not same
+        if not is_equal
     ]
     if differing:
         raise LabelwiseError(

@@ -152,10 +152,10 @@ def cut_pixels(images: Any, box: Box) -> Any:
 
 def cut_regions(regions: Mapping[int, Box], box: Box) -> dict[int, Box]:
     """The regions of labels as far as they lie in a box, in its shares; all of the box for one that lies outside."""
-    cut = {}
+    seen_regions = {}
     for label, region in regions.items():
         try:
-            cut[label] = seen_box(region, box)
+            seen_regions[label] = seen_box(region, box)
         except LabelwiseError:
-            cut[label] = WHOLE
-    return cut
+            seen_regions[label] = WHOLE
+    return seen_regions

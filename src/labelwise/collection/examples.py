@@ -45,8 +45,8 @@ def _files_of_table(file: Path, answer: str) -> list[str]:
         return [
             str(file.parent / item.image) for item, value in Review(file).corrections() if value == answer
         ]
-    column = next((name for name in ("path", "image") if name in columns), None)
-    if column is None:
+    path_column = next((name for name in ("path", "image") if name in columns), None)
+    if path_column is None:
         raise LabelwiseError(f"table {file} without a column path or image", "one of them", "name the column")
     matching = [row for row in rows if "answer" not in columns or (row["answer"] or "").strip() == answer]
-    return [str(file.parent / row[column]) for row in matching]
+    return [str(file.parent / row[path_column]) for row in matching]

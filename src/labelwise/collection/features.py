@@ -104,7 +104,7 @@ class Embedder:
     def _forward(self, images: Tensor, maps: bool, box: Box | None = None) -> tuple[Any, Tensor, Tensor]:
         """The model's output, the pooled map of the first view, and the features to store."""
         captured: list[Tensor] = []
-        early: list[Tensor | None] = []
+        early_maps: list[Tensor | None] = []
         count = len(images)
 
         def capture(module: Any, inputs: Any, feature_map: Float[Tensor, "n C h w"]) -> Tensor:
@@ -119,7 +119,7 @@ class Embedder:
             stage = as_map(output, self._early[1]) if self._early else None
             if stage is not None:
                 stage = stage[:count] if box is None else cut_maps(stage[:count].float(), [box] * count)
-            early.append(stage)
+            early_maps.append(stage)
 
         hooks = [self._engine.model.backbone.register_forward_hook(capture)]
         if self._early is not None:
@@ -136,7 +136,9 @@ class Embedder:
             regions = self._regions
             if box is not None:
                 pixels, regions = cut_pixels(pixels, box), cut_regions(regions, box)
-            appearances = appearance(pixels, early[0] if early else None, places(output.maps, regions))
+            appearances = appearance(
+                pixels, early_maps[0] if early_maps else None, places(output.maps, regions)
+            )
             stored = normalize(torch.cat([self._weights * stored, appearances], -1), dim=-1)
         return output, pooled, stored
 

@@ -123,11 +123,11 @@ def _p_value(rank: float, p: np.ndarray, n: np.ndarray, others: np.ndarray) -> f
     pool, rng = np.concatenate([p, others]), np.random.default_rng(0)
     rows = np.stack([rng.choice(len(pool), len(p), replace=False) for _ in range(DRAWS)])
     samples = pool[rows]  # [R, p, D]
-    away = AWAY * n.mean(0) if len(n) else 0.0
+    negative_part = AWAY * n.mean(0) if len(n) else 0.0
     sums = samples.sum(1, keepdims=True)
-    directions = (sums - samples) / (len(p) - 1) - away
+    directions = (sums - samples) / (len(p) - 1) - negative_part
     left_out = (samples * directions).sum(2) / np.maximum(np.linalg.norm(directions, axis=2), 1e-12)
-    full_directions = sums[:, 0] / len(p) - away
+    full_directions = sums[:, 0] / len(p) - negative_part
     full_directions /= np.maximum(np.linalg.norm(full_directions, axis=1, keepdims=True), 1e-12)
     scores = pool @ full_directions.T  # [N, R]
     np.put_along_axis(scores, rows.T, np.inf, axis=0)  # no image is compared with itself
@@ -137,8 +137,8 @@ def _p_value(rank: float, p: np.ndarray, n: np.ndarray, others: np.ndarray) -> f
 
 def _interval(ranks: np.ndarray) -> tuple[float, float]:
     """Student's interval of the mean at 90 %, within [0, 1]."""
-    half = float(stats.t.ppf(0.95, len(ranks) - 1) * ranks.std(ddof=1) / np.sqrt(len(ranks)))
-    return max(0.0, float(ranks.mean()) - half), min(1.0, float(ranks.mean()) + half)
+    half_width = float(stats.t.ppf(0.95, len(ranks) - 1) * ranks.std(ddof=1) / np.sqrt(len(ranks)))
+    return max(0.0, float(ranks.mean()) - half_width), min(1.0, float(ranks.mean()) + half_width)
 
 
 def _calibrated(positives: np.ndarray, others: np.ndarray) -> tuple[float, float, float, float]:

@@ -155,5 +155,5 @@ def _neighbours(
 
 
 def _pair(rows: list[dict[str, Any]], i: int, j: int, similarity: float) -> dict[str, Any]:
-    same = bool(rows[i]["digest"]) and rows[i]["digest"] == rows[j]["digest"]
-    return {"similarity": similarity, "same": same, "images": [rows[i], rows[j]]}
+    is_same_file = bool(rows[i]["digest"]) and rows[i]["digest"] == rows[j]["digest"]
+    return {"similarity": similarity, "same": is_same_file, "images": [rows[i], rows[j]]}

@@ -94,10 +94,10 @@ def open_embedder(identity: Identity, run: str | Path | None, path: str | Path) 
     from labelwise.collection.graphs import embedder_of
     from labelwise.inference.loading import load
 
-    same = weights_digest(run) == identity.weights
-    predictor = load(run) if same else None
+    same_weights = weights_digest(run) == identity.weights
+    predictor = load(run) if same_weights else None
     if predictor is None or predictor.labels.names != identity.labels:
-        difference = "with other labels or another order of them" if same else "with other weights"
+        difference = "with other labels or another order of them" if same_weights else "with other weights"
         raise LabelwiseError(
             f"run {run} {difference} than the run of {path}",
             f"the run that made it ({identity.run})",
@@ -159,11 +159,11 @@ def look_at(embedder: Embedder | GraphEmbedder, image: Image, marked: Box | None
     transform = embedder.predictor.transform
     pixels = decode_upright(image, transform, [])
     view = shown_part(transform.config, *pixels.shape[1:])
-    seen = None if marked is None else seen_box(marked, view)
-    result = embedder(transform(pixels)[None], box=seen)
+    in_view = None if marked is None else seen_box(marked, view)
+    result = embedder(transform(pixels)[None], box=in_view)
     digest = hashlib.sha256(content).hexdigest() if content else ""
     return Look(
-        name_of_image(image), digest, marked, result, view if seen is None else box_of_part(seen, view)
+        name_of_image(image), digest, marked, result, view if in_view is None else box_of_part(in_view, view)
     )
 
 

@@ -51,31 +51,31 @@ def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, ba
     """
     state = load_sealed(run.path / WEIGHTS)
     weight, bias = torch.from_numpy(fitted.weight).float()[None], torch.tensor([fitted.bias]).float()
-    for key, row in (("added.weight", weight), ("added.bias", bias)):
-        state[key] = torch.cat([state[key], row]) if key in state else row
+    for key, new_row in (("added.weight", weight), ("added.bias", bias)):
+        state[key] = torch.cat([state[key], new_row]) if key in state else new_row
     labels = LabelSet((*run.labels.names, name), run.labels.groups, run.labels.rules)
     previous = run.config.taught
     taught = previous.model_copy(update={"labels": [*previous.labels, name], "run": base})
-    work = out.with_name(f".{out.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    draft = out.with_name(f".{out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
     try:
-        new_run = Run(work, run.config.model_copy(update={"taught": taught}), labels)
+        new_run = Run(draft, run.config.model_copy(update={"taught": taught}), labels)
         new_run.save_settings()
         new_run.save_decisions(_with_label(run.decisions(), fitted))
-        write_atomic(work / WEIGHTS, lambda file: save_sealed(state, file))
-        record = read_json(run.path / "results.json") if (run.path / "results.json").is_file() else {}
-        training = {**record.get("training", {}), TAKEN_OVER: len(run.labels)}
+        write_atomic(draft / WEIGHTS, lambda file: save_sealed(state, file))
+        results = read_json(run.path / "results.json") if (run.path / "results.json").is_file() else {}
+        training = {**results.get("training", {}), TAKEN_OVER: len(run.labels)}
         if COUNTS in training:
             training[COUNTS] = {**training[COUNTS], name: positives}
-        write_json(work / "results.json", {"format": 1, "splits": {}, "training": training})
+        write_json(draft / "results.json", {"format": 1, "splits": {}, "training": training})
         if (run.path / FAMILIARITY).is_file():
-            replace(Familiarity.of_run(run.path), model=sha256(work / WEIGHTS)).save(work)
+            replace(Familiarity.of_run(run.path), model=sha256(draft / WEIGHTS)).save(draft)
         if out.exists():
             out.rmdir()
-        os.replace(work, out)
+        os.replace(draft, out)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _with_label(decisions: Decisions, fitted: Fitted) -> Decisions:
@@ -86,11 +86,11 @@ def _with_label(decisions: Decisions, fitted: Fitted) -> Decisions:
         scale=np.append(decisions.scale, 1.0),
         bias=np.append(decisions.bias, 0.0),
         never=decisions.never if fitted.learned else (*decisions.never, len(decisions)),
-        floors=None if decisions.floors is None else _without_promise(decisions.floors),
+        floors=None if decisions.floors is None else _with_unpromised(decisions.floors),
     )
 
 
-def _without_promise(floors: Floors) -> Floors:
+def _with_unpromised(floors: Floors) -> Floors:
     """The floors with a label that nothing is promised for."""
     return replace(
         floors,

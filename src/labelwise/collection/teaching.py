@@ -154,24 +154,26 @@ def examples_of(
     device: str | None = None,
 ) -> tuple[Run, Examples]:
     """The run, and the features of examples and other images; see `teach`."""
-    opened = Run.open(run)
-    if name in opened.labels.names:
+    opened_run = Run.open(run)
+    if name in opened_run.labels.names:
         raise LabelwiseError(
             f"label {name!r}, which {run} has already", "a new name", "choose another --name"
         )
-    LabelSet((*opened.labels.names, name))  # refuses an empty name
-    if opened.decisions().top_k:
+    LabelSet((*opened_run.labels.names, name))  # refuses an empty name
+    if opened_run.decisions().top_k:
         raise LabelwiseError(
-            f"run {run}, which selects only its {opened.decisions().top_k} most probable labels",
+            f"run {run}, which selects only its {opened_run.decisions().top_k} most probable labels",
             "thresholds, since a new label would change what is selected",
             f"run: labelwise tune {run}",
         )
     opened_collection = collection if isinstance(collection, Collection) else Collection.open(collection)
-    _refuse_other_run(opened, opened_collection)
+    _refuse_other_run(opened_run, opened_collection)
     positive, negative = ({_digest(path): str(path) for path in paths} for paths in (positives, negatives))
-    if both := [positive[digest] for digest in positive if digest in negative]:
+    if twice := [positive[digest] for digest in positive if digest in negative]:
         raise LabelwiseError(
-            f"{both[0]} as a positive and as a negative", "each photograph once", "take it out of one of them"
+            f"{twice[0]} as a positive and as a negative",
+            "each photograph once",
+            "take it out of one of them",
         )
     if (count := len(positive)) < FEWEST:
         raise LabelwiseError(
@@ -194,8 +196,8 @@ def examples_of(
         raise LabelwiseError(
             "no negatives, and no image of the collection besides the positives", "some", "add --negatives"
         )
-    wanted = np.unique(np.concatenate([others, np.array(list(examples.values()), np.int64)]))
-    stored = dict(zip(wanted.tolist(), opened_collection.whole(wanted), strict=True))
+    rows = np.unique(np.concatenate([others, np.array(list(examples.values()), np.int64)]))
+    stored = dict(zip(rows.tolist(), opened_collection.whole(rows), strict=True))
     embedded = _embed({d: p for d, p in (positive | negative).items() if d not in numbers}, run, device)
     features = {d: stored[examples[d]] if d in examples else embedded[d] for d in (*positive, *negative)}
     dim = opened_collection.identity.whole_dim
@@ -206,7 +208,9 @@ def examples_of(
     sample = vectors[:: -(-len(vectors) // SAMPLE)] if len(vectors) else vectors
     space = Space(np.concatenate([sample, p, n]))
     paths = images["path"].take(others).to_pylist()
-    return opened, Examples(p, n, vectors, tuple(paths), others, space, opened_collection.identity.weights)
+    return opened_run, Examples(
+        p, n, vectors, tuple(paths), others, space, opened_collection.identity.weights
+    )
 
 
 def _refuse_other_run(run: Run, collection: Collection) -> None:

@@ -88,10 +88,10 @@ class GraphEngine:
 
     def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
         self.has_maps, self.has_features = has_maps, has_features
-        without_decisions = 1 + has_maps + 2 * has_features
-        self.name, outputs = self._open(file)
-        self._count = outputs or without_decisions
-        self.has_decisions = self._count == without_decisions + len(DECIDED)
+        count_undecided = 1 + has_maps + 2 * has_features
+        self.name, count = self._open(file)
+        self._output_count = count or count_undecided
+        self.has_decisions = self._output_count == count_undecided + len(DECIDED)
 
     def _open(self, file: Path) -> tuple[str, int | None]:
         """Opens the graph; returns the engine's name and the number of outputs, `None` without decisions."""
@@ -112,11 +112,11 @@ class GraphEngine:
     def decide(self, images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Logits, probabilities and selected labels `[B, L]` of a batch, of a graph with decisions."""
         with computing(self.name, images):
-            outputs = self._outputs(images, self._count)
+            outputs = self._outputs(images, self._output_count)
         return outputs[0], outputs[-2], outputs[-1]
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
-        """The first outputs of the graph."""
+        """The first `count` outputs of the graph."""
         raise NotImplementedError
 
 

@@ -128,9 +128,9 @@ def _random_run(name: str, folder: Path) -> Run:
 @torch.no_grad()
 def _amplifies_rounding(model: nn.Module, images: Tensor) -> bool:
     """Whether logits in single and double precision differ; not if a network computes in single precision alone."""
-    single = model(images).logits
+    single_logits = model(images).logits
     try:
-        return bool((model.double()(images).logits - single).abs().max() > 1e-5)
+        return bool((model.double()(images).logits - single_logits).abs().max() > 1e-5)
     except RuntimeError:
         return False
     finally:
@@ -227,10 +227,14 @@ def _check_gradients(method: Method, size: tuple[int, int], memory_format: str) 
     batch = Batch(images, Targets.of(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), torch.arange(2))
     method.loss(batch)["loss"].backward()
     learning = {name: p.grad for name, p in backbone.named_parameters() if p.requires_grad}
-    wrong = [name for name, g in learning.items() if g is None or not bool(torch.isfinite(g).all())]
-    if wrong:
+    without_gradient = [
+        name
+        for name, gradient in learning.items()
+        if gradient is None or not bool(torch.isfinite(gradient).all())
+    ]
+    if without_gradient:
         raise ArithmeticError(
-            f"{len(wrong)} of {len(learning)} parameters without a finite gradient: {wrong[0]}"
+            f"{len(without_gradient)} of {len(learning)} parameters without a finite gradient: {without_gradient[0]}"
         )
     return YES
 

@@ -117,11 +117,11 @@ class SweepPlan:
     def _teacher_row(self, teacher: str, row: str) -> str:
         """The name of the teacher row, which must be above the row."""
         rows = list(self.rows)
-        above, name = rows[: rows.index(row)], teacher.removeprefix(ROW)
-        if name not in above:
+        rows_above, name = rows[: rows.index(row)], teacher.removeprefix(ROW)
+        if name not in rows_above:
             raise LabelwiseError(
                 f"teacher.run={teacher} of row {row!r}",
-                f"{ROW}NAME of a row above it: {', '.join(above) or 'none'}",
+                f"{ROW}NAME of a row above it: {', '.join(rows_above) or 'none'}",
                 "correct the plan",
             )
         return name
@@ -208,10 +208,14 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            old = result.get(key)
+            old_value = result.get(key)
             # These have a name with options of their own, so they are replaced as a whole.
-            deep = isinstance(old, Mapping) and isinstance(value, Mapping) and key not in ("loss", "unknown")
-            result[key] = merged(dict(old or {}), value) if deep else deepcopy(value)
+            is_nested = (
+                isinstance(old_value, Mapping)
+                and isinstance(value, Mapping)
+                and key not in ("loss", "unknown")
+            )
+            result[key] = merged(dict(old_value or {}), value) if is_nested else deepcopy(value)
     return result
 
 

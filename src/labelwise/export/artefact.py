@@ -96,10 +96,10 @@ class Preprocessing:
         height, width = stored["size"]
         mean, std = tuple(stored["mean"]), tuple(stored["std"])
         bits = int(stored.get("bits_of_16_bit_grey", BITS))  # absent in older artefacts
-        larger = None
+        larger_size = None
         if "larger" in stored:
-            larger = int(stored["larger"][0]), int(stored["larger"][1])
-        return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits, larger)
+            larger_size = int(stored["larger"][0]), int(stored["larger"][1])
+        return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits, larger_size)
 
     def transform(self) -> TransformConfig:
         """The settings of `ImageTransform` that produce the graph's input."""
@@ -170,8 +170,11 @@ class Artefact:
     @property
     def outputs(self) -> list[str]:
         """The names of the graph's outputs in their order."""
-        extra = ["features", "whole"] * self.has_features + ["probabilities", "selected"] * self.has_decisions
-        return ["logits", *["maps"] * self.has_maps, *extra]
+        extra_names = ["features", "whole"] * self.has_features + [
+            "probabilities",
+            "selected",
+        ] * self.has_decisions
+        return ["logits", *["maps"] * self.has_maps, *extra_names]
 
     def _preprocessing(self) -> dict[str, Any]:
         """The stored preprocessing, with the input that this kind of graph takes."""

@@ -216,5 +216,5 @@ def preprocessing(run: Run, eager: Eager) -> Preprocessing:
     backbone: Any = eager.model.backbone
     transform = run.config.transform()
     mean, std = (tuple(t.flatten().tolist()) for t in (backbone.mean, backbone.std))
-    larger = transform.sizes[1] if len(transform.sizes) > 1 else None
-    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits, larger)
+    larger_size = transform.sizes[1] if len(transform.sizes) > 1 else None
+    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits, larger_size)

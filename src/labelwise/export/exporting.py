@@ -118,15 +118,15 @@ def export_run(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_name(f".{out.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
+    draft = out.with_name(f".{out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
     try:
         if is_web:  # before anything is computed, since it may be missing
-            copy_runtime(work / RUNTIME, runtime)
-        bench = Bench(run, work, data, images, maps, features, decide)
+            copy_runtime(draft / RUNTIME, runtime)
+        bench = Bench(run, draft, data, images, maps, features, decide)
         best = _best(bench, candidates, timed=AUTO in (format, precision))
         if is_web:
-            write_web(best.artefact, bench.eager, work / RUNTIME)
+            write_web(best.artefact, bench.eager, draft / RUNTIME)
             best = replace(
                 best, parity=compared_in_node(best.artefact, bench.eager, bench.photos, best.parity)
             )
@@ -140,7 +140,7 @@ def export_run(
             to_repository(best.artefact, triton_name)
         os.replace(best.artefact.path, out)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
     return Export(Artefact.open(out), best.parity, best.seconds, best.refused)
 
 

@@ -99,8 +99,8 @@ def program(
         LabelwiseError: the model has data-dependent control flow, with the reason; or decisions that no graph can make.
     """
     example = torch.zeros(3, 3, *size, dtype=torch.uint8)
-    decide = None if decisions is None else Decide(decisions)
-    return exported_graph(Graph(model, maps, features, decide), example, INPUT)
+    decider = None if decisions is None else Decide(decisions)
+    return exported_graph(Graph(model, maps, features, decider), example, INPUT)
 
 
 def program_for_phones(

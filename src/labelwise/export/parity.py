@@ -153,9 +153,9 @@ def compare_batches(
 
 def sized(photos: Sequence[tuple[str, Tensor]]) -> Iterator[tuple[list[str], Tensor]]:
     """Batches of the sizes of `BATCHES`, of successive images; few images are repeated."""
-    endless = cycle(photos)
+    repeated_photos = cycle(photos)
     for size in BATCHES:
-        ids, images = zip(*islice(endless, size), strict=True)
+        ids, images = zip(*islice(repeated_photos, size), strict=True)
         yield list(ids), torch.stack(images)
 
 
@@ -169,7 +169,7 @@ def batches_of(
 
 
 def _refuse_where(
-    wrong: np.ndarray,
+    is_wrong: np.ndarray,
     difference: np.ndarray,
     candidate: Engine,
     ids: Sequence[str],
@@ -179,9 +179,9 @@ def _refuse_where(
     decisions: Decisions,
 ) -> None:
     """Raise the error of the largest difference among the cells that are wrong, if there are any."""
-    if not wrong.any():
+    if not is_wrong.any():
         return
-    i, j = divmod(int(np.where(wrong, difference, -1.0).argmax()), difference.shape[1])
+    i, j = divmod(int(np.where(is_wrong, difference, -1.0).argmax()), difference.shape[1])
     raise _parity_error(
         candidate,
         f"returns {names[j]} = {q[i, j]:.8f} for {ids[i]}, where the run returns {p[i, j]:.8f} at a threshold of "

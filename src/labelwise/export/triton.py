@@ -63,9 +63,9 @@ def to_repository(artefact: Artefact, name: str) -> None:
     (folder / VERSION).mkdir(parents=True)
     (artefact.path / artefact.file).rename(folder / VERSION / "model.onnx")
     write_text(folder / LABELS, "".join(f"{label}\n" for label in artefact.labels.names))
-    moved = replace(artefact, file=f"{name}/{VERSION}/model.onnx")
-    moved.save()
-    write_text(folder / CONFIG, config_text(moved, name, shapes))
+    moved_artefact = replace(artefact, file=f"{name}/{VERSION}/model.onnx")
+    moved_artefact.save()
+    write_text(folder / CONFIG, config_text(moved_artefact, name, shapes))
 
 
 def _shapes(graph: Path) -> dict[str, list[int]]:
@@ -73,7 +73,9 @@ def _shapes(graph: Path) -> dict[str, list[int]]:
     import onnx
 
     outputs = onnx.load(graph).graph.output
-    return {o.name: [size.dim_value for size in o.type.tensor_type.shape.dim[1:]] for o in outputs}
+    return {
+        output.name: [size.dim_value for size in output.type.tensor_type.shape.dim[1:]] for output in outputs
+    }
 
 
 def config_text(artefact: Artefact, name: str, shapes: Mapping[str, Sequence[int]]) -> str:

@@ -105,13 +105,15 @@ def _unique_names(names: Iterable[str]) -> list[str]:
     last_numbers: dict[str, int] = {}  # by name, to avoid quadratic counting of equal names
     for name in names:
         encoded = name.encode("utf-8", "surrogateescape")
-        short = name if len(encoded) <= LONGEST_NAME else encoded[:LONGEST_NAME].decode("utf-8", "ignore")
+        short_name = (
+            name if len(encoded) <= LONGEST_NAME else encoded[:LONGEST_NAME].decode("utf-8", "ignore")
+        )
         # Equal for names that some file systems treat as one.
-        key = (short if short.isascii() else unicodedata.normalize("NFC", short)).casefold()
-        result, result_key, count = short, key, last_numbers.get(key, 1)
+        key = (short_name if short_name.isascii() else unicodedata.normalize("NFC", short_name)).casefold()
+        result, result_key, count = short_name, key, last_numbers.get(key, 1)
         while result_key in used:
             count += 1
-            result = f"{short}-{count}"
+            result = f"{short_name}-{count}"
             result_key = f"{key}-{count}"
         last_numbers[key] = count
         used.add(result_key)

@@ -261,13 +261,13 @@ def _energies(
             f"maps of image {image} below 0", "evidence of 0 or more", "give the positive part"
         )
     height, width = mass.shape[1:]
-    across, down = np.linspace(0, 1, width + 1), np.linspace(0, 1, height + 1)
+    column_edges, row_edges = np.linspace(0, 1, width + 1), np.linspace(0, 1, height + 1)
     shares = np.zeros(len(cases))
     for n, case in enumerate(cases):
         x0, y0, x1, y1 = WHOLE if covers is None else covers[case.image]
-        covered = coverage(x0 + (x1 - x0) * across, y0 + (y1 - y0) * down, case.boxes)
+        box_shares = coverage(x0 + (x1 - x0) * column_edges, y0 + (y1 - y0) * row_edges, case.boxes)
         total = mass[n].sum()
-        shares[n] = (mass[n] * covered).sum() / total if total else covered.mean()
+        shares[n] = (mass[n] * box_shares).sum() / total if total else box_shares.mean()
     return shares
 
 

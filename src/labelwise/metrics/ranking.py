@@ -197,8 +197,8 @@ def _ap_of_counts(true_positives: np.ndarray, predicted: np.ndarray, images: int
     if kind == "envelope":
         return float(envelope.mean())
     # recall r is reached where 10 * true_positives >= 10 r * positives: integers, hence exact
-    reached = np.searchsorted(-10 * true_positives, -len(true_positives) * np.arange(11), side="right")
-    return float(envelope[reached - 1].mean())
+    places = np.searchsorted(-10 * true_positives, -len(true_positives) * np.arange(11), side="right")
+    return float(envelope[places - 1].mean())
 
 
 def _thin(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:

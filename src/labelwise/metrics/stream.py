@@ -127,11 +127,11 @@ class RankingStream:
         labels, images = stop - start, sum(n for _, n in self._chunks)
         scores, states = np.empty((labels, images), np.float32), np.empty((labels, images), np.uint8)
         first = 0
-        for begin, n in self._chunks:
-            rows = slice(first, first + n)
-            for array, offset in ((scores, begin), (states, begin + 4 * n * self._labels)):
-                self._file.seek(offset + start * n * array.itemsize)
-                data = self._file.read(labels * n * array.itemsize)
-                array[:, rows] = np.frombuffer(data, array.dtype).reshape(labels, n)
-            first += n
+        for chunk_start, count in self._chunks:
+            rows = slice(first, first + count)
+            for array, offset in ((scores, chunk_start), (states, chunk_start + 4 * count * self._labels)):
+                self._file.seek(offset + start * count * array.itemsize)
+                data = self._file.read(labels * count * array.itemsize)
+                array[:, rows] = np.frombuffer(data, array.dtype).reshape(labels, count)
+            first += count
         return scores, states

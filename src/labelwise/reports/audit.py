@@ -97,9 +97,9 @@ def estimate(audit: Audit) -> str:
     """Sentences on the expected number of wrong annotations, and on the check by planted errors."""
     if audit.wrong is None or audit.check is None:
         return "No label is judged, so no number of wrong annotations is estimated."
-    judged = int((~np.isnan(audit.wrong)).sum())
+    judged_count = int((~np.isnan(audit.wrong)).sum())
     return (
-        f"By their probabilities, about {audit.expected.sum():,.0f} of {judged:,} judged annotations are wrong. "
+        f"By their probabilities, about {audit.expected.sum():,.0f} of {judged_count:,} judged annotations are wrong. "
         f"With {audit.check.planted:,} errors planted in a copy, the estimate rises by {audit.check.rise:,.0f}."
     )
 

@@ -22,9 +22,9 @@ def nice_ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
     """
     if not high > low:
         return [low]
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    rough_step = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough_step))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough_step * 0.999)
     # 1e-9 keeps both ends of the axis if they are multiples of the step but for rounding.
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
@@ -60,10 +60,10 @@ class Frame:
     def at(self, x: Number, y: Number) -> tuple[Number, Number]:
         """Drawing units of a data point."""
         left, top, right, bottom = self.margin
-        across = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
-        up = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
+        x_share = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
+        y_share = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
         width, height = self.size[0] - left - right, self.size[1] - top - bottom
-        return left + across * width, top + (1 - up) * height
+        return left + x_share * width, top + (1 - y_share) * height
 
     def path(self, points: Points) -> str:
         """The `d` of a line through data points."""

@@ -57,8 +57,8 @@ def _label_texts(margin: int, i: int, name: str) -> Markup:
     middle = margin + CELL * (i + 0.5)
     row = Markup('<text class="label" x="{}" y="{}" dy=".35em" text-anchor="end">{}</text>')
     column = Markup('<text class="label" transform="translate({} {}) rotate(-50)">{}</text>')
-    short = shorten(name)
-    return row.format(margin - 6, middle, short) + column.format(middle, margin - 5, short)
+    short_name = shorten(name)
+    return row.format(margin - 6, middle, short_name) + column.format(middle, margin - 5, short_name)
 
 
 def _cell_attributes(margin: int, i: int, j: int) -> Markup:

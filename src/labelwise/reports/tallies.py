@@ -69,13 +69,13 @@ def score_shares(
 
 def count_confusions(scores: RecordedScores) -> Confusions:
     """Counts wrong predictions of each label j in the images where each other label i is true."""
-    true = (scores.true & scores.known).astype(np.float32)
-    false = ~scores.true & scores.known
-    false_positives = false & scores.selected
-    wrong = (true.T @ false_positives.astype(np.float32)).round().astype(np.int64)
-    chances = (true.T @ false.astype(np.float32)).round().astype(np.int64)
-    usual = false_positives.sum(0) / np.maximum(1, false.sum(0))
-    return Confusions(wrong, chances, usual)
+    positives = (scores.true & scores.known).astype(np.float32)
+    negatives = ~scores.true & scores.known
+    false_positives = negatives & scores.selected
+    wrong = (positives.T @ false_positives.astype(np.float32)).round().astype(np.int64)
+    chances = (positives.T @ negatives.astype(np.float32)).round().astype(np.int64)
+    usual_rates = false_positives.sum(0) / np.maximum(1, negatives.sum(0))
+    return Confusions(wrong, chances, usual_rates)
 
 
 def most_confused(confusions: Confusions) -> list[int]:

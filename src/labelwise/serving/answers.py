@@ -88,8 +88,14 @@ class Answers:
         rows = zip(names, decisions.thresholds, decisions.scale, decisions.bias, never, strict=True)
         return {
             "labels": [
-                {"name": n, "threshold": float(t), "scale": float(s), "bias": float(b), "never_selected": no}
-                for n, t, s, b, no in rows
+                {
+                    "name": name,
+                    "threshold": float(threshold),
+                    "scale": float(scale),
+                    "bias": float(bias),
+                    "never_selected": is_never,
+                }
+                for name, threshold, scale, bias, is_never in rows
             ],
             "groups": [
                 {"name": name, "labels": list(group.labels), "exclusive": group.exclusive}

@@ -25,29 +25,29 @@ class ConnectionSweep:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._since: dict[Any, tuple[object, float]] = {}
+        self._states: dict[Any, tuple[object, float]] = {}
 
     def look(self, connections: Collection[Any], now: float) -> int:
         """Closes overdue connections and returns their number."""
-        states = {connection: self._since.get(connection, (None, now)) for connection in connections}
+        states = {connection: self._states.get(connection, (None, now)) for connection in connections}
         waiting: list[tuple[float, Any]] = []
         closed = 0
-        for connection, (last_request, since) in states.items():
+        for connection, (last_request, start) in states.items():
             request = _current_request(connection)
             if request is not last_request:
                 states[connection] = (request, now)
-                since = now
+                start = now
             longest = self._limits.head_seconds if request is None else 2 * self._limits.seconds
-            if now - since > longest:
+            if now - start > longest:
                 connection.transport.abort()
                 closed += 1
             elif request is None:
-                waiting.append((since, connection))
+                waiting.append((start, connection))
         excess = max(0, len(states) - closed - self._limits.connections)
         for _, connection in sorted(waiting, key=lambda pair: pair[0])[:excess]:
             connection.transport.abort()
             closed += 1
-        self._since = states
+        self._states = states
         return closed
 
     async def run(self, connections: Collection[Any]) -> None:

@@ -76,8 +76,8 @@ class Grpc:
     """
 
     def __init__(self, host: str, port: int, token: str | None) -> None:
-        with bound(host, port, "--grpc-port") as free:
-            self.port = int(free.getsockname()[1])
+        with bound(host, port, "--grpc-port") as free_socket:
+            self.port = int(free_socket.getsockname()[1])
         self._host, self._token = host, token
         self._bytes_held = 0
 
@@ -227,14 +227,14 @@ def read_grpc_request(request: Any, limits: Limits) -> Inference:
 
 def _input_bytes(tensor: Any, contents: Sequence[bytes]) -> bytes:
     """The binary data of an input, which has them in the request or is typed."""
-    typed = {field.name for field, _ in tensor.contents.ListFields()}
+    filled_fields = {field.name for field, _ in tensor.contents.ListFields()}
     if contents:
-        if typed:
+        if filled_fields:
             raise protocol_error("contents beside raw_input_contents", "one of the two")
         return contents[0]
     field = "bytes_contents" if tensor.datatype == "BYTES" else "uint_contents"
-    if typed - {field}:
-        raise protocol_error(f"{tensor.datatype} in {', '.join(sorted(typed))}", field)
+    if filled_fields - {field}:
+        raise protocol_error(f"{tensor.datatype} in {', '.join(sorted(filled_fields))}", field)
     if field == "bytes_contents":
         return elements(tensor.contents.bytes_contents)
     numbers = np.asarray(tensor.contents.uint_contents, np.uint32)
@@ -265,8 +265,8 @@ def grpc_response(
             answer.raw_output_contents.append(raw(kind, tensor))
         else:
             values = tensor.ravel().tolist()
-            typed = [text.encode() for text in values] if kind == "BYTES" else values
-            getattr(output.contents, _CONTENTS[kind]).extend(typed)
+            elements_of_kind = [text.encode() for text in values] if kind == "BYTES" else values
+            getattr(output.contents, _CONTENTS[kind]).extend(elements_of_kind)
     return answer
 
 

@@ -114,8 +114,8 @@ def tensors_of(
         if name == "scores":
             yield name, "FP32", np.array([[p.scores[n] for n in names] for p in readable], np.float32)
         elif name == "selected":
-            chosen = [set(p.selected) for p in readable]
-            yield name, "BOOL", np.array([[n in one for n in names] for one in chosen], bool)
+            selections = [set(p.selected) for p in readable]
+            yield name, "BOOL", np.array([[n in selected for n in names] for selected in selections], bool)
         elif name == "maps":
             yield name, "FP32", np.stack([np.asarray(p.maps, np.float32) for p in readable])
         else:

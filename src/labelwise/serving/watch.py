@@ -105,9 +105,9 @@ class ServerMiddleware:
 
         async def receiving() -> Message:
             message = await receive()
-            received = len(message.get("body", b""))
-            fields["bytes"] += received
-            self._bytes_held += received
+            byte_count = len(message.get("body", b""))
+            fields["bytes"] += byte_count
+            self._bytes_held += byte_count
             if fields["bytes"] > self._limits.request_bytes:
                 raise self._too_large(fields["bytes"])
             if self._bytes_held > self._limits.held_bytes:
