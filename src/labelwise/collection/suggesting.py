@@ -14,7 +14,7 @@ from labelwise.collection.few import fit_few
 from labelwise.collection.teaching import examples_of
 from labelwise.data.review import COLUMNS
 from labelwise.errors import LabelwiseError
-from labelwise.runs.files import write_csv, write_json
+from labelwise.runs.files import new_folder, save_csv, write_json
 
 SUGGESTIONS = "suggestions.csv"
 WIDTH = 3
@@ -105,16 +105,14 @@ def write_suggestions(out: Path, name: str, suggestions: Sequence[Suggestion]) -
         write_json(out, {"label": name, "suggestions": [asdict(s) for s in suggestions]})
     elif out.suffix.lower() == ".csv":
         rows = [(s.rank, s.path, s.probability, "") for s in suggestions]
-        write_csv(out, [("rank", "path", "probability", "answer") if rows else COLUMNS, *rows])
+        save_csv(out, [("rank", "path", "probability", "answer") if rows else COLUMNS, *rows])
     else:
         _write_review(out, name, suggestions)
 
 
 def _write_review(out: Path, name: str, suggestions: Sequence[Suggestion]) -> None:
     """A folder that `labelwise serve --review` opens: "change" answers yes, "keep" answers no."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    new_folder(out).mkdir(parents=True, exist_ok=True)
     rows = []
     for s in suggestions:
         file = f"{s.rank:03}{Path(s.path).suffix}"
@@ -127,4 +125,4 @@ def _write_review(out: Path, name: str, suggestions: Sequence[Suggestion]) -> No
         text = f"{s.probability:.4f}"
         values = (s.rank, file, name, "0", "1", "missing", text, text, f"Does it have the label {name}?")
         rows.append(values)
-    write_csv(out / SUGGESTIONS, [COLUMNS, *rows])
+    save_csv(out / SUGGESTIONS, [COLUMNS, *rows])

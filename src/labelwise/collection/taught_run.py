@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import numpy as np
 import torch
 
 from labelwise.collection.few import Fitted
+from labelwise.data.wholefile import whole_folder
 from labelwise.decisions import Decisions
 from labelwise.decisions.floors import Floors
-from labelwise.errors import LabelwiseError
 from labelwise.evaluation.frequency import COUNTS
 from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.export.artefact import sha256
@@ -23,19 +21,6 @@ from labelwise.runs.files import read_json, write_atomic, write_json
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sealed import load_sealed, save_sealed
 from labelwise.types import LabelSet
-
-
-def new_folder(out: str | Path) -> Path:
-    """The folder to write to.
-
-    Raises:
-        LabelwiseError: none was named, or it holds something.
-    """
-    target = Path(out)
-    if not str(out) or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
-        given = f"{target}, which holds something" if str(out) else "no folder for the run"
-        raise LabelwiseError(given, "a new folder", "choose another --out")
-    return target
 
 
 def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, base: str) -> None:
@@ -56,10 +41,8 @@ def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, ba
     labels = LabelSet((*run.labels.names, name), run.labels.groups, run.labels.rules)
     previous = run.config.taught
     taught = previous.model_copy(update={"labels": [*previous.labels, name], "run": base})
-    draft = out.with_name(f".{out.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(out) as draft:
         new_run = Run(draft, run.config.model_copy(update={"taught": taught}), labels)
         new_run.save_settings()
         new_run.save_decisions(_with_label(run.decisions(), fitted))
@@ -71,11 +54,6 @@ def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, ba
         write_json(draft / "results.json", {"format": 1, "splits": {}, "training": training})
         if (run.path / FAMILIARITY).is_file():
             replace(Familiarity.of_run(run.path), model=sha256(draft / WEIGHTS)).save(draft)
-        if out.exists():
-            out.rmdir()
-        os.replace(draft, out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _with_label(decisions: Decisions, fitted: Fitted) -> Decisions:

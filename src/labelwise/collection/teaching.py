@@ -15,8 +15,9 @@ import numpy as np
 from labelwise.collection.collection import Collection
 from labelwise.collection.few import Space, fit_few
 from labelwise.collection.schema import weights_digest
-from labelwise.collection.taught_run import new_folder, write_run
+from labelwise.collection.taught_run import write_run
 from labelwise.errors import LabelwiseError
+from labelwise.runs.files import new_folder
 from labelwise.runs.run import Run
 from labelwise.types import LabelSet
 

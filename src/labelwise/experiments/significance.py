@@ -14,7 +14,7 @@ from jaxtyping import Float
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics.bootstrap import RESAMPLES, bootstrap_counts
-from labelwise.runs.files import write_csv
+from labelwise.runs.files import save_csv
 
 COLUMNS = ("row", "against", "known_proportion", "difference", "low", "high", "sd", "seeds", "verdict")
 
@@ -114,7 +114,7 @@ def write_differences(path: Path, rows: Sequence[Difference]) -> None:
         sd = "" if d.sd is None else round(d.sd, 6)
         gap = round(d.mean, 6), round(d.low, 6), round(d.high, 6)
         lines.append((d.row, d.against, d.proportion, *gap, sd, d.seeds, d.verdict))
-    write_csv(path, lines, "\r\n")
+    save_csv(path, lines, "\r\n")
 
 
 class _ResampledMaps:

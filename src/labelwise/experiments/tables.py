@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.evaluation.frequency import GROUPS
-from labelwise.runs.files import read_json, write_csv
+from labelwise.runs.files import read_json, save_csv
 from labelwise.runs.plain_yaml import read_yaml
 
 EVIDENCE = (
@@ -83,7 +83,7 @@ def row_of_run(path: Path, name: str) -> dict[str, Any] | None:
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes the rows as CSV, atomically."""
-    write_csv(path, [COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)], "\r\n")
+    save_csv(path, [COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)], "\r\n")
 
 
 def sweep_table(rows: Sequence[dict[str, Any]]) -> str:

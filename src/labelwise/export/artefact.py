@@ -170,11 +170,8 @@ class Artefact:
     @property
     def outputs(self) -> list[str]:
         """The names of the graph's outputs in their order."""
-        extra_names = ["features", "whole"] * self.has_features + [
-            "probabilities",
-            "selected",
-        ] * self.has_decisions
-        return ["logits", *["maps"] * self.has_maps, *extra_names]
+        maps, features = ["maps"] * self.has_maps, ["features", "whole"] * self.has_features
+        return ["logits", *maps, *features, *["probabilities", "selected"] * self.has_decisions]
 
     def _preprocessing(self) -> dict[str, Any]:
         """The stored preprocessing, with the input that this kind of graph takes."""

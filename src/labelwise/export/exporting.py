@@ -29,6 +29,7 @@ from labelwise.export.timm_layout import write_timm
 from labelwise.export.triton import model_name, require_lines, to_repository
 from labelwise.export.web import RUNTIME, compared_in_node, require_web, write_web
 from labelwise.export.web_runtime import copy_runtime
+from labelwise.runs.files import new_folder
 from labelwise.runs.run import Run
 
 AUTO, WEB, TRITON = "auto", "web", "triton"
@@ -115,9 +116,7 @@ def export_run(
             "maps, for the boxes of a collection, and fp32, in which features are compared",
             "leave out --no-maps and --precision",
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    new_folder(out).parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     try:

@@ -20,7 +20,7 @@ from labelwise.export.engines import Eager
 from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
 from labelwise.export.parity import batches_of, compare, compare_batches
 from labelwise.model import LabelModel
-from labelwise.runs.files import read_json, write_csv, write_json
+from labelwise.runs.files import read_json, save_csv, write_json
 from labelwise.runs.run import Run
 
 INPUT, OUTPUTS = "input", ("prediction", "logits")
@@ -83,9 +83,9 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     runtimes = tagger_runtimes(write_tagger_graph(run, eager, folder), decisions)
     compare(eager, runtimes[0][1](), batches_of(photos), decisions, names)
     compare_batches(eager, runtimes, photos, decisions, names)
-    write_csv(folder / "selected_tags.csv", _tags(run))
+    save_csv(folder / "selected_tags.csv", _tags(run))
     threshold = _median_threshold(decisions)
-    write_csv(folder / "thresholds.csv", [["category", "name", "threshold"], [0, "general", threshold]])
+    save_csv(folder / "thresholds.csv", [["category", "name", "threshold"], [0, "general", threshold]])
     write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
     stages = _stages(run)
     write_json(folder / "preprocess.json", {"test": stages, "val": stages})

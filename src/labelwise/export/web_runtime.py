@@ -63,8 +63,8 @@ def verified(package: Path) -> Path:
     stored = read_json(package / "package.json") if (package / "package.json").is_file() else {}
     version = stored.get("version") if stored.get("name") == PACKAGE else None
     if version != VERSION:
-        found = f"version {version}" if version else "another folder"
-        raise LabelwiseError(f"{package}, {found}", f"{PACKAGE} {VERSION}", todo)
+        actual = f"version {version}" if version else "another folder"
+        raise LabelwiseError(f"{package}, {actual}", f"{PACKAGE} {VERSION}", todo)
     for name, digest in FILES.items():
         file = package / "dist" / name
         if not file.is_file() or sha256(file) != digest:

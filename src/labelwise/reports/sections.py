@@ -221,7 +221,7 @@ def _label_curve(run: RunRecord, scores: RecordedScores, label: int) -> dict[str
         points = [(float(r), float(q)) for r, q in zip(recall, precision, strict=True)]
         points = [(0.0, points[0][1]), *points, (1.0, float(true.mean()))]
     selected = scores.selected[known, label]
-    hits, found = int(selected[true].sum()), int(selected.sum())
+    hits, predicted = int(selected[true].sum()), int(selected.sum())
     return {
         "index": label,
         "name": run.names[label],
@@ -230,7 +230,7 @@ def _label_curve(run: RunRecord, scores: RecordedScores, label: int) -> dict[str
         "negatives": int((~true).sum()),
         "threshold": float(run.thresholds[label]),
         "points": points,
-        "operating": (hits / int(true.sum()), hits / found) if found and true.any() else None,
+        "operating": (hits / int(true.sum()), hits / predicted) if predicted and true.any() else None,
         "shares": score_shares(scores, label),
     }
 
