@@ -198,6 +198,7 @@ def _strict(hint: Any) -> Any:
 
 
 def _as_whole_number(value: Any) -> Any:
+    """A float without a fraction as an integer; other values unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -240,6 +240,7 @@ class Collection:
         return where
 
     def _by_score(self, label: str, where: str | None, top: int) -> pa.Table:
+        """The results of highest probability, without a similarity."""
         numbers = self.scores(label, where)["image"].slice(0, top).to_pylist()
         order = [("score", "descending"), ("image", "ascending")]
         rows = self.rows(numbers, label, SHOWN).sort_by(order)

@@ -144,6 +144,7 @@ class Embedder:
 
 
 def _halved(features: Tensor) -> np.ndarray:
+    """Features as a float16 array."""
     return features.cpu().numpy().astype(np.float16)
 
 

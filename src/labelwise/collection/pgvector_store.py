@@ -181,6 +181,7 @@ class PgvectorStore:
             connection.execute(f"ANALYZE {self._name}.{FEATURES}".encode())
 
     def _filter(self, label: str | None = None, where: Condition | None = None) -> str:
+        """The filter of finished rows in SQL."""
         parts = [f"image < {self.finished}"]
         if label is not None:
             parts.append(f"label = {quoted(label)}")

@@ -189,6 +189,7 @@ class QdrantStore:
         return {"with_payload": payload, "with_vectors": [vector] if vector in columns else False}
 
     def _filter(self, label: str | None = None, where: Condition | None = None) -> list[Any]:
+        """The filters of finished rows."""
         parts: list[Any] = [in_range("image", lt=self.finished)]
         if label is not None:
             parts.append(models.FieldCondition(key="label", match=models.MatchValue(value=label)))

@@ -92,6 +92,7 @@ class FolderStore:
             return query.select(list(columns)).to_arrow()
 
     def _readable(self, where: Condition | None) -> str:
+        """The filter of images that could be read and meet a condition."""
         return " AND ".join(part for part in ("error IS NULL", self._filter(IMAGES, None, where)) if part)
 
     @classmethod
@@ -191,6 +192,7 @@ class FolderStore:
         where: Condition | None = None,
         images: Sequence[int] | None = None,
     ) -> str:
+        """The filter of a table in Lance's SQL."""
         parts = [] if label is None else [f"label = {quoted(label)}"]
         if where is not None:
             parts.append(sql(where, "array_has_any(labels, [{}])".format))

@@ -74,6 +74,7 @@ def without_resampling(exported: torch.export.ExportedProgram) -> GraphModule | 
 
 
 def _resamples(node: Node) -> bool:
+    """Whether a node resizes a map or samples a grid."""
     return str(node.target).removeprefix("aten.").lstrip("_").startswith(("upsample_", "grid_sampler"))
 
 
@@ -102,6 +103,7 @@ def _over_last_of_three(node: Node) -> bool:
 
 
 def _over_last_two_of_four(graph: Graph, node: Node) -> None:
+    """Reduces over the last two of four dimensions instead of the last of three."""
     x: Any = node.args[0]
     with graph.inserting_before(node):
         wider = graph.call_function(_aten.unsqueeze.default, (x, 2))
@@ -155,12 +157,14 @@ def _with_zeros_joined(graph: Graph, node: Node) -> None:
 
 
 def _kernel_as_large_as_a_scaled_map(node: Node) -> bool:
+    """Whether a convolution has a kernel of the size of its input, which was scaled."""
     x, weight = (arg.meta["val"] for arg in node.args[:2])  # type: ignore[union-attr]
     fills_map = any(side == kernel > 1 for side, kernel in zip(x.shape[2:], weight.shape[2:], strict=False))
     return fills_map and node.args[0].target in _SCALES  # type: ignore[union-attr]
 
 
 def _with_lower_bound(graph: Graph, node: Node) -> None:
+    """Clamps a node's input at the lowest float32."""
     x: Any = node.args[0]
     with graph.inserting_before(node):
         bounded = graph.call_function(_aten.clamp.default, (x, torch.finfo(torch.float32).min))

@@ -152,6 +152,7 @@ _GraphCall = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
 def _in_onnxruntime(file: Path) -> _GraphCall:
+    """The graph of a file in ONNX Runtime."""
     import onnxruntime as ort
 
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -159,6 +160,7 @@ def _in_onnxruntime(file: Path) -> _GraphCall:
 
 
 def _in_openvino(file: Path) -> _GraphCall:
+    """The graph of a file in OpenVINO."""
     run, _ = compiled(file)
     return lambda images: [np.array(output) for output in run({INPUT: images}).values()]
 

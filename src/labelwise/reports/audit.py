@@ -114,6 +114,7 @@ def _unjudged(audit: Audit) -> list[dict[str, Any]]:
 
 
 def _group(audit: Audit, shown: Mapping[int, Picture], kind: str) -> dict[str, Any]:
+    """The section of one kind of finding."""
     title, meaning = TITLES[kind]
     indices = [index for index, finding in enumerate(audit.findings) if finding.kind == kind]
     tiles = [_tile(audit, index, shown[index]) for index in indices if index in shown]
@@ -121,6 +122,7 @@ def _group(audit: Audit, shown: Mapping[int, Picture], kind: str) -> dict[str, A
 
 
 def _tile(audit: Audit, index: int, picture: Picture) -> dict[str, Any]:
+    """A finding beside its picture."""
     finding: Finding = audit.findings[index]
     names = audit.rows.labels.names
     others = [names[j] for j in np.flatnonzero(audit.rows.positive[finding.row]) if j != finding.label]

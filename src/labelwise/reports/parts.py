@@ -73,6 +73,7 @@ def _differs(row: dict[str, Any]) -> bool:
 
 
 def _row(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A part's line of the table."""
     intervals = {**row["intervals"], **row.get("recall_intervals", {})}
     return {
         "name": name,
@@ -86,6 +87,7 @@ def _row(name: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(name: str, row: dict[str, Any]) -> str:
+    """How far the recall of a part is from that of the others."""
     interval, widest = row["recall_intervals"]["gap"], row["widest"]
     side = "below" if row["gap"] < 0 else "above"
     low, high = percent(interval["low"]), percent(interval["high"])
