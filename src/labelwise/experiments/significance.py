@@ -71,11 +71,11 @@ def differences(
     """
     if against not in files:
         raise LabelwiseError(f"row {against!r}", f"one of {', '.join(files)}", "correct --against")
-    maps = _ResampledMaps(number)
+    resampled = _ResampledMAP(number)
     rows = []
     for row, cells in files.items():
         common = [cell for cell in cells if cell in files[against]] if row != against else []
-        gaps = {cell: maps.of(cells[cell]) - maps.of(files[against][cell]) for cell in common}
+        gaps = {cell: resampled.of(cells[cell]) - resampled.of(files[against][cell]) for cell in common}
         proportions = list(dict.fromkeys(p for p, _ in common))
         for p in proportions:
             rows.append(_difference(row, against, p, [gap for (q, _), gap in gaps.items() if q == p]))
@@ -117,7 +117,7 @@ def write_differences(path: Path, rows: Sequence[Difference]) -> None:
     save_csv(path, lines, "\r\n")
 
 
-class _ResampledMaps:
+class _ResampledMAP:
     """mAP of each file, on all images and on shared resamples; every file is read once."""
 
     def __init__(self, number: int) -> None:
@@ -146,15 +146,15 @@ class _ResampledMaps:
         return self._values[path]
 
 
-def _check_same(path: Path, scores: StoredScores, other: Path, first: StoredScores) -> None:
+def _check_same(path: Path, scores: StoredScores, reference_path: Path, reference: StoredScores) -> None:
     """Raises an error if two files are not of the same images and annotations."""
     if not (
-        np.array_equal(scores.ids, first.ids)
-        and np.array_equal(scores.values, first.values)
-        and np.array_equal(scores.known, first.known)
+        np.array_equal(scores.ids, reference.ids)
+        and np.array_equal(scores.values, reference.values)
+        and np.array_equal(scores.known, reference.known)
     ):
         raise LabelwiseError(
-            f"{path} of other images or labels than {other}",
+            f"{path} of other images or labels than {reference_path}",
             "runs evaluated on the same split",
             "compare those",
         )

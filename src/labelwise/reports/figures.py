@@ -101,8 +101,8 @@ def axes(
         x = frame.at(tick, frame.y[0])[0]
         anchor = "end" if x > width - right - 2 else "start" if x < left + 2 and left < 20 else "middle"
         parts.append(_tick(x, height - bottom + 15, anchor, tick))
-    base = frame.at(frame.x[0], max(frame.y[0], 0.0) if frame.y[0] < 0 else frame.y[0])[1]
-    parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{base:.1f}" y2="{base:.1f}"/>')
+    axis_y = frame.at(frame.x[0], max(frame.y[0], 0.0) if frame.y[0] < 0 else frame.y[0])[1]
+    parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{axis_y:.1f}" y2="{axis_y:.1f}"/>')
     if x_name:
         middle = (left + width - right) / 2
         position = f'x="{middle:.0f}" y="{height - 6}"'
