@@ -7,7 +7,7 @@ export const AT_ONCE = 1; // the graph answers one after the other
 const megabytes = (count) => (count / 1e6).toFixed(0);
 
 // A photograph that is dropped before the model is here must not replace the page.
-for (const event of ["dragover", "drop"]) document.addEventListener(event, (event) => event.preventDefault());
+for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault());
 document.querySelector(".late").remove();
 
 let loaded = 0;
