@@ -297,5 +297,4 @@ def _rates(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
 
 
 def _counts(sums: np.ndarray) -> list[int]:
-    """Sums over images as whole numbers."""
     return sums.sum(axis=0).round().astype(int).tolist()
