@@ -160,7 +160,6 @@ def test_files_are_replaced_by_one_writer() -> None:
     """`os.replace` of a part is written once; other modules move what is damaged or chosen."""
     moving = {place(path) for path in MODULES if re.search(r"\bos\.(?:replace|link)\(", path.read_text())}
     assert moving == {
-        "src/labelwise/collection/taught_run.py",
         "src/labelwise/data/wholefile.py",
         "src/labelwise/export/exporting.py",
         "src/labelwise/training/checkpoint.py",

@@ -17,11 +17,11 @@ def usable_cores() -> int:
     control groups, version 2 (`cpu.max`) or 1 (`cpu.cfs_quota_us`), rounded up.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = _limit()
+    limit = _core_limit()
     return allowed if math.isinf(limit) else max(1, min(allowed, math.ceil(limit)))
 
 
-def _limit() -> float:
+def _core_limit() -> float:
     """Cores that the control group of this process may use."""
     with suppress(OSError, ValueError):
         quota, period = (_CONTROL_GROUPS / "cpu.max").read_text().split()

@@ -35,8 +35,8 @@ def joined_rows(*parts: Tensor) -> tuple[Tensor, ...]:
     if processes() == 1:
         return parts
     length = torch.tensor([len(parts[0])], device=parts[0].device)
-    lengths = torch.cat(_gathered(length)).tolist()  # the only host sync
-    return tuple(_join(part, lengths) for part in parts)
+    lengths = torch.cat(_all_gathered(length)).tolist()  # the only host sync
+    return tuple(_rows_of_all(part, lengths) for part in parts)
 
 
 def joined_sum(t: Tensor) -> Tensor:
@@ -52,19 +52,22 @@ def joined_sum(t: Tensor) -> Tensor:
     return _with_gradient_of(t, total)
 
 
-def _join(part: Tensor, lengths: list[int]) -> Tensor:
+def _rows_of_all(part: Tensor, lengths: list[int]) -> Tensor:
+    """The rows of all processes, with the gradient of this process's own."""
     padded = part.new_zeros((max(lengths), *part.shape[1:]))
     padded[: len(part)] = part.detach()
-    parts = [rows[:n] for rows, n in zip(_gathered(padded), lengths, strict=True)]
+    parts = [rows[:length] for rows, length in zip(_all_gathered(padded), lengths, strict=True)]
     parts[rank()] = _with_gradient_of(part, part.detach())
     return torch.cat(parts)
 
 
-def _gathered(t: Tensor) -> list[Tensor]:
+def _all_gathered(t: Tensor) -> list[Tensor]:
+    """The tensors of all processes, which have one shape."""
     parts = [torch.empty_like(t) for _ in range(processes())]
     dist.all_gather(parts, t)
     return parts
 
 
-def _with_gradient_of(own: Tensor, value: Tensor) -> Tensor:
-    return value + (own - own.detach()) * processes() if own.requires_grad else value
+def _with_gradient_of(part: Tensor, value: Tensor) -> Tensor:
+    """A value of all processes with the gradient of this process's own tensor, see the module."""
+    return value + (part - part.detach()) * processes() if part.requires_grad else value

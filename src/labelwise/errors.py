@@ -33,15 +33,17 @@ def plain_line(text: str, most: int = 1200) -> str:
     >>> plain_line("a\\nb\\x1b[31m"), plain_line("x" * 3000).count("x")
     ('a\\\\nb\\\\x1b[31m', 1195)
     """
-    text = _cut(text, most)
+    text = _shortened(text, most)
     if text.isprintable():
         return text
-    return _cut("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text), most)
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _shortened(escaped, most)
 
 
-def _cut(text: str, most: int) -> str:
-    half = (most - 5) // 2
-    return text if len(text) <= most else f"{text[: most - 5 - half]} ... {text[-half:]}"
+def _shortened(text: str, limit: int) -> str:
+    """A text without its middle, if it is longer than `limit`."""
+    half = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[: limit - 5 - half]} ... {text[-half:]}"
 
 
 def first_line(error: BaseException) -> str:
@@ -61,8 +63,8 @@ def advice(name: str, known: Iterable[str], prefix: str = "", otherwise: str = "
     """
     import difflib  # only for an error
 
-    near = difflib.get_close_matches(name, list(known), 1, 0.6)
-    return f"did you mean {prefix}{near[0]}?" if near else otherwise
+    matches = difflib.get_close_matches(name, list(known), 1, 0.6)
+    return f"did you mean {prefix}{matches[0]}?" if matches else otherwise
 
 
 class Stopped(BaseException):

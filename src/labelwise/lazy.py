@@ -62,9 +62,9 @@ def names_of(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
         home: name -> module of the package that defines it.
     """
 
-    def get(name: str) -> Any:
+    def lookup(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{home[name]}"), name)
 
-    return get
+    return lookup

@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     Otherwise activations of tens of megabytes are mapped and unmapped at each step, and on a CPU the page faults cost
     up to two fifths of the training time (measured: results/LOG.md). Returns whether the allocator accepts the setting.
     """
-    return _set((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**28))
+    return _set_options((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**28))
 
 
 def share_freed_memory() -> bool:
@@ -24,7 +24,7 @@ def share_freed_memory() -> bool:
     A server's threads decode and compute in turn; with one arena each, all of their freed blocks stay resident
     (measured: results/LOG.md). Call before the threads start. Returns whether the allocator accepts the setting.
     """
-    return _set((_ARENA_MAX, 2))
+    return _set_options((_ARENA_MAX, 2))
 
 
 def give_back_freed_memory() -> None:
@@ -37,7 +37,8 @@ def give_back_freed_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _set(*settings: tuple[int, int]) -> bool:
+def _set_options(*settings: tuple[int, int]) -> bool:
+    """Sets options of glibc's allocator; returns whether it accepts all of them."""
     if sys.platform != "linux":
         return False
     try:

@@ -40,12 +40,8 @@ class LabelModel(nn.Module):
         takes_states: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone, self.extractor, self.relation, self.classifier = (
-            backbone,
-            extractor,
-            relation,
-            classifier,
-        )
+        self.backbone, self.extractor = backbone, extractor
+        self.relation, self.classifier = relation, classifier
         self.own_share, self.takes_states = own_share, takes_states
         self.added: Any = None
 
@@ -67,8 +63,10 @@ class LabelModel(nn.Module):
         extracted = self._extract(feature_map, want_maps, states)
         features, logits = self.relate(extracted.features, extracted.shared)
         if extracted.logits is not None:
-            own = at_least_float32(extracted.logits)
-            logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
+            own_logits = at_least_float32(extracted.logits)
+            logits = (
+                own_logits if logits is None else (1 - self.own_share) * logits + self.own_share * own_logits
+            )
         assert logits is not None, "an extractor without logits of its own needs a classifier"
         needs_maps = want_maps and extracted.maps is None
         maps = self.class_activation(feature_map) if needs_maps else extracted.maps
@@ -79,6 +77,7 @@ class LabelModel(nn.Module):
         return output if self.added is None else self.added(output, feature_map)
 
     def _logits(self, decoupled: Tensor, shared: bool = False) -> Tensor:
+        """The classifier's logits of label features."""
         logits = self.relate(decoupled, shared)[1]
         assert logits is not None, "earlier steps need a classifier"
         return logits
@@ -93,8 +92,8 @@ class LabelModel(nn.Module):
         features = decoupled if self.relation is None else self.relation(decoupled)
         if self.classifier is None:
             return features, None
-        same = {"shared": True} if shared and self.relation is None else {}
-        return features, at_least_float32(self.classifier(features, **same))
+        options = {"shared": True} if shared and self.relation is None else {}
+        return features, at_least_float32(self.classifier(features, **options))
 
     def class_activation(self, feature_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B L h w"]:
         """Evidence maps of a pooled model: how far each location alone raises a label's score, clipped at 0.
@@ -110,18 +109,19 @@ class LabelModel(nn.Module):
         """
         extractor: Any = self.extractor
         places: Tensor = extractor.places(feature_map)
-        labels, several = (-1, extractor.num_labels, -1), extractor.num_labels > 1
-        scores = self._logits(places.flatten(0, 1).unsqueeze(1).expand(labels), several)
-        scores = scores - self._logits(places.new_zeros(1, 1, places.shape[2]).expand(labels), several)
+        shape, shared = (-1, extractor.num_labels, -1), extractor.num_labels > 1
+        scores = self._logits(places.flatten(0, 1).unsqueeze(1).expand(shape), shared)
+        scores = scores - self._logits(places.new_zeros(1, 1, places.shape[2]).expand(shape), shared)
         scores = scores.unflatten(0, places.shape[:2]).transpose(1, 2)
         weights: Tensor | None = extractor.weights(feature_map)
         shares = torch.ones_like(scores) if weights is None else weights.to(scores).expand_as(scores)
         evidence = scores.relu() * shares
-        for other in ((scores - scores.amin(2, keepdim=True)) * shares, shares):
-            evidence = torch.where(evidence.amax(2, keepdim=True) > 0, evidence, other)
+        for fallback in ((scores - scores.amin(2, keepdim=True)) * shares, shares):
+            evidence = torch.where(evidence.amax(2, keepdim=True) > 0, evidence, fallback)
         return (evidence / evidence.sum(2, keepdim=True)).unflatten(2, feature_map.shape[2:])
 
     def _extract(self, feature_map: Tensor, want_maps: bool, states: Targets | None) -> LabelFeatures:
+        """The extractor's output, with the states if it takes any."""
         if states is None:
             return self.extractor(feature_map, want_maps)
         if not self.takes_states:
@@ -131,6 +131,6 @@ class LabelModel(nn.Module):
                 "leave them out",
             )
         if self.added is not None:  # its labels have no states
-            own = states.values.shape[1] - len(self.added.weight)
-            states = Targets(states.values[:, :own], states.known[:, :own])
+            trained = states.values.shape[1] - len(self.added.weight)
+            states = Targets(states.values[:, :trained], states.known[:, :trained])
         return self.extractor(feature_map, want_maps, states)

@@ -74,18 +74,18 @@ def checked_options(
     names = [name for name in model.model_fields if name not in given]
     for name in options:
         if name not in names:
-            listed = f"one of {', '.join(names)}" if names else "no options"
-            near = advice(name, names, f"{section}.", "correct the option")
-            raise LabelwiseError(f"{section}.{name}", listed, near)
+            expected = f"one of {', '.join(names)}" if names else "no options"
+            todo = advice(name, names, f"{section}.", "correct the option")
+            raise LabelwiseError(f"{section}.{name}", expected, todo)
     try:
-        made = model.model_validate(dict(options))
+        validated = model.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         expected = values_in_words(model.model_fields[name]) or str(first["msg"]).lower()
         todo = advice(str(options[name]), _choices(model.model_fields[name]), otherwise="correct the option")
         raise LabelwiseError(f"{section}.{name}={options[name]!r}", expected, todo) from None
-    return {name: getattr(made, name) for name in options}
+    return {name: getattr(validated, name) for name in options}
 
 
 def values_in_words(field: FieldInfo) -> str:
@@ -131,9 +131,9 @@ def build_part(
     values = checked_options(part, options, section, given)
     parameters = inspect.signature(part).parameters.values()
     needed = {p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-    if lacking := sorted(needed - set(given)):
+    if missing := sorted(needed - set(given)):
         raise LabelwiseError(
-            f"{section} {(name or part.__name__)!r} without {', '.join(lacking)}",
+            f"{section} {(name or part.__name__)!r} without {', '.join(missing)}",
             "what its method or data pass to it",
             "pass it, or choose another one",
         )
@@ -149,8 +149,8 @@ def build_part(
 
 def taken_arguments(part: Callable[..., Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a context that a part takes as arguments and not as options."""
-    taken = inspect.signature(part).parameters.keys() - options_model(part).model_fields.keys()
-    return {name: value for name, value in context.items() if name in taken}
+    names = inspect.signature(part).parameters.keys() - options_model(part).model_fields.keys()
+    return {name: value for name, value in context.items() if name in names}
 
 
 def checking(section: str) -> Callable[[Class], Class]:
@@ -160,7 +160,7 @@ def checking(section: str) -> Callable[[Class], Class]:
         section: name of its options in the settings, for errors.
     """
 
-    def change(part: Class) -> Class:
+    def decorate(part: Class) -> Class:
         init, signature = part.__init__, inspect.signature(part.__init__)  # type: ignore[misc]
 
         @wraps(init)
@@ -174,17 +174,18 @@ def checking(section: str) -> Callable[[Class], Class]:
         part.__init__ = checked_init  # type: ignore[misc]
         return part
 
-    return change
+    return decorate
 
 
 def _is_plain(hint: Any) -> bool:
-    origin, inner = get_origin(hint), get_args(hint)
+    """Whether a type is one of options: scalars, choices, or collections of these."""
+    origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _is_plain(inner[0])
+        return _is_plain(arguments[0])
     if origin is Literal or hint in (*_SCALARS, NoneType):
         return True
     if origin in (Union, UnionType, list, tuple, dict) or origin in (Sequence, Mapping):
-        return all(_is_plain(one) for one in inner if one is not Ellipsis)
+        return all(_is_plain(argument) for argument in arguments if argument is not Ellipsis)
     return False
 
 
@@ -192,20 +193,20 @@ def _strict(hint: Any) -> Any:
     """A scalar without conversion, but that a whole number may be written as 1e2."""
     base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if base is int:
-        return Annotated[hint, Strict(), BeforeValidator(_whole)]
+        return Annotated[hint, Strict(), BeforeValidator(_as_whole_number)]
     return Annotated[hint, Strict()] if base in _SCALARS else hint
 
 
-def _whole(value: Any) -> Any:
+def _as_whole_number(value: Any) -> Any:
+    """A float without a fraction as an integer; other values unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _choices(field: FieldInfo) -> list[str]:
-    return (
-        [str(value) for value in get_args(field.annotation)]
-        if get_origin(field.annotation) is Literal
-        else []
-    )
+    """The values of an option that has a fixed set of them."""
+    if get_origin(field.annotation) is not Literal:
+        return []
+    return [str(value) for value in get_args(field.annotation)]
 
 
 def _meanings(part: Callable[..., Any]) -> dict[str, str]:

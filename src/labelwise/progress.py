@@ -18,6 +18,8 @@ Tick: TypeAlias = Callable[..., None]
 
 @dataclass
 class _Screen:
+    """The bars of this process."""
+
     shown: bool = False  # bars of library functions; the program turns them on
     bars: Progress | None = None
     open: int = 0
@@ -59,11 +61,11 @@ def bar(task: str, total: int, shown: bool | None = None) -> Iterator[Tick]:
         _screen.bars = _bars()
         _screen.bars.start()
     bars, _screen.open = _screen.bars, _screen.open + 1
-    own = bars.add_task(task, total=total, rate="")
+    task_id = bars.add_task(task, total=total, rate="")
     try:
-        yield lambda done, rate="": bars.update(own, completed=done, rate=rate)
+        yield lambda done, rate="": bars.update(task_id, completed=done, rate=rate)
     finally:
-        bars.remove_task(own)
+        bars.remove_task(task_id)
         _screen.open -= 1
         if not _screen.open:
             bars.stop()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 FEWEST = 10
 """A label with fewer known positives than this in a split is rare in that split."""
-_SHOWN = 10
+_LISTED = 10
 
 
 def rare_labels(positives: Mapping[str, float]) -> dict[str, int]:
@@ -37,6 +37,6 @@ def format_names(names: Iterable[str]) -> str:
     >>> format_names(f"x{i}" for i in range(12)).endswith("x9 and 2 more")
     True
     """
-    every = list(names)
-    more = f" and {len(every) - _SHOWN:,} more" if len(every) > _SHOWN else ""
-    return ", ".join(every[:_SHOWN]) + more
+    listed = list(names)
+    ending = f" and {len(listed) - _LISTED:,} more" if len(listed) > _LISTED else ""
+    return ", ".join(listed[:_LISTED]) + ending

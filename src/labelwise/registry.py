@@ -60,16 +60,18 @@ class Registry(Mapping[str, Entry]):
     def built_in(self) -> Mapping[str, str]:
         """Names of the built-in parts, with their modules."""
         folder = Path(__file__).parents[1] / self.package.replace(".", "/")
-        listed: dict[str, str] = {}
+        modules: dict[str, str] = {}
         for file in sorted(folder.glob("*.py")):
             for match in self._pattern.finditer(file.read_text(encoding="utf-8")):
-                listed[match[1] if match.re.groups else file.stem] = f"{self.package}.{file.stem}"
-        return {name: listed[name] for name in sorted(listed, key=self._place)}
+                modules[match[1] if match.re.groups else file.stem] = f"{self.package}.{file.stem}"
+        return {name: modules[name] for name in sorted(modules, key=self._sort_key)}
 
-    def _place(self, name: str) -> tuple[int, str]:
+    def _sort_key(self, name: str) -> tuple[int, str]:
+        """The first names in their order, then the others."""
         return self._first.index(name) if name in self._first else len(self._first), name
 
-    def _foreign(self, name: str) -> list[EntryPoint]:
+    def _foreign_entries(self, name: str) -> list[EntryPoint]:
+        """Entry points of a name in other packages."""
         return [entry for entry in _entry_points(self.group, tuple(sys.path)) if entry.name == name]
 
     def names(self) -> list[str]:
@@ -92,8 +94,8 @@ class Registry(Mapping[str, Entry]):
         Raises:
             LabelwiseError: no such part, a name that two packages use, or a package that cannot be imported.
         """
-        foreign = self._foreign(name)
-        owners = [*(["labelwise"] if name in self.built_in else []), *map(_package, foreign)]
+        foreign = self._foreign_entries(name)
+        owners = [*(["labelwise"] if name in self.built_in else []), *map(_package_name, foreign)]
         if len(owners) > 1:
             raise LabelwiseError(
                 f"{self.kind} {name!r} of {' and of '.join(owners)}",
@@ -120,7 +122,6 @@ class Registry(Mapping[str, Entry]):
         Raises:
             LabelwiseError: another one has the name.
         """
-
         from labelwise.options import checking  # loads pydantic, which names alone do not need
 
         def enter(part: Object) -> Object:
@@ -131,9 +132,9 @@ class Registry(Mapping[str, Entry]):
 
     def _enter(self, name: str, part: Any, entry: Entry) -> None:
         """Enter a part, or the same part again if its module was loaded again."""
-        before = self._entries.get(name)
-        before = before[1] if isinstance(before, tuple) else before
-        owner = getattr(before, "__module__", None) or self.built_in.get(name, part.__module__)
+        existing = self._entries.get(name)
+        existing = existing[1] if isinstance(existing, tuple) else existing
+        owner = getattr(existing, "__module__", None) or self.built_in.get(name, part.__module__)
         if owner != part.__module__:
             raise LabelwiseError(
                 f"{self.kind} {name!r} of {part.__module__}", f"a name that {owner} does not use", "rename it"
@@ -148,11 +149,12 @@ class Registry(Mapping[str, Entry]):
             self.register(name)(loaded)
 
     def _load(self, name: str, entry: EntryPoint) -> None:
+        """Imports an entry point and enters its part."""
         try:
             self._add(name, entry.load())
         except Exception as error:  # a module may raise anything when it is imported
             raise LabelwiseError(
-                f"{self.kind} {name!r} of {_package(entry)}, {entry.value} ({first_line(error)})",
+                f"{self.kind} {name!r} of {_package_name(entry)}, {entry.value} ({first_line(error)})",
                 self.content,
                 "correct or remove that package",
             ) from None
@@ -166,7 +168,7 @@ def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group))
 
 
-def _package(entry: EntryPoint) -> str:
+def _package_name(entry: EntryPoint) -> str:
     return f"package {entry.dist.name}" if entry.dist else f"the package of {entry.value}"
 
 
@@ -227,7 +229,7 @@ class MethodRegistry(Registry[tuple[Card, Builder]]):
         """
         cards: dict[str, Card] = {}
         for name in self:
-            module = self.built_in.get(name) or next((e.module for e in self._foreign(name)), "")
+            module = self.built_in.get(name) or next((e.module for e in self._foreign_entries(name)), "")
             cards[name] = _cards_of(module).get(name) or self[name][0]
         return dict(sorted(cards.items()))
 
@@ -244,10 +246,10 @@ def _cards_of(module: str) -> dict[str, Card]:
         file = Path(spec.origin)
     tree = ast.parse(file.read_text(encoding="utf-8"))
     names: dict[str, Any] = {}
-    for line in tree.body:
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             with suppress(ValueError):
-                names[line.targets[0].id] = ast.literal_eval(line.value)
+                names[statement.targets[0].id] = ast.literal_eval(statement.value)
     cards = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card":
@@ -261,27 +263,28 @@ def _literal(node: ast.expr, names: Mapping[str, Any]) -> Any:
     return names[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
-def _decorated(variable: str) -> str:
+def _pattern_of(variable: str) -> str:
+    """The pattern of a registry's decorator with a name."""
     return rf'^@{variable}\.register\(\s*"([^"]+)"'
 
 
 METHODS = MethodRegistry("method", "labelwise.methods", pattern=r'\bCard\(\s*(?:name=)?"([^"]+)"')
 EXTRACTORS: Registry[type] = Registry(
-    "extractor", "labelwise.extractors", "extractor", pattern=_decorated("EXTRACTORS")
+    "extractor", "labelwise.extractors", "extractor", pattern=_pattern_of("EXTRACTORS")
 )
 RELATIONS: Registry[type] = Registry(
-    "relation", "labelwise.relations", "relation", pattern=_decorated("RELATIONS")
+    "relation", "labelwise.relations", "relation", pattern=_pattern_of("RELATIONS")
 )
 CLASSIFIERS: Registry[type] = Registry(
-    "classifier", "labelwise.classifiers", "classifier", pattern=_decorated("CLASSIFIERS")
+    "classifier", "labelwise.classifiers", "classifier", pattern=_pattern_of("CLASSIFIERS")
 )
-LOSSES: Registry[type] = Registry("loss", "labelwise.losses", "loss", pattern=_decorated("LOSSES"))
+LOSSES: Registry[type] = Registry("loss", "labelwise.losses", "loss", pattern=_pattern_of("LOSSES"))
 STRATEGIES: Registry[Any] = Registry(
-    "unknown strategy", "labelwise.losses", "unknown", "labelwise.strategies", _decorated("STRATEGIES")
+    "unknown strategy", "labelwise.losses", "unknown", "labelwise.strategies", _pattern_of("STRATEGIES")
 )
 # A sum of losses depends on their order in its last bits, so that of the first terms stays.
 TERMS: Registry[type] = Registry(
-    "term", "labelwise.terms", pattern=_decorated("TERMS"), first=("blending", "contrast", "discriminative")
+    "term", "labelwise.terms", pattern=_pattern_of("TERMS"), first=("blending", "contrast", "discriminative")
 )
 
 

@@ -51,5 +51,5 @@ class TeacherBatch:
         scores = (self.logits / temperature).sigmoid()
         if self.share is None:
             return scores
-        own = self.share[:, None]
-        return own * scores + (1 - own) * scores.flip(0)
+        weight = self.share[:, None]
+        return weight * scores + (1 - weight) * scores.flip(0)

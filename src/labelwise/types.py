@@ -144,8 +144,8 @@ class LabelPriors:
         cls, num_labels: int, vectors: Float[torch.Tensor, "L V"] | None = None, missing: Sequence[str] = ()
     ) -> LabelPriors:
         """Priors of an empty split; those of a trained model are loaded with its weights."""
-        one, two = torch.zeros(num_labels), torch.zeros(num_labels, num_labels)
-        return cls(one, one, two, two, vectors, tuple(missing))
+        vector, matrix = torch.zeros(num_labels), torch.zeros(num_labels, num_labels)
+        return cls(vector, vector, matrix, matrix, vectors, tuple(missing))
 
     def __add__(self, other: LabelPriors) -> LabelPriors:
         """The sum of both counts; vectors are those of `self`."""

@@ -327,7 +327,7 @@ def test_a_table_may_name_files_anywhere_and_says_which_are_not_there(tmp_path: 
 
 
 def test_nothing_is_fetched_that_was_not_allowed() -> None:
-    from labelwise.serving.intake import _allow
+    from labelwise.serving.intake import _check_host
     from labelwise.serving.limits import Limits, Refused
 
     for address in (
@@ -337,7 +337,7 @@ def test_nothing_is_fetched_that_was_not_allowed() -> None:
         "ftp://a/b",
     ):
         with pytest.raises(Refused, match="a host that was allowed: none"):
-            _allow(address, Limits())
+            _check_host(address, Limits())
     for address in (
         "http://[::1",
         "http://good.example@evil.example/",
@@ -345,4 +345,4 @@ def test_nothing_is_fetched_that_was_not_allowed() -> None:
         "//good.example/a",
     ):
         with pytest.raises(Refused):
-            _allow(address, Limits(url_hosts=("good.example",)))
+            _check_host(address, Limits(url_hosts=("good.example",)))

@@ -72,7 +72,7 @@ def with_kinds(path: Path, centres: np.ndarray, sizes: list[int], noise: float) 
     x[-1] = -x[: sizes[0]].mean(0)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     collection, _ = synthetic(path, 4 * sum(sizes), centres.shape[1], after=lambda tables: None)
-    features = collection._tables.features
+    features = collection._store.features
     rows = features.to_arrow()
     own = np.flatnonzero(np.array(rows["label"].to_pylist()) == "cat")[: sum(sizes)]
     flat = np.array(rows["feature"].to_pylist(), np.float16)

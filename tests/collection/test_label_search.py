@@ -24,7 +24,7 @@ def test_the_index_finds_nearly_all_and_conditions_hold(
     monkeypatch.setattr(store, "INDEXED", 1000)
     monkeypatch.setattr(store, "PARTITION", 256)
     collection, arrays = synthetic(tmp_path / "c", 3000)
-    assert {i.name for i in collection._tables.features.list_indices()} == {
+    assert {i.name for i in collection._store.features.list_indices()} == {
         "label_idx",
         "labels_idx",
         "feature_idx",

@@ -130,7 +130,7 @@ def test_conditions_mean_what_python_says_in_every_store(address: str) -> None:
     chance = random.Random(1)
     for _ in range(40):
         written, code = expression(chance, 3)
-        rows = collection._tables.rows("images", ["image"], where=parse_condition(written, NAMES))
+        rows = collection._store.rows("images", ["image"], where=parse_condition(written, NAMES))
         expected = [i for i in range(30) if eval(code, {"p": arrays["present"][i], "s": arrays["scores"][i]})]
         assert sorted(rows["image"].to_pylist()) == expected, written
 
@@ -141,7 +141,7 @@ class CutError(Exception):
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """The next call of `add` after two stops with some of its rows."""
-    server = FolderStore if kind == "folder" else backends._class(f"{kind}:")
+    server = FolderStore if kind == "folder" else backends._store_class(f"{kind}:")
     plain, count = server.add, 0
 
     def add(self: Store, images: pa.Table, features: pa.Table) -> None:
@@ -183,7 +183,7 @@ def test_a_stopped_call_is_resumed_with_each_image_once(
     found = collection.nearest(label, np.ones(collection.identity.dim, np.float32))
     assert sorted(found["image"].to_pylist()) == [0, 1, 2, 3, 5]
     assert collection.counts()[label] == 5
-    close(collection._tables)
+    close(collection._store)
     again = command(
         *("embed", run_folder, *files, *words_of(address), "--all", "--part", "3", "--workers", "0")
     )
@@ -254,7 +254,7 @@ def test_a_second_writer_is_refused(kind: str, address: str, embedded: tuple[Pat
 
 def test_damaged_tables_are_one_line(kind: str, address: str) -> None:
     collection, _ = synthetic(address, 20)
-    close(collection._tables)
+    close(collection._store)
     words = ("search", address, "--label", "cat", "--by", "score")
     assert command(*words).code == 0
     if kind == "folder":
@@ -388,7 +388,7 @@ def test_the_index_of_postgres_finds_nearly_all(
 
     monkeypatch.setattr(pgvector_store, "INDEXED", 400)
     collection, arrays = synthetic(address, 1200)
-    with collection._tables._guarded() as connection:  # type: ignore[attr-defined]
+    with collection._store._guarded() as connection:  # type: ignore[attr-defined]
         indexes = connection.execute("SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'features_of_%'")
         assert indexes.fetchone() == (4,)
     rng, shares = np.random.default_rng(6), []

@@ -63,7 +63,7 @@ def test_a_refusal_and_a_fault_are_told_apart(cache: Path, monkeypatch: pytest.M
         patch.setattr(backbone_check, "fitted", refuse)
         row = row_of("test_vit", cache)
         assert (row["result"], row["reason"]) == ("refused", "a wish; expected another; change it")
-    monkeypatch.setattr(backbone_check, "_maps", lambda method, side: 1 / 0)
+    monkeypatch.setattr(backbone_check, "_check_maps", lambda method, side: 1 / 0)
     row = row_of("test_vit", cache)
     assert (row["result"], row["reason"]) == ("fault", "ZeroDivisionError: division by zero")
     assert row["build"] == "yes"

@@ -99,7 +99,7 @@ class Deciding(GraphEngine):
         super().__init__(Path(), False)
         self._wrong, self._shift = wrong, shift
 
-    def _opened(self, file: Path) -> tuple[str, int]:
+    def _open(self, file: Path) -> tuple[str, int]:
         return "the graph", 3
 
     def _outputs(self, images: torch.Tensor, count: int) -> list[np.ndarray]:

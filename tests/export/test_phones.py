@@ -108,7 +108,7 @@ def test_programs_have_nothing_that_converters_refuse(method: str, backbone: str
 class Mean(OneByOne):
     """Two outputs of one image: the mean of each channel, and the image."""
 
-    def _opened(self, file: Path) -> tuple[str, None]:
+    def _open(self, file: Path) -> tuple[str, None]:
         return file.name, None
 
     def _answer(self, image: np.ndarray) -> Sequence[np.ndarray]:

@@ -36,7 +36,7 @@ def test_what_became_of_each_stage(tmp_path: Path) -> None:
         "chosen",
         "left out: needs about 9 s, 4 s are left",
     ]
-    assert [row["fate"] for row in shown] == fates
+    assert [row["outcome"] for row in shown] == fates
     assert shown[1]["gain"] == "-2.0 (-3.0 to -1.0) over 1-probe"
     assert (shown[0]["seconds"], shown[0]["gain"], shown[4]["seconds"]) == ("3", "", "")
     assert name_of_run(run) == tmp_path.name

@@ -80,7 +80,7 @@ def test_connections_that_are_gone_are_forgotten() -> None:
     sweep = ConnectionSweep(Limits())
     sweep.look([Connection() for _ in range(5)], 0)
     sweep.look([], 1)
-    assert not sweep._since
+    assert not sweep._states
 
 
 def test_a_stalled_engine_is_reported_and_recovers() -> None:

@@ -49,8 +49,8 @@ RESUMABLE = 75
 """Exit code of resumable work that a signal stopped; EX_TEMPFAIL of sysexits.h."""
 
 
-class _Listed(TyperGroup):
-    """A group whose help shows the first sentence of each command whole; the default cuts it at the line's end."""
+class _FullSummaries(TyperGroup):
+    """A group whose help shows the whole first sentence of each command; the default cuts it at the line's end."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         command = super().get_command(ctx, cmd_name)
@@ -62,7 +62,7 @@ class _Listed(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Listed,
+    cls=_FullSummaries,
     help="Recognise many labels in one image: train, evaluate, explain, use.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -70,11 +70,11 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> bool:
-    if wanted:
+def _print_version(requested: bool) -> bool:
+    if requested:
         print(f"labelwise {labelwise.__version__}")
         raise typer.Exit
-    return wanted
+    return requested
 
 
 @app.callback()
@@ -94,7 +94,7 @@ for _command in (
     app.command(_command.__name__.removesuffix("_runs"))(_command)  # `compare_runs` is the command `compare`
 data.app.command()(complete.complete)
 data.app.command()(convert.convert)
-app.add_typer(data.app, name="data", cls=_Listed)
+app.add_typer(data.app, name="data", cls=_FullSummaries)
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(cache.app, name="cache")
 
@@ -102,14 +102,14 @@ app.add_typer(cache.app, name="cache")
 def _program_of(command: Sequence[str]) -> typer.Typer:
     """The program with the called command alone, as building all of them takes a tenth of a short command's time."""
     program = copy(app)
-    called = [entry for entry in app.registered_commands if command == [entry.name]]
-    if called:
-        program.registered_commands, program.registered_groups = called, []
+    matching = [entry for entry in app.registered_commands if command == [entry.name]]
+    if matching:
+        program.registered_commands, program.registered_groups = matching, []
     return program
 
 
 @contextmanager
-def _ending_resumably(arguments: Sequence[str]) -> Iterator[None]:
+def _stopped_by_sigterm(arguments: Sequence[str]) -> Iterator[None]:
     """Raise `Stopped` on SIGTERM in a resumable command, outside the steps that save their state."""
     if not set(arguments) & {"train", "continual", "sweep"}:
         yield
@@ -118,11 +118,11 @@ def _ending_resumably(arguments: Sequence[str]) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped("stopped by SIGTERM")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous_handler = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     show_bars()
     try:
-        with _ending_resumably(sys.argv[1:2]):
+        with _stopped_by_sigterm(sys.argv[1:2]):
             _program_of(sys.argv[1:2])()
     except LabelwiseError as error:
         print(f"labelwise: {' '.join(str(error).split())}", file=sys.stderr)

@@ -44,11 +44,11 @@ def audit(
     source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)
     result = run_audit(opened, source, split, folds, limit, ProgressBar())
     rows, findings = result.rows, result.findings
-    shown = pictures(result, load(run))
-    evidence = write_evidence(shown, out.with_suffix(".evidence"))
+    photographs = pictures(result, load(run))
+    evidence = write_evidence(photographs, out.with_suffix(".evidence"))
     result.save(out, evidence)
     page = out.with_suffix(".html")
-    write_audit_page(result, shown, page, str(run))
+    write_audit_page(result, photographs, page, str(run))
     counts = Counter(f.kind for f in findings)
     if json:
         record = {"table": str(out), "page": str(page), "images": len(rows), "cells": len(findings)}

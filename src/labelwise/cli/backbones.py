@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Check the networks below the head.", no_args_is_help=True)
+app = typer.Typer(help="Check which timm models work as backbones.", no_args_is_help=True)
 
 
 @app.callback()
 def backbones() -> None:
-    """Check the networks below the head."""
+    """Check which timm models work as backbones."""
 
 
 @app.command("check")
@@ -31,7 +31,7 @@ def check_backbones(
     seconds: Annotated[float, typer.Option(help="time limit of a model in seconds", min=1)] = 600.0,
     gigabytes: Annotated[float, typer.Option(help="memory limit of a model in GB", min=0.1)] = 3.0,
 ) -> None:
-    """Check that backbones can be built, trained, saved and exported; exit code 1 if one does neither work nor refuse.
+    """Check that backbones can be built, trained, saved and exported; exit code 1 if one fails without a clear refusal.
 
     Each model is checked in a process of its own, with random weights: image sizes, gradients, evidence maps, saving
     and loading, a training of two steps, and exports that are compared with it.
@@ -48,18 +48,18 @@ def check_backbones(
         f"{'model':40} {'sizes':18} {'places':7} {'onnx':5} {'openvino':8} {'s':>6} {'MB':>6}  result"
     )
 
-    def say(row: dict[str, Any]) -> None:
+    def print_row(row: dict[str, Any]) -> None:
         sizes = f"{row.get('image_size', '')} {row.get('train_size', '')} {row.get('other_size', '')}"
         places = int(row["image_size"]) // int(row["stride"]) if row.get("stride") else ""
-        kinds = [str(row.get(kind) or "-").partition(":")[0] for kind in ("onnx", "openvino")]
+        formats = [str(row.get(kind) or "-").partition(":")[0] for kind in ("onnx", "openvino")]
         reason = f": {row['reason']}" if row["reason"] else ""
         console.print(
-            f"{row['model']:40} {sizes:18} {places!s:7} {kinds[0]:5} {kinds[1]:8} {float(row['seconds']):6.1f} "
+            f"{row['model']:40} {sizes:18} {places!s:7} {formats[0]:5} {formats[1]:8} {float(row['seconds']):6.1f} "
             f"{row['megabytes']!s:>6}  {row['result']}{reason}",
             markup=False,
         )
 
-    rows = check_models(models, out, exports, ProcessLimits(seconds, gigabytes), say)
+    rows = check_models(models, out, exports, ProcessLimits(seconds, gigabytes), print_row)
     counts = Counter(str(row["result"]) for row in rows)
     console.print(f"{len(rows)} models: {', '.join(f'{count} {result}' for result, count in counts.items())}")
     if any(row["result"] not in ("works", "refused") for row in rows):

@@ -15,13 +15,14 @@ app = typer.Typer(help="List and clear the stored maps and other files of the ca
 
 
 def _days_ago(used: float) -> str:
+    """Whole days since a time in seconds since 1970, as text."""
     import time
 
     days = int((time.time() - used) // 86_400)
     return "today" if days < 1 else f"{days} days ago"
 
 
-def _line(entry: Entry) -> str:
+def _entry_line(entry: Entry) -> str:
     return f"{entry.kind:28} {entry.size / 1e6:10,.1f} MB   {_days_ago(entry.used):14} {entry.path.name}"
 
 
@@ -31,7 +32,6 @@ def list_cache(as_json: options.Json = False) -> None:
 
     Example: labelwise cache list
     """
-
     from labelwise.data.cache import cache_folder
     from labelwise.data.cached import entries
 
@@ -42,7 +42,7 @@ def list_cache(as_json: options.Json = False) -> None:
         options.print_json({"folder": str(cache_folder()), "bytes": total, "entries": rows})
         return
     for entry in listed:
-        typer.echo(_line(entry))
+        typer.echo(_entry_line(entry))
     typer.echo(f"{total / 1e6:,.1f} MB in {cache_folder()}, entries: {len(listed)}")
 
 
@@ -61,7 +61,6 @@ def clear_cache(
 
     Example: labelwise cache clear --to 20GB
     """
-
     from labelwise.data.cached import bytes_of, entries, least_recently_used, remove, unused_for
 
     listed = entries()
@@ -69,16 +68,16 @@ def clear_cache(
     if unused is not None:
         chosen = unused_for(listed, unused)
     if to is not None:
-        rest = [entry for entry in listed if entry not in chosen]
-        chosen = [*chosen, *least_recently_used(rest, bytes_of(to))]
+        others = [entry for entry in listed if entry not in chosen]
+        chosen = [*chosen, *least_recently_used(others, bytes_of(to))]
     removed, skipped = remove(chosen)
     freed = sum(entry.size for entry in removed)
     if as_json:
-        left = [{"path": str(entry.path), "reason": reason} for entry, reason in skipped]
-        options.print_json({"removed": [str(e.path) for e in removed], "bytes": freed, "skipped": left})
+        kept_rows = [{"path": str(entry.path), "reason": reason} for entry, reason in skipped]
+        options.print_json({"removed": [str(e.path) for e in removed], "bytes": freed, "skipped": kept_rows})
         return
     for entry in removed:
-        typer.echo(f"removed {_line(entry)}")
+        typer.echo(f"removed {_entry_line(entry)}")
     for entry, reason in skipped:
         typer.echo(f"skipped {entry.kind} {entry.path.name}: {reason}")
     typer.echo(f"{freed / 1e6:,.1f} MB freed, entries removed: {len(removed)}")

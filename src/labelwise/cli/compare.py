@@ -13,10 +13,12 @@ from labelwise.cli import options
 def compare_runs(
     run_a: Annotated[Path, typer.Argument(help="a run or an exported folder", metavar="RUN_A")],
     run_b: Annotated[Path, typer.Argument(help="another one", metavar="RUN_B")],
-    data: Annotated[str, typer.Option(help="images, with labels that say who is right", metavar="SOURCE")],
+    data: Annotated[
+        str, typer.Option(help="images; their labels, if any, show which run is right", metavar="SOURCE")
+    ],
     split: Annotated[str | None, typer.Option(help="split, or several as val+test  [default: all]")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="only this label; several times  [default: all common ones]")
+        list[str] | None, typer.Option(help="only this label; may be repeated  [default: all common ones]")
     ] = None,
     top: Annotated[int, typer.Option(help="pictures in a page, and lines on the terminal", min=1)] = 60,
     out: Annotated[Path | None, typer.Option(help="FILE.html, FILE.csv or FILE.json", metavar="FILE")] = None,
@@ -24,13 +26,12 @@ def compare_runs(
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 1,
 ) -> None:
-    """List images of which two runs select different labels, with both scores; the page has evidence of both.
+    """List images on which two runs select different labels, with both scores; the page has evidence of both.
 
     `labelwise report` compares the figures of runs.
 
     Example: labelwise compare runs/a runs/b --data voc:VOC2007 --split test --out differences.html
     """
-
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.data import read
     from labelwise.inference import load
@@ -48,7 +49,7 @@ def compare_runs(
             label,
             batch_size=batch_size,
             workers=workers,
-            on_images=lambda done, of: tick(done),
+            on_images=lambda done, total: tick(done),
         )
     if out is not None and out.suffix.lower() == ".html":
         from labelwise.reports.disagreements_page import write_disagreements

@@ -60,12 +60,13 @@ def complete(
         record |= {"labels": {c.label: c.counts for c in planned}}
         options.print_json(record)
         return
-    by = ", ".join(f"{count:,} by {name}" for name, count in counts.most_common())
-    typer.echo(f"{counted(len(changes), 'cell')} changed" + (f": {by}" if by else ""))
+    sources = ", ".join(f"{count:,} by {name}" for name, count in counts.most_common())
+    typer.echo(f"{counted(len(changes), 'cell')} changed" + (f": {sources}" if sources else ""))
     typer.echo(f"written: {out} and {changes_path}")
 
 
 def _kinds(text: str) -> list[str]:
+    """The kinds of findings in a comma-separated list."""
     from labelwise.decisions.audit import KINDS
     from labelwise.errors import LabelwiseError
 

@@ -38,11 +38,10 @@ def continual(
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
-    """Learn a stream of tasks in sequence on a frozen backbone, and report what is retained.
+    """Learn a stream of tasks in sequence on a frozen backbone, and report how well earlier ones are retained.
 
     Example: labelwise continual --stream csv:labels.csv --strategy ocdm --memory 200 --out runs/stream
     """
-
     from labelwise.cli.tables import print_stream
     from labelwise.continual.run import learn_stream, spread
     from labelwise.runs.plain_yaml import read_yaml
@@ -52,26 +51,26 @@ def continual(
     settings: dict[str, Any] = {"loss": {"name": "bce"}, "optim": {"name": "adam", "weight_decay": 0.0}}
     settings |= read_yaml(config) if config else {}
     if resume and stream is None and config is None:
-        first = out / "seed0" if seeds > 1 else out
-        settings = settings_begun(first) or settings
+        first_folder = out / "seed0" if seeds > 1 else out
+        settings = settings_begun(first_folder) or settings
     if stream is None and "data" not in settings:
         raise typer.BadParameter("no stream is named; give --stream SOURCE")
-    given = {
+    overrides = {
         **options.of_model(method, backbone, weights, image_size, lr, seed),
         "data.source": stream,
         "continual.strategy": strategy,
         "continual.memory": memory,
         "continual.setting": setting,
-        "continual.tasks": None if tasks is None else [_number(t) for t in tasks.split(",")],
+        "continual.tasks": None if tasks is None else [_task_size(size) for size in tasks.split(",")],
         "backbone.freeze": True,
     }
-    made, results = options.laid_over(settings, given, assign), []
+    base, results = options.merged_config(settings, overrides, assign), []
     flags = [*(["--json"] if json else []), *(["--seeds", str(seeds)] if seeds > 1 else [])]
     with options.resumable("continual", out, *flags) as stop:
-        for number in range(seeds):
-            one = made.model_copy(update={"seed": made.seed + number})
-            folder = out / f"seed{one.seed}" if seeds > 1 else out
-            results.append(learn_stream(one, folder, resume=resume, quiet=json, stop=stop))
+        for offset in range(seeds):
+            seed_config = base.model_copy(update={"seed": base.seed + offset})
+            folder = out / f"seed{seed_config.seed}" if seeds > 1 else out
+            results.append(learn_stream(seed_config, folder, resume=resume, quiet=json, stop=stop))
     if json:
         record = results[0] if seeds == 1 else {"seeds": results, "spread": spread(results)}
         options.print_json(record)
@@ -79,7 +78,7 @@ def continual(
         print_stream(results, spread(results))
 
 
-def _number(text: str) -> int:
+def _task_size(text: str) -> int:
     from labelwise.errors import LabelwiseError
 
     try:

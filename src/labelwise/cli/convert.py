@@ -91,12 +91,13 @@ def convert(
             tick=tick,
         )
     readable = written.source is not None and written.source.kind in READERS
-    again = str(written.source) if readable else None
+    source_name = str(written.source) if readable else None
     if as_json:
         record: dict[str, Any] = {"out": str(out), "form": kind, "files": list(written.files)}
-        record |= {"source": again, "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
-        record |= {"notes": [*data.notes, *written.notes]}
+        record |= {"source": source_name, "rows": len(data), "labels": list(data.labels)}
+        record |= {"splits": data.splits(), "notes": [*data.notes, *written.notes]}
         options.print_json(record)
         return
     typer.echo(data.with_notes(*written.notes).summary())
-    typer.echo(f"written: {out}" + (f"; labelwise reads it as {shlex.quote(again)}" if again else ""))
+    advice = f"; labelwise reads it as {shlex.quote(source_name)}" if source_name else ""
+    typer.echo(f"written: {out}{advice}")

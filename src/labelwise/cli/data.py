@@ -44,7 +44,6 @@ def check(
 
     Example: labelwise data check csv:labels.csv
     """
-
     from labelwise.data.check import check as run_check
 
     report = run_check(source, near_duplicates, decode)
@@ -131,18 +130,20 @@ def pack(
     with bar("images", len(data)) as tick:
         result = write_store(data, out, size, form, workers, tick)
     seconds = time.perf_counter() - started
-    bad = [{"image": data.image_id(row), "reason": reason} for row, reason in result.unreadable]
+    failures = [{"image": data.image_id(row), "reason": reason} for row, reason in result.unreadable]
     if as_json:
         record = {"out": str(out), "images": result.rows, "kept": result.kept, "bytes": result.bytes}
-        record |= {"seconds": round(seconds, 2), "unreadable": bad}
+        record |= {"seconds": round(seconds, 2), "unreadable": failures}
         options.print_json(record)
     else:
-        for row in bad:
+        for row in failures:
             typer.echo(f"{row['image']}: {row['reason']}", err=True)
-        earlier = f", {result.kept:,} of them by an earlier run" if result.kept else ""
-        typer.echo(f"{counted(result.rows, 'image')}{earlier}, {result.bytes / 1e6:,.1f} MB, {seconds:.1f} s")
+        earlier_text = f", {result.kept:,} of them by an earlier run" if result.kept else ""
+        typer.echo(
+            f"{counted(result.rows, 'image')}{earlier_text}, {result.bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+        )
         typer.echo(f"written: {out}; use it as packed:{out}")
-    if bad:
+    if failures:
         raise typer.Exit(1)
 
 
@@ -159,6 +160,7 @@ def _fractions(text: str) -> list[float]:
 
 
 def _table_path(out: Path) -> Path:
+    """The path, if it ends in .parquet."""
     from labelwise.errors import LabelwiseError
 
     if out.suffix.lower() != ".parquet":
@@ -167,7 +169,6 @@ def _table_path(out: Path) -> Path:
 
 
 def _print_written(data: Dataset, out: Path, as_json: bool) -> None:
-
     if as_json:
         record = {"out": str(out), "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
         options.print_json({**record, "notes": list(data.notes)})
@@ -188,8 +189,8 @@ def _print_report(report: CheckReport) -> None:
     show(f"{report.source}: {counted(report.rows_before, 'row')}, {counted(report.rows_after, 'image')} kept")
     show("splits: " + (", ".join(f"{name} {count:,}" for name, count in report.splits.items()) or "none"))
     _print_balance(report, console)
-    for place, rare in report.rare.items():
-        show(f"rare labels{place and ' in ' + place}, fewer than {FEWEST} positives: {format_rare(rare)}")
+    for split, rare in report.rare.items():
+        show(f"rare labels{split and ' in ' + split}, fewer than {FEWEST} positives: {format_rare(rare)}")
     show(
         f"images without a positive label: {report.without_positive:,}; "
         f"with nothing known: {report.without_known:,}"
@@ -224,24 +225,26 @@ def _print_report(report: CheckReport) -> None:
 
 
 def _print_groups(show: Callable[[str], None], title: str, groups: list[list[str]]) -> None:
+    """The number of groups of equal images, and the first five groups."""
     show(f"{title}: {len(groups):,}")
     for names in groups[:5]:
         show("  " + " = ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""))
 
 
 def _print_balance(report: CheckReport, console: Console) -> None:
+    """Counts per label: a table in a terminal, else lines with tabs."""
     from rich.table import Table
 
-    heads = ["label", "positive", "negative", "unknown", *report.splits]
+    header = ["label", "positive", "negative", "unknown", *report.splits]
     rows = [
         [b.name, *(f"{n:,}" for n in (b.positive, b.negative, b.unknown, *b.by_split.values()))]
         for b in report.labels
     ]
     if not console.is_terminal:
-        for row in [heads, *rows]:
+        for row in [header, *rows]:
             typer.echo("\t".join(row))
         return
-    table = Table(*heads)
+    table = Table(*header)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:

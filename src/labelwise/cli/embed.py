@@ -46,7 +46,7 @@ def embed(
         Feature | None,
         typer.Option(
             help="feature to store: label (of its classifier), or joined (with its appearance)  "
-            "[default: joined; of a graph label]"
+            "[default: joined; label for an exported graph]"
         ),
     ] = None,
     split: Annotated[
@@ -92,8 +92,8 @@ def embed(
     def note(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
 
-    def print_part(done: int, of: int) -> None:
-        typer.echo(f"{done:,} of {of:,} images", err=True)
+    def print_part(done: int, total: int) -> None:
+        typer.echo(f"{done:,} of {total:,} images", err=True)
 
     files, started = image_paths(paths, split, note), time.perf_counter()
     result = run_embed(

@@ -44,9 +44,8 @@ def evaluate(
 
     Example: labelwise evaluate runs/mine --data voc:VOC2007 --split test --json
     """
-
     from labelwise.cli.parts import figures_by, print_parts
-    from labelwise.cli.robustness import corruption, print_corruption, print_shift, some, with_shift
+    from labelwise.cli.robustness import corruption, print_corruption, print_shift, sampled, with_shift
     from labelwise.cli.tables import print_angles, print_frequency, print_groups, print_growth, print_labels
     from labelwise.data import read
     from labelwise.data.implied import completion_notes
@@ -65,23 +64,23 @@ def evaluate(
     if corrupt and by:
         raise LabelwiseError(f"--by {by[0]} with --corrupt", "one of them", "remove the other")
     opened = Run.open(run)
-    with joined_processes() as first:
+    with joined_processes() as is_first:
         source = read(data or opened.config.data.source)
         if not set(split.split("+")) <= set(source.splits()):
             source = ensure_splits(source, seed=opened.config.seed)
-        part = some(source, split, images)
+        rows = sampled(source, split, images)
         if corrupt:
-            result = corruption(opened, part, split, batch_size, workers, first and not json)
+            result = corruption(opened, rows, split, batch_size, workers, is_first and not json)
         else:
             evaluation = run_evaluation(
-                opened, part, split, angles=angles, protocol=protocol, batch_size=batch_size, workers=workers
+                opened, rows, split, angles=angles, protocol=protocol, batch_size=batch_size, workers=workers
             )
             result = with_shift(evaluation, source) if shift else evaluation.to_json()
             if by:
-                result["parts"] = figures_by(opened, evaluation, part, split, by, protocol)
-        if not first:
+                result["parts"] = figures_by(opened, evaluation, rows, split, by, protocol)
+        if not is_first:
             return
-        for note in (*completion_notes(part.notes), *result["conditions"]["data_notes"][len(part.notes) :]):
+        for note in (*completion_notes(rows.notes), *result["conditions"]["data_notes"][len(rows.notes) :]):
             typer.echo(f"note: {note}", err=True)
         if not corrupt and "warning" in result["conditions"]:
             typer.echo(f"warning: {result['conditions']['warning']}", err=True)

@@ -1,4 +1,4 @@
-"""The command `familiarity`: training features that tell unfamiliar images."""
+"""The command `familiarity`: training features that unfamiliar images are recognised by."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def familiarity(
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 1,
 ) -> None:
-    """Store training features with a run, so that its predictions say which images it has seen nothing like.
+    """Store training features with a run, so that its predictions mark images that resemble none of them.
 
     Example: labelwise familiarity runs/mine
     """

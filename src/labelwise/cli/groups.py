@@ -22,11 +22,10 @@ def groups(
     json: options.Json = False,
     seed: Annotated[int, typer.Option(help="random seed")] = 0,
 ) -> None:
-    """Show the kinds within a label, images unlike the others, and near copies.
+    """Group the images of a label into kinds, and list images unlike the others and near copies.
 
     Example: labelwise groups collections/mine --label boat --out boat.html
     """
-
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
     from labelwise.collection.groups import groups_of

@@ -17,13 +17,12 @@ def methods(
 
     Example: labelwise methods dlfl
     """
-
     from labelwise.registry import METHODS
 
     if name:
         METHODS.refuse_unknown(name)
-    every = METHODS.cards()
-    cards = [every[name]] if name else list(every.values())
+    all_cards = METHODS.cards()
+    cards = [all_cards[name]] if name else list(all_cards.values())
     if json:
         options.print_json([card.to_json() for card in cards], indent=2)
     elif name:

@@ -66,7 +66,9 @@ def of_model(
     }
 
 
-def laid_over(settings: dict[str, Any], options: Mapping[str, Any], assign: Sequence[str] | None) -> Config:
+def merged_config(
+    settings: dict[str, Any], options: Mapping[str, Any], assign: Sequence[str] | None
+) -> Config:
     """Validate the settings; given options override them and `--set` overrides both."""
     from labelwise.runs.config import make_config
     from labelwise.training.assigning import override, put
@@ -97,5 +99,5 @@ def resumable(command: str, out: Path, *flags: str) -> Iterator[StopRequest]:
         with request.listening():
             yield request
     except Stopped as stopped:
-        again = ["labelwise", command, "--out", str(out), "--resume", *flags]
-        raise Stopped(stopped.given, shlex.join(again)) from None
+        resume_command = ["labelwise", command, "--out", str(out), "--resume", *flags]
+        raise Stopped(stopped.given, shlex.join(resume_command)) from None

@@ -101,7 +101,7 @@ def predict(
             part=part,
             bits=bits,
             device=device and device.value,
-            on_part=lambda done, of: typer.echo(f"part {done:,} of {of:,}", err=True),
+            on_part=lambda done, total: typer.echo(f"part {done:,} of {total:,}", err=True),
             on_note=note,
         )
         failed = result.unreadable
@@ -115,12 +115,12 @@ def predict(
         from labelwise.inference.tables import WRITERS
 
         predictor = load(run, device and device.value)
-        of_file = None if out is None else WRITERS[Path(out).suffix.lower()]
-        familiar = predictor.familiarity is not None
+        writer_class = None if out is None else WRITERS[Path(out).suffix.lower()]
+        has_familiarity = predictor.familiarity is not None
         failed = predict_files(
             predictor,
             files,
-            of_file and of_file(Path(out or ""), predictor.labels.names, familiar),
+            writer_class and writer_class(Path(out or ""), predictor.labels.names, has_familiarity),
             json=json,
             maps=maps,
             workers=workers,

@@ -27,18 +27,18 @@ def write_result(out: Path, record: Mapping[str, Any], rows: Sequence[Mapping[st
     if out.suffix.lower() == ".json":
         write_text(out, js.dumps(record, ensure_ascii=False, indent=1) + "\n")
         return
-    flat = [_flat(row) for row in rows]
-    names = {name for row in flat for value in row.values() if isinstance(value, list) for name in value}
+    cells = [_flat_row(row) for row in rows]
+    names = {name for row in cells for value in row.values() if isinstance(value, list) for name in value}
     cell = cell_writer(tuple(names))
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(flat[0]) if flat else ["image"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(cells[0]) if cells else ["image"], lineterminator="\n")
     writer.writeheader()
-    for row in flat:
+    for row in cells:
         writer.writerow({k: cell(v) if isinstance(v, list) else v for k, v in row.items()})
     write_text(out, text.getvalue())
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def _flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its box as four cells."""
-    own = {name: value for name, value in row.items() if name != "box"}
-    return own | dict(zip(("x0", "y0", "x1", "y1"), row.get("box", ()), strict=False))
+    others = {name: value for name, value in row.items() if name != "box"}
+    return others | dict(zip(("x0", "y0", "x1", "y1"), row.get("box", ()), strict=False))

@@ -15,14 +15,14 @@ from labelwise.evaluation.corrupt import STRENGTHS
 from labelwise.runs.run import Run
 
 
-def some(data: Dataset, split: str, images: int) -> Dataset:
+def sampled(data: Dataset, split: str, images: int) -> Dataset:
     """Keep a random sample (seed 0) of at most `images` images of a split; 0 keeps all."""
     rows = data.rows_of(split)
     if not images or images >= len(rows):
         return data
-    kept = np.sort(np.random.default_rng(0).permutation(rows)[:images])
+    chosen = np.sort(np.random.default_rng(0).permutation(rows)[:images])
     others = np.setdiff1d(np.arange(len(data)), rows)
-    return data.take(np.sort(np.concatenate([kept, others])))
+    return data.take(np.sort(np.concatenate([chosen, others])))
 
 
 def corruption(
@@ -30,21 +30,21 @@ def corruption(
 ) -> dict[str, Any]:
     """Return the corruption table and the conditions of its evaluation as plain data."""
     rows = same_labels(data, run.labels.names).split(split)
-    say = (lambda line: typer.echo(line, err=True)) if verbose else (lambda _: None)
-    corrupted = corruption_table(run, rows, batch_size=batch_size, workers=workers, progress=say)
-    c = run.config
+    print_line = (lambda line: typer.echo(line, err=True)) if verbose else (lambda _: None)
+    corrupted = corruption_table(run, rows, batch_size=batch_size, workers=workers, progress=print_line)
+    config = run.config
     return {
         **corrupted.to_json(),
         "conditions": {
             "data": rows.source,
             "split": split,
             "data_notes": list(rows.notes),
-            "method": c.method,
-            "backbone": c.backbone.name,
-            "frozen_backbone": c.backbone.freeze,
-            "image_size": c.image_size,
-            "test_time_augmentation": c.test_time,
-            "seed": c.seed,
+            "method": config.method,
+            "backbone": config.backbone.name,
+            "frozen_backbone": config.backbone.freeze,
+            "image_size": config.image_size,
+            "test_time_augmentation": config.test_time,
+            "seed": config.seed,
         },
     }
 
@@ -73,8 +73,8 @@ def print_corruption(result: dict[str, Any]) -> None:
 
 def print_shift(shift: dict[str, Any]) -> None:
     """Print AP with and without the usual companion, the widest gap first."""
-    heads = ("in train", "images with", "without", "AP with", "without", "gap")
-    table = table_of(["label", "companion"], heads, "with and without the usual companion")
+    columns = ("in train", "images with", "without", "AP with", "without", "gap")
+    table = table_of(["label", "companion"], columns, "with and without the usual companion")
     ranked = sorted(shift["per_label"].items(), key=lambda item: item[1]["without"] - item[1]["with"])
     for name, row in ranked:
         counts = [f"{row['images_with']:,}", f"{row['images_without']:,}"]

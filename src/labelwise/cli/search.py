@@ -28,11 +28,11 @@ def search(
     collection: CollectionPath,
     label: Annotated[str, typer.Option(help="the label that is compared")],
     photos: Annotated[
-        list[str] | None, typer.Argument(help="photographs to be like", metavar="PHOTO...")
+        list[str] | None, typer.Argument(help="photographs that results should resemble", metavar="PHOTO...")
     ] = None,
     negatives: Annotated[
         list[str] | None,
-        typer.Option("--not", help="a photograph to be unlike; several times", metavar="PHOTO"),
+        typer.Option("--not", help="a photograph unlike the wanted ones; may be repeated", metavar="PHOTO"),
     ] = None,
     boxes: Annotated[
         list[str] | None,
@@ -50,12 +50,14 @@ def search(
     by: Annotated[
         ResultOrder,
         typer.Option(
-            help="order: the stored feature, its part of the label or its appearance; or score (needs no photograph)"
+            help="order by likeness of the stored feature, of its label part or of its appearance; "
+            "or by score, which needs no photograph"
         ),
     ] = ResultOrder.feature,
     exact: Annotated[bool, typer.Option("--exact", help="compare all features, without the index")] = False,
     run: Annotated[
-        Path | None, typer.Option(help="the run of the collection  [default: where it was]", metavar="RUN")
+        Path | None,
+        typer.Option(help="the run that made the collection  [default: its path then]", metavar="RUN"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="FILE.html, FILE.csv or FILE.json", metavar="FILE")] = None,
     json: options.Json = False,
@@ -66,7 +68,6 @@ def search(
 
     Example: labelwise search collections/mine photo.jpg --label bag --where "person and not car" --out results.html
     """
-
     from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
     from labelwise.collection.boxes import boxes_of, read_box
@@ -76,12 +77,12 @@ def search(
     check_suffix(out, (".html", ".csv", ".json"))
     if by is ResultOrder.score and (photos or negatives):
         raise LabelwiseError("--by score with photographs", "either of them", "leave the photographs out")
-    marked = boxes_of([read_box(text) for text in boxes] if boxes else None, len(photos or ()))
+    photo_boxes = boxes_of([read_box(text) for text in boxes] if boxes else None, len(photos or ()))
     opened, notes = Collection.open(collection), list[str]()
-    near = opened.queries(label, photos, run, marked) if photos else []
-    far = opened.queries(label, negatives, run) if negatives else []
+    queries = opened.queries(label, photos, run, photo_boxes) if photos else []
+    unlike = opened.queries(label, negatives, run) if negatives else []
     results = opened.search(
-        label, near, negatives=far, top=top, where=where, by=by.value, exact=exact, say=notes.append
+        label, queries, negatives=unlike, top=top, where=where, by=by.value, exact=exact, say=notes.append
     )
     for text in notes:
         note(text)
@@ -91,8 +92,8 @@ def search(
         "label": label,
         "by": by.value,
         "where": where,
-        "photographs": [q.to_json() for q in near],
-        "negatives": [q.to_json() for q in far],
+        "photographs": [q.to_json() for q in queries],
+        "negatives": [q.to_json() for q in unlike],
         "notes": notes,
         "results": rows,
     }
@@ -107,8 +108,8 @@ def search(
             by=by.value,
             where=where,
             images=len(opened),
-            queries=near,
-            negatives=far,
+            queries=queries,
+            negatives=unlike,
             notes=notes,
         )
     elif out is not None:
@@ -117,8 +118,8 @@ def search(
         options.print_json(record)
         return
     for row in rows if out is None else ():
-        likeness = "" if row["similarity"] is None else f"{row['similarity']:.3f}  "
+        similarity = "" if row["similarity"] is None else f"{row['similarity']:.3f}  "
         typer.echo(
-            f"{row['rank']:4}  {likeness}{row['score']:.2f}  {row['path']}  {', '.join(row['labels'])}"
+            f"{row['rank']:4}  {similarity}{row['score']:.2f}  {row['path']}  {', '.join(row['labels'])}"
         )
     typer.echo(f"{len(rows):,} results of {len(opened):,} images" + (f" -> {out}" if out else ""), err=True)

@@ -90,21 +90,21 @@ def serve(
     )
     if review and data and collection and not review.exists():
         begin_audit(review)
-    queue_of_items = Review(review, None if data is None else read(data)) if review else None
+    review_queue = Review(review, None if data is None else read(data)) if review else None
     searches = None
     if collection is not None:
         from labelwise.data.cache import cache_folder
         from labelwise.serving.kept_pictures import KeptPictures
         from labelwise.serving.searching import Searches
 
-        kept = KeptPictures(cache_folder() / "pictures-1" / "pictures.sqlite", int(cache_mb * MIB))
-        searches = Searches(collection, run, kept, limits.pixels)
+        pictures = KeptPictures(cache_folder() / "pictures-1" / "pictures.sqlite", int(cache_mb * MIB))
+        searches = Searches(collection, run, pictures, limits.pixels)
     title = Path(run).resolve().name
     grpc = None if grpc_port is None else grpc_listener(host, grpc_port, token)
     predictor = load(run, device and device.value)
     predictor.prepare(sys.maxsize, *([note] if device else []))
     app = create_app(
-        predictor, limits, title=title, token=token, review=queue_of_items, searches=searches, grpc=grpc
+        predictor, limits, title=title, token=token, review=review_queue, searches=searches, grpc=grpc
     )
     listen(app, host, port, title, guarded=token is not None, limits=limits)
 

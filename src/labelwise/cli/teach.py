@@ -21,7 +21,8 @@ def teach(
         ),
     ],
     negatives: Annotated[
-        str | None, typer.Option(help="photographs that do not have it, likewise", metavar="FILES")
+        str | None,
+        typer.Option(help="photographs that do not have it, given in the same way", metavar="FILES"),
     ] = None,
     out: Annotated[
         Path | None,
@@ -32,7 +33,7 @@ def teach(
         ),
     ] = None,
     suggest: Annotated[
-        int, typer.Option(help="write no run, but the N photographs to answer next", metavar="N", min=0)
+        int, typer.Option(help="write no run, but list the N photographs to label next", metavar="N", min=0)
     ] = 0,
     json: options.Json = False,
 ) -> None:
@@ -52,11 +53,11 @@ def teach(
         raise LabelwiseError(
             "teach without --out", "a new folder for the run", "add --out NEWRUN, or --suggest N"
         )
-    near = photographs_of(positives, "1")
-    far = photographs_of(negatives, "0") if negatives else []
+    positive_paths = photographs_of(positives, "1")
+    negative_paths = photographs_of(negatives, "0") if negatives else []
     if not suggest:
         assert out is not None
-        result = run_teach(run, collection, name, near, far, out)
+        result = run_teach(run, collection, name, positive_paths, negative_paths, out)
         if json:
             options.print_json(result.to_json())
         else:
@@ -67,7 +68,7 @@ def teach(
             err=True,
         )
         return
-    rows = next_photographs(run, collection, name, near, far, suggest)
+    rows = next_photographs(run, collection, name, positive_paths, negative_paths, suggest)
     if out is not None:
         write_suggestions(out, name, rows)
         typer.echo(f"{len(rows)} photographs to answer -> {out}", err=True)

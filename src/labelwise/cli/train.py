@@ -14,8 +14,8 @@ from labelwise.errors import LabelwiseError
 if TYPE_CHECKING:
     from labelwise.runs.config import Config
 
-_KEPT_BY_STAGES = {"data", "unknown", "seed", "workers", "test_time", "backbone.name", "backbone.weights"}
-"""Settings that keep training in stages as the default."""
+_STAGE_SETTINGS = {"data", "unknown", "seed", "workers", "test_time", "backbone.name", "backbone.weights"}
+"""Settings that may be given while training in stages stays the default."""
 
 
 class Preset(str, Enum):
@@ -64,7 +64,9 @@ def train(
     ] = None,
     preset: Annotated[
         Preset | None,
-        typer.Option(help="the same within 3m, 20m or 90m  [default: good, without settings of training]"),
+        typer.Option(
+            help="stages within 3m, 20m or 90m  [default: good, if no setting of training is given]"
+        ),
     ] = None,
     assign: options.Assign = None,
     config: options.Settings = None,
@@ -109,7 +111,7 @@ def train(
         from labelwise.training.resuming import settings_begun
 
         settings = settings_begun(out) or settings
-    given = {
+    overrides = {
         **options.of_model(method, backbone, weights, image_size, lr, seed),
         "data.source": data,
         "data.known_proportion": known_proportion,
@@ -121,22 +123,24 @@ def train(
         "batch_size": batch_size,
     }
     if print_config:
-        _print_config(options.laid_over(settings, given, assign))
+        _print_config(options.merged_config(settings, overrides, assign))
         return
     with options.resumable("train", out, *(["--no-report"] if no_report else [])) as stop:
         from labelwise.anytime import settings_of_plan, train_within
 
-        if resume and (begun := settings_of_plan(out)):
-            train_within(*begun, out, resume=True, stop=stop)
+        if resume and (stored_plan := settings_of_plan(out)):
+            train_within(*stored_plan, out, resume=True, stop=stop)
         else:
-            named = {name for name, value in given.items() if value is not None}
-            chosen = frozenset(named | settings.keys() | {one.partition("=")[0] for one in assign or []})
-            made = options.laid_over(settings, given, assign)
-            seconds = _seconds(time, preset, made, chosen, out)
+            given = {name for name, value in overrides.items() if value is not None}
+            chosen = frozenset(
+                given | settings.keys() | {assignment.partition("=")[0] for assignment in assign or []}
+            )
+            resolved = options.merged_config(settings, overrides, assign)
+            seconds = _stage_seconds(time, preset, resolved, chosen, out)
             if seconds is None:
-                run_training(made, out, resume=resume, stop=stop)
+                run_training(resolved, out, resume=resume, stop=stop)
             else:
-                train_within(made, seconds, out, chosen, resume=resume, stop=stop)
+                train_within(resolved, seconds, out, chosen, resume=resume, stop=stop)
         from labelwise.training.processes import is_first
 
         if not no_report and is_first():
@@ -156,7 +160,7 @@ def _print_config(config: Config) -> None:
     typer.echo(described_yaml(settings_to_train(opened, config)), nl=False)
 
 
-def _seconds(
+def _stage_seconds(
     time: str | None, preset: Preset | None, config: Config, chosen: frozenset[str], out: Path
 ) -> float | None:
     """Return the time in seconds for training in stages; `None` for a single training.
@@ -174,6 +178,6 @@ def _seconds(
         return seconds_of(time)
     if preset is not None:
         return PRESETS[preset.value]
-    plain = all(name in _KEPT_BY_STAGES or name.startswith(("data.", "unknown.")) for name in chosen)
-    begun = (out / "config.yaml").exists()
-    return PRESETS["good"] if plain and not begun and conflict_of(config) is None else None
+    allows_stages = all(name in _STAGE_SETTINGS or name.startswith(("data.", "unknown.")) for name in chosen)
+    has_run = (out / "config.yaml").exists()
+    return PRESETS["good"] if allows_stages and not has_run and conflict_of(config) is None else None

@@ -39,7 +39,6 @@ def tune(
 
     Example: labelwise tune runs/mine --objective precision=0.9
     """
-
     from labelwise.cli.tables import print_tuning
     from labelwise.data import read
     from labelwise.data.splits import ensure_splits
@@ -72,8 +71,8 @@ def tune(
     if note := never_selected_note([names[j] for j in tuning.decisions.never]):
         typer.echo(f"note: {note}", err=True)
     if json:
-        stored = tuning.decisions.to_json(names)
+        record = tuning.decisions.to_json(names)
         reasons = dict(zip(names, tuning.reasons, strict=True))
-        options.print_json({**stored, "reasons": reasons, **result.to_json()})
+        options.print_json({**record, "reasons": reasons, **result.to_json()})
     else:
         print_tuning(tuning, result.to_json())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labelwise.collection.collection import Collection
+from labelwise.lazy import names_of
 
 if TYPE_CHECKING:
     from labelwise.collection.embedding import Done, embed
@@ -13,10 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Collection", "Done", "Taught", "embed", "teach"]
 _HOME = {"Done": "embedding", "embed": "embedding", "Taught": "teaching", "teach": "teaching"}
-
-
-def __getattr__(name: str) -> Any:
-    # Reading a collection does not load torch.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = names_of(__name__, _HOME)  # reading a collection does not load torch

@@ -35,26 +35,28 @@ def colours(images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Te
     48
     """
     (count, _, height, width), (rows, columns) = images.shape, size
-    part = (images.long() * SIDES) // 256
-    colour = (part[:, 0] * SIDES + part[:, 1]) * SIDES + part[:, 2]
+    levels = (images.long() * SIDES) // 256
+    colour = (levels[:, 0] * SIDES + levels[:, 1]) * SIDES + levels[:, 2]
     y = torch.arange(height, device=images.device) * rows // height
     x = torch.arange(width, device=images.device) * columns // width
-    cell = (y[:, None] * columns + x) + torch.arange(count, device=images.device)[
+    index = (y[:, None] * columns + x) + torch.arange(count, device=images.device)[
         :, None, None
     ] * rows * columns
-    number = SIDES**3
-    counts = torch.bincount((cell * number + colour).flatten(), minlength=count * rows * columns * number)
-    shares = counts.view(count, rows, columns, number).permute(0, 3, 1, 2).float()
+    total = SIDES**3
+    counts = torch.bincount((index * total + colour).flatten(), minlength=count * rows * columns * total)
+    shares = counts.view(count, rows, columns, total).permute(0, 3, 1, 2).float()
     return shares / shares.sum(1, keepdim=True).clamp_min(1)
 
 
 def early_stage(net: Any) -> tuple[nn.Module, int] | None:
     """The last stage of a timm network with a stride of at most 4, and its channels; `None` if it has no such stage."""
-    fine = [stage for stage in getattr(net, "feature_info", ()) if stage.get("reduction", 32) <= STRIDE]
-    if not fine or not fine[-1].get("module"):
+    fine_stages = [
+        stage for stage in getattr(net, "feature_info", ()) if stage.get("reduction", 32) <= STRIDE
+    ]
+    if not fine_stages or not fine_stages[-1].get("module"):
         return None
     try:
-        return net.get_submodule(fine[-1]["module"]), int(fine[-1]["num_chs"])
+        return net.get_submodule(fine_stages[-1]["module"]), int(fine_stages[-1]["num_chs"])
     except AttributeError:  # removed with the later stages, see `stage` of TimmBackbone
         return None
 
@@ -82,8 +84,8 @@ def known_regions(labels: LabelSet, declared: Mapping[str, Sequence[float]]) -> 
         labels: the labels.
         declared: top, bottom, left and right by label, see `PlacePrior`.
     """
-    own = {name: (left, top, right, bottom) for name, (top, bottom, left, right) in declared.items()}
-    return body_regions(labels) | {labels.index(name): box for name, box in own.items()}
+    boxes = {name: (left, top, right, bottom) for name, (top, bottom, left, right) in declared.items()}
+    return body_regions(labels) | {labels.index(name): box for name, box in boxes.items()}
 
 
 def places(maps: Float[Tensor, "B L h w"], regions: Mapping[int, Box]) -> Float[Tensor, "B L H W"]:

@@ -93,7 +93,7 @@ def split_name(address: str) -> tuple[str, str]:
     Raises:
         LabelwiseError: a name of other signs than letters, digits and `_`, or of more than 40.
     """
-    place, _, name = address.partition("#")
+    location, _, name = address.partition("#")
     name = name or NAME
     if not (name.isascii() and name.isidentifier() and len(name) <= 40):
         # The text is not shown: it may be a part of a password.
@@ -102,7 +102,7 @@ def split_name(address: str) -> tuple[str, str]:
             "a name of at most 40 letters, digits and _, such as #bags",
             "correct it, or write # in a password as %23",
         )
-    return place, name
+    return location, name
 
 
 def require_packages(address: Address) -> None:
@@ -127,7 +127,7 @@ def open_store(address: Address) -> Store:
         LabelwiseError: no collection, a damaged one, one of another format, or a server that does not answer.
     """
     require_packages(address)
-    return _class(address).open(_place(address))
+    return _store_class(address).open(_location(address))
 
 
 @contextmanager
@@ -138,12 +138,13 @@ def created(address: Address, identity: Identity) -> Iterator[Store]:
         LabelwiseError: as `open_store`; or a collection of another run, or one to which another process writes.
     """
     require_packages(address)
-    writing: AbstractContextManager[Store] = _class(address).writing(_place(address), identity)
+    writing: AbstractContextManager[Store] = _store_class(address).writing(_location(address), identity)
     with writing as store:
         yield store
 
 
-def _class(address: Address) -> Any:
+def _store_class(address: Address) -> Any:
+    """The class of the store at an address."""
     kind = server(address)
     if kind is None:
         from labelwise.collection.store import FolderStore
@@ -153,26 +154,27 @@ def _class(address: Address) -> Any:
     return getattr(import_module(module), name)
 
 
-def _place(address: Address) -> Any:
+def _location(address: Address) -> Any:
+    """A folder as a path, or the address of a server without its kind."""
     return Path(address) if server(address) is None else str(address).partition(":")[2]
 
 
-def refuse_other(there: Identity, new: Identity, path: Address) -> None:
+def refuse_other(stored: Identity, new: Identity, path: Address) -> None:
     """Raises an error if a collection was begun with another run or with other options."""
     differing = [
         name
-        for name, same in (
-            ("model, with other weights, settings, labels or thresholds", there.model == new.model),
-            ("--labels", there.stored == new.stored),
-            ("--all", there.every == new.every),
-            ("--feature", there.feature == new.feature),
+        for name, is_equal in (
+            ("model, with other weights, settings, labels or thresholds", stored.model == new.model),
+            ("--labels", stored.stored == new.stored),
+            ("--all", stored.every == new.every),
+            ("--feature", stored.feature == new.feature),
         )
-        if not same
+        if not is_equal
     ]
     if differing:
         raise LabelwiseError(
             f"{path}, a collection of another {' and '.join(differing)}",
-            f"the run and options that it was begun with ({there.run})",
+            f"the run and options that it was begun with ({stored.run})",
             "give the same, or choose another --out",
         )
 
@@ -202,6 +204,7 @@ def arrow_table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Python values, or vectors, as a column of a type."""
     if not pa.types.is_fixed_size_list(kind):
         return pa.array(values, kind)
     flat = np.asarray(values, kind.value_type.to_pandas_dtype()).reshape(-1)
@@ -213,9 +216,9 @@ def selected(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in columns])
 
 
-def row_batches(table: pa.Table, most: int) -> Iterator[dict[str, list[Any]]]:
+def row_batches(table: pa.Table, limit: int) -> Iterator[dict[str, list[Any]]]:
     """Rows of a table as lists by column, vectors as arrays, at most so many at a time."""
-    for batch in table.to_batches(most):
+    for batch in table.to_batches(limit):
         lists = {}
         for field, column in zip(batch.schema, batch.columns, strict=True):
             if pa.types.is_fixed_size_list(field.type):

@@ -29,10 +29,10 @@ def checked_box(box: Sequence[float], given: str = "") -> Box:
     """
     try:
         x0, y0, x1, y1 = (float(side) for side in box)
-        fits = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+        is_valid = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
     except (TypeError, ValueError):
-        fits = False
-    if not fits:
+        is_valid = False
+    if not is_valid:
         raise LabelwiseError(
             f"box {given or ','.join(map(str, box))}",
             "x0,y0,x1,y1: left, top, right and bottom as shares of the photograph's width and height, from 0 to 1",
@@ -51,10 +51,10 @@ def read_box(text: str) -> Box:
         LabelwiseError: as `checked_box`.
     """
     try:
-        sides = [float(side) for side in text.split(",")]
+        numbers = [float(side) for side in text.split(",")]
     except ValueError:
-        sides = []
-    return checked_box(sides, text)
+        numbers = []
+    return checked_box(numbers, text)
 
 
 def boxes_of(given: Any, photographs: int) -> list[Box | None]:
@@ -88,20 +88,20 @@ def seen_box(box: Box, shown: Box) -> Box:
     Raises:
         LabelwiseError: a box outside of that part.
     """
-    low, high = (
+    top_left, bottom_right = (
         [
             min(max((box[i] - shown[i % 2]) / (shown[2 + i % 2] - shown[i % 2]), 0.0), 1.0)
             for i in (first, first + 1)
         ]
         for first in (0, 2)
     )
-    if low[0] >= high[0] or low[1] >= high[1]:
+    if top_left[0] >= bottom_right[0] or top_left[1] >= bottom_right[1]:
         raise LabelwiseError(
             f"box {','.join(f'{side:g}' for side in box)}, outside of what the model sees of the photograph",
             f"a box that reaches into {','.join(f'{side:.3g}' for side in shown)}",
             "move it there",
         )
-    return low[0], low[1], high[0], high[1]
+    return top_left[0], top_left[1], bottom_right[0], bottom_right[1]
 
 
 def box_of_part(box: Box, part: Box) -> Box:
@@ -132,10 +132,10 @@ def cut_maps(maps: Any, boxes: Sequence[Box]) -> Any:
     from torchvision.ops import roi_align
 
     height, width = maps.shape[2:]
-    sides = maps.new_tensor(
+    rois = maps.new_tensor(
         [[i, x0 * width, y0 * height, x1 * width, y1 * height] for i, (x0, y0, x1, y1) in enumerate(boxes)]
     )
-    return roi_align(maps.contiguous(), sides, (height, width), sampling_ratio=1, aligned=True)
+    return roi_align(maps.contiguous(), rois, (height, width), sampling_ratio=1, aligned=True)
 
 
 def cut_pixels(images: Any, box: Box) -> Any:
@@ -152,10 +152,10 @@ def cut_pixels(images: Any, box: Box) -> Any:
 
 def cut_regions(regions: Mapping[int, Box], box: Box) -> dict[int, Box]:
     """The regions of labels as far as they lie in a box, in its shares; all of the box for one that lies outside."""
-    cut = {}
+    seen_regions = {}
     for label, region in regions.items():
         try:
-            cut[label] = seen_box(region, box)
+            seen_regions[label] = seen_box(region, box)
         except LabelwiseError:
-            cut[label] = WHOLE
-    return cut
+            seen_regions[label] = WHOLE
+    return seen_regions

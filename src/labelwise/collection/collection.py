@@ -29,10 +29,10 @@ class Collection:
     Use `Collection.open(path)`.
     """
 
-    def __init__(self, tables: Store) -> None:
-        self._tables = tables
-        self.path, self.identity = tables.path, tables.identity
-        self._images = tables.finished
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.path, self.identity = store.path, store.identity
+        self._images = store.finished
         self._embedders: dict[str, Any] = {}
 
     @classmethod
@@ -58,12 +58,12 @@ class Collection:
 
     def counts(self) -> dict[str, int]:
         """Number of stored features of each label."""
-        counted = self._tables.counts()
-        return {name: counted.get(name, 0) for name in self.labels}
+        counts = self._store.counts()
+        return {name: counts.get(name, 0) for name in self.labels}
 
     def images(self, columns: Sequence[str] = ("image", "path", "labels", "error")) -> pa.Table:
         """Columns of the table of images, see `image_schema`."""
-        return self._tables.rows(IMAGES, columns)
+        return self._store.rows(IMAGES, columns)
 
     def whole(self, numbers: np.ndarray) -> Float16[np.ndarray, "n C"]:
         """Whole-image features of images, given by ascending numbers."""
@@ -71,10 +71,10 @@ class Collection:
         if not len(numbers):
             return np.zeros((0, dim), np.float16)
         # Most rows are read faster whole than by their numbers.
-        some = None if len(numbers) > self._images // 4 else numbers.tolist()
-        rows = self._tables.rows(IMAGES, ["image", "whole"], images=some).sort_by("image")
+        subset = None if len(numbers) > self._images // 4 else numbers.tolist()
+        rows = self._store.rows(IMAGES, ["image", "whole"], images=subset).sort_by("image")
         vectors = vectors_of_column(rows["whole"], dim)
-        return vectors[numbers] if some is None else vectors
+        return vectors[numbers] if subset is None else vectors
 
     def features(self, label: str, columns: Sequence[str] = (*SHOWN, "feature")) -> pa.Table:
         """Columns of the rows of a label, by image number, see `feature_schema`.
@@ -82,9 +82,9 @@ class Collection:
         Raises:
             LabelwiseError: a label that is not stored.
         """
-        self._check(label)
-        given = list(dict.fromkeys(["image", *columns]))
-        return self._tables.rows(FEATURES, given, label).sort_by("image").select(list(columns))
+        self._check_label(label)
+        names = list(dict.fromkeys(["image", *columns]))
+        return self._store.rows(FEATURES, names, label).sort_by("image").select(list(columns))
 
     def queries(
         self, label: str, images: Image | Iterable[Image], run: str | Path | None = None, box: Any = None
@@ -101,7 +101,7 @@ class Collection:
         Raises:
             LabelwiseError: another run, an unreadable image, an unknown label, or a box that cannot be used.
         """
-        self._check(label)
+        self._check_label(label)
         key = str(run)
         if key not in self._embedders:
             self._embedders[key] = open_embedder(self.identity, run, self.path)
@@ -143,7 +143,7 @@ class Collection:
         Raises:
             LabelwiseError: as `queries`, or a condition that cannot be read.
         """
-        self._check(label)
+        self._check_label(label)
         if by not in ORDERS:
             raise LabelwiseError(f"order {by!r}", f"one of {', '.join(ORDERS)}", "correct it")
         look_dim = self.identity.look_dim
@@ -155,22 +155,23 @@ class Collection:
             )
         if by == SCORE:
             return self._by_score(label, where, top)
-        near = self._as_queries(label, images, run, box)
-        far = self._as_queries(label, negatives, run)
-        for query in (q for q in (*near, *far) if not q.selected):
+        positive = self._as_queries(label, images, run, box)
+        negative = self._as_queries(label, negatives, run)
+        for query in (q for q in (*positive, *negative) if not q.selected):
             say(f"{query.path or 'a photograph'} is not selected as {label} (score {query.score:.2f})")
-        near, far = ([query.part(by, look_dim) for query in queries] for queries in (near, far))
+        positive = [query.part(by, look_dim) for query in positive]
+        negative = [query.part(by, look_dim) for query in negative]
         # Parts have the same length in every stored feature, so that a part's cosine is in proportion to the whole's.
-        length = float(np.linalg.norm(near[0].feature)) if near else 1.0
-        digests = sorted({query.digest for query in (*near, *far) if query.digest})
-        vector = combined(_stack(near, self.identity.dim), _stack(far, self.identity.dim))
-        wanted = top + len(digests)
+        length = float(np.linalg.norm(positive[0].feature)) if positive else 1.0
+        digests = sorted({query.digest for query in (*positive, *negative) if query.digest})
+        vector = combined(_stacked(positive, self.identity.dim), _stacked(negative, self.identity.dim))
+        limit = top + len(digests)
         while True:
-            hits = self.nearest(label, vector, where, wanted, exact)
-            others = hits.filter(pc.invert(pc.is_in(hits["digest"], pa.array(digests, pa.string()))))
-            if len(others) >= top or len(hits) < wanted:
-                return _ranked(_scaled(others.slice(0, top), length))
-            wanted *= 2  # the collection holds several copies of a photograph
+            hits = self.nearest(label, vector, where, limit, exact)
+            different = hits.filter(pc.invert(pc.is_in(hits["digest"], pa.array(digests, pa.string()))))
+            if len(different) >= top or len(hits) < limit:
+                return _with_ranks(_scaled(different.slice(0, top), length))
+            limit *= 2  # the collection holds several copies of a photograph
 
     def nearest(
         self,
@@ -191,7 +192,7 @@ class Collection:
             exact: compare every feature of the label.
             columns: of the rows.
         """
-        return self._tables.nearest(label, vector, self._condition(where), columns, top, exact)
+        return self._store.nearest(label, vector, self._condition(where), columns, top, exact)
 
     def scores(self, label: str, where: str | Condition | None = None) -> pa.Table:
         """`image` and `score` of all rows of a label, the highest score first.
@@ -200,8 +201,8 @@ class Collection:
             label: a stored label.
             where: as `search`.
         """
-        self._check(label)
-        rows = self._tables.rows(FEATURES, ["image", "score"], label, self._condition(where))
+        self._check_label(label)
+        rows = self._store.rows(FEATURES, ["image", "score"], label, self._condition(where))
         return rows.sort_by([("score", "descending"), ("image", "ascending")])
 
     def rows(self, images: Sequence[int], label: str | None, columns: Sequence[str]) -> pa.Table:
@@ -211,8 +212,8 @@ class Collection:
         """
         table = IMAGES if label is None else FEATURES
         numbers = [number for number in sorted(set(images)) if 0 <= number < len(self)]
-        given = list(dict.fromkeys(["image", *columns]))
-        return self._tables.rows(table, given, label, images=numbers).sort_by("image").select(given)
+        names = list(dict.fromkeys(["image", *columns]))
+        return self._store.rows(table, names, label, images=numbers).sort_by("image").select(names)
 
     def count(self, label: str | None, where: str | Condition | None = None) -> int:
         """Number of rows of a label, or of readable images, that fit a condition; of a folder."""
@@ -229,34 +230,35 @@ class Collection:
         return Collection.open(self.path) if self._folder().changed() else self
 
     def _folder(self) -> FolderStore:
-        if not isinstance(self._tables, FolderStore):
+        if not isinstance(self._store, FolderStore):
             raise LabelwiseError(f"{self.path}, a collection on a server", "a folder", "embed into a folder")
-        return self._tables
+        return self._store
 
     def _condition(self, where: str | Condition | None) -> Condition | None:
-        return (
-            parse_condition(where, self.identity.labels)
-            if isinstance(where, str) and where
-            else where or None
-        )
+        if isinstance(where, str):
+            return parse_condition(where, self.identity.labels) if where else None
+        return where
 
     def _by_score(self, label: str, where: str | None, top: int) -> pa.Table:
-        best = self.scores(label, where)["image"].slice(0, top).to_pylist()
+        """The results of highest probability, without a similarity."""
+        numbers = self.scores(label, where)["image"].slice(0, top).to_pylist()
         order = [("score", "descending"), ("image", "ascending")]
-        rows = self.rows(best, label, SHOWN).sort_by(order)
-        return _ranked(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
+        rows = self.rows(numbers, label, SHOWN).sort_by(order)
+        return _with_ranks(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
 
-    def _as_queries(self, label: str, given: Any, run: str | Path | None, box: Any = None) -> list[Query]:
-        given = list(given) if isinstance(given, list | tuple) else given
-        if isinstance(given, list) and all(isinstance(item, Query) for item in given):
-            if box is not None and given:
+    def _as_queries(self, label: str, images: Any, run: str | Path | None, box: Any = None) -> list[Query]:
+        """The queries of photographs, or queries as they are."""
+        images = list(images) if isinstance(images, list | tuple) else images
+        if isinstance(images, list) and all(isinstance(item, Query) for item in images):
+            if box is not None and images:
                 raise LabelwiseError(
                     "a box with queries that are computed", "photographs", "give it to `queries`"
                 )
-            return given
-        return self.queries(label, given, run, box)
+            return images
+        return self.queries(label, images, run, box)
 
-    def _check(self, label: str) -> None:
+    def _check_label(self, label: str) -> None:
+        """Raises an error unless features of the label are stored."""
         if label not in self.identity.labels:
             raise LabelwiseError(
                 f"label {label!r}, which the run of {self.path} does not have",
@@ -271,7 +273,7 @@ class Collection:
             )
 
 
-def _stack(queries: Sequence[Query], dim: int) -> np.ndarray:
+def _stacked(queries: Sequence[Query], dim: int) -> np.ndarray:
     return np.array([query.feature for query in queries], np.float32).reshape(-1, dim)
 
 
@@ -281,7 +283,7 @@ def _scaled(rows: pa.Table, length: float) -> pa.Table:
     return rows.set_column(0, "similarity", cosine)
 
 
-def _ranked(rows: pa.Table) -> pa.Table:
+def _with_ranks(rows: pa.Table) -> pa.Table:
     return rows.add_column(0, "rank", pa.array(range(1, len(rows) + 1), pa.int32()))
 
 

@@ -84,7 +84,7 @@ def embed(
             were added before are kept.
     """
     require_packages(out)
-    _check(engine, workers)
+    _check_engine(engine, workers)
     predictor = load(run, device)
     embedder = embedder_of(predictor, feature)
     if embedder.kind == LABEL:  # the appearance needs an early stage, which an engine's graph lacks
@@ -109,35 +109,37 @@ def embed(
         )
     if note := never_selected_note(predictor.never_selected):
         on_note(note)
-    with created(out, identity) as tables:
-        held = tables.finished
-        paths = _new_paths(files, tables)
+    with created(out, identity) as store:
+        stored = store.finished
+        paths = _new_paths(files, store)
         done = added = unreadable = 0
         batches = _batches(len(paths), part, batch_size)
         if engine == "ray":
             from labelwise.collection.on_ray import described as on_workers
 
-            described = on_workers(identity, paths, batches, held, workers)
+            row_batches = on_workers(identity, paths, batches, stored, workers)
         else:
-            described = _described(embedder, identity, paths, batches, held, workers)
-        for rows in _parts(described if paths else iter(()), batches, part, len(paths)):
+            row_batches = _row_batches(embedder, identity, paths, batches, stored, workers)
+        for rows in _parts(row_batches if paths else iter(()), batches, part, len(paths)):
             images = pa.Table.from_batches([i for i, _ in rows], image_schema(identity))
             features = pa.Table.from_batches([f for _, f in rows], feature_schema(identity))
-            tables.add(images, features.sort_by([("label", "ascending"), ("image", "ascending")]))
+            store.add(images, features.sort_by([("label", "ascending"), ("image", "ascending")]))
             done, added = done + len(images), added + len(features)
             unreadable += len(images) - images["error"].null_count
             on_part(done, len(paths))
-        tables.finish()
-        return Done(held + done, done, added, unreadable, tables.path)
+        store.finish()
+        return Done(stored + done, done, added, unreadable, store.path)
 
 
-def _new_paths(files: Sequence[str], tables: Store) -> list[str]:
-    held = set(tables.rows(IMAGES, ["path"])["path"].to_pylist())
+def _new_paths(files: Sequence[str], store: Store) -> list[str]:
+    """The files that the collection lacks, each once."""
+    stored = set(store.rows(IMAGES, ["path"])["path"].to_pylist())
     texts = {path_text(path): path for path in files}
-    return [path for text, path in texts.items() if text not in held]
+    return [path for text, path in texts.items() if text not in stored]
 
 
-def _check(engine: str, workers: int) -> None:
+def _check_engine(engine: str, workers: int) -> None:
+    """Raises an error for an unknown engine, or one that cannot be used."""
     if engine not in ("here", "ray"):
         raise LabelwiseError(f"engine {engine!r}", "here or ray", "correct the name")
     if engine == "ray":
@@ -153,18 +155,18 @@ def _batches(count: int, part: int, batch_size: int) -> list[list[int]]:
 
 
 def _parts(
-    described: Iterator[Batch], batches: Sequence[Sequence[int]], part: int, count: int
+    row_batches: Iterator[Batch], batches: Sequence[Sequence[int]], part: int, count: int
 ) -> Iterator[list[Batch]]:
     """The batches of each part."""
     rows: list[Batch] = []
-    for batch, numbers in zip(described, batches, strict=True):
+    for batch, numbers in zip(row_batches, batches, strict=True):
         rows.append(batch)
         if (numbers[-1] + 1) % part == 0 or numbers[-1] + 1 == count:
             yield rows
             rows = []
 
 
-def _described(
+def _row_batches(
     embedder: Embedder | GraphEmbedder,
     identity: Identity,
     paths: Sequence[str],

@@ -24,18 +24,19 @@ def photographs_of(given: str, answer: str) -> list[str]:
         LabelwiseError: no such file, or a table without such a column.
     """
     files: list[str] = []
-    for word in [given] if Path(given).exists() else given.split(","):
-        if word.lower().endswith(".csv"):
-            files += _of_table(Path(word), answer)
-        elif word:
-            files += find_images([word])
+    for path in [given] if Path(given).exists() else given.split(","):
+        if path.lower().endswith(".csv"):
+            files += _files_of_table(Path(path), answer)
+        elif path:
+            files += find_images([path])
     return files
 
 
-def _of_table(file: Path, answer: str) -> list[str]:
+def _files_of_table(file: Path, answer: str) -> list[str]:
+    """The photographs of a table with an answer; see `photographs_of`."""
     try:
-        with open(file, newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
             columns, rows = reader.fieldnames or [], list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -44,8 +45,8 @@ def _of_table(file: Path, answer: str) -> list[str]:
         return [
             str(file.parent / item.image) for item, value in Review(file).corrections() if value == answer
         ]
-    column = next((c for c in ("path", "image") if c in columns), None)
-    if column is None:
+    path_column = next((name for name in ("path", "image") if name in columns), None)
+    if path_column is None:
         raise LabelwiseError(f"table {file} without a column path or image", "one of them", "name the column")
-    chosen = [row for row in rows if "answer" not in columns or (row["answer"] or "").strip() == answer]
-    return [str(file.parent / row[column]) for row in chosen]
+    matching = [row for row in rows if "answer" not in columns or (row["answer"] or "").strip() == answer]
+    return [str(file.parent / row[path_column]) for row in matching]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,7 @@ def fit_familiarity(
     workers: int = 0,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Fit:
-    """Stores training features with a run, so that its predictions say which images it has seen nothing like.
+    """Stores training features with a run, so that its predictions mark images that resemble none of them.
 
     Args:
         run: a run's folder.
@@ -67,42 +67,45 @@ def fit_familiarity(
 
     opened = Run.open(run)
     embedder = Embedder(Predictor(opened), LABEL)
-    own = len(opened.labels) - len(opened.config.taught.labels)
+    trained = len(opened.labels) - len(opened.config.taught.labels)
     data = same_labels(data, opened.labels.names)
     train, val = data.split("train"), data.split("val")
     rows = np.random.default_rng(0).permutation(len(train))[:IMAGES]
     train = train.take(np.sort(rows))
-    images, features, present, _ = _embedded(embedder, train, batch_size, workers)
-    whole, own_features, _, chosen = _embedded(embedder, val, batch_size, workers)
-    if not len(images) or not len(whole):
+    images, features, present, _ = _features_of(embedder, train, batch_size, workers)
+    val_whole, val_features, _, selected = _features_of(embedder, val, batch_size, workers)
+    if not len(images) or not len(val_whole):
         raise LabelwiseError("no readable image in train or val", "some of both", "check the data")
-    if len(whole) < FEWEST:
-        on_note(f"{len(whole)} validation images: no p-value reaches 1 %, so no image is called unfamiliar")
-    kept, columns = [], []
-    for j in range(own):
+    if len(val_whole) < FEWEST:
+        on_note(
+            f"{len(val_whole)} validation images: no p-value reaches 1 %, so no image is called unfamiliar"
+        )
+    label_features, columns = [], []
+    for j in range(trained):
         rows = np.flatnonzero(present[:, j])[:PER_LABEL]
-        kept.append(features[rows, j].astype(np.float32))
+        label_features.append(features[rows, j].astype(np.float32))
         columns.append(np.full(len(rows), j))
-    held = Familiarity(
+    familiarity = Familiarity(
         images,
-        np.sort(distances(whole, images)),
-        np.concatenate(kept),
+        np.sort(distances(val_whole, images)),
+        np.concatenate(label_features),
         np.concatenate(columns),
         np.zeros(0, np.float32),
         sha256(opened.path / WEIGHTS),
     )
-    measured = [
-        distances(own_features[chosen[:, j], j], held.features[held.labels == j])
-        for j in range(own)
-        if chosen[:, j].any() and (held.labels == j).any()
+    label_distances = [
+        distances(val_features[selected[:, j], j], familiarity.features[familiarity.labels == j])
+        for j in range(trained)
+        if selected[:, j].any() and (familiarity.labels == j).any()
     ]
-    reference = np.sort(np.concatenate(measured)) if measured else np.zeros(0, np.float32)
-    held = Familiarity(held.images, held.image_distances, held.features, held.labels, reference, held.model)
-    path = held.save(opened.path)
-    return Fit(path, path.stat().st_size, len(images), len(held.features), len(whole), len(reference))
+    reference = np.sort(np.concatenate(label_distances)) if label_distances else np.zeros(0, np.float32)
+    familiarity = replace(familiarity, label_distances=reference)
+    path = familiarity.save(opened.path)
+    size, features_stored = path.stat().st_size, len(familiarity.features)
+    return Fit(path, size, len(images), features_stored, len(val_whole), len(reference))
 
 
-def _embedded(
+def _features_of(
     embedder: Embedder, rows: Dataset, batch_size: int, workers: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Whole-image features, label features, known positives and selected labels of readable images."""
@@ -111,11 +114,11 @@ def _embedded(
     try:
         for batch in loader:
             result = embedder(batch.images, maps=False)
-            lost = {row for row, _ in batch.unreadable}
-            good = np.array([int(i) not in lost for i in batch.index])
+            unreadable = {row for row, _ in batch.unreadable}
+            readable = np.array([int(i) not in unreadable for i in batch.index])
             positive = ((batch.targets.values >= 0.5) & batch.targets.known).numpy()
-            of_batch = (result.whole, result.features, positive, result.chosen)
-            parts.append(tuple(np.asarray(part)[good] for part in of_batch))
+            arrays = (result.whole, result.features, positive, result.chosen)
+            parts.append(tuple(np.asarray(part)[readable] for part in arrays))
     finally:
         loader.close()
     whole, features, positive, chosen = (np.concatenate(part) for part in zip(*parts, strict=True))

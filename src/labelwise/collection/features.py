@@ -97,49 +97,54 @@ class Embedder:
         decisions = self.predictor.decisions
         p = decisions.probabilities(output.logits.float().cpu().numpy())
         evidence = output.maps.float().cpu().numpy() if maps and output.maps is not None else None
-        return Embedded(p, decisions.select(p), _half(features), evidence, _half(normalize(pooled, dim=-1)))
+        return Embedded(
+            p, decisions.select(p), _halved(features), evidence, _halved(normalize(pooled, dim=-1))
+        )
 
     def _forward(self, images: Tensor, maps: bool, box: Box | None = None) -> tuple[Any, Tensor, Tensor]:
         """The model's output, the pooled map of the first view, and the features to store."""
-        seen: list[Tensor] = []
-        early: list[Tensor | None] = []
+        captured: list[Tensor] = []
+        early_maps: list[Tensor | None] = []
         count = len(images)
 
-        def keep(module: Any, inputs: Any, feature_map: Float[Tensor, "n C h w"]) -> Tensor:
+        def capture(module: Any, inputs: Any, feature_map: Float[Tensor, "n C h w"]) -> Tensor:
             if box is not None:  # a second half of the batch are the mirror images
                 feature_map = cut_maps(
                     feature_map, [box] * count + [mirrored(box)] * (len(feature_map) - count)
                 )
-            seen.extend((inputs[0][:count], feature_map[:count].float().mean((2, 3))))
+            captured.extend((inputs[0][:count], feature_map[:count].float().mean((2, 3))))
             return feature_map
 
-        def keep_early(module: Any, inputs: Any, output: Any) -> None:
+        def capture_early(module: Any, inputs: Any, output: Any) -> None:
             stage = as_map(output, self._early[1]) if self._early else None
             if stage is not None:
                 stage = stage[:count] if box is None else cut_maps(stage[:count].float(), [box] * count)
-            early.append(stage)
+            early_maps.append(stage)
 
-        hooks = [self._engine.model.backbone.register_forward_hook(keep)]
+        hooks = [self._engine.model.backbone.register_forward_hook(capture)]
         if self._early is not None:
-            hooks.append(self._early[0].register_forward_hook(keep_early))
-        joined = self.kind == JOINED
+            hooks.append(self._early[0].register_forward_hook(capture_early))
+        is_joined = self.kind == JOINED
         try:
-            output = self._engine.model(images.to(self._engine.device), want_maps=maps or joined)
+            output = self._engine.model(images.to(self._engine.device), want_maps=maps or is_joined)
         finally:
             for hook in hooks:
                 hook.remove()
-        pixels, pooled = seen[:2]
-        own = normalize(output.features.float(), dim=-1)
-        if joined:
+        pixels, pooled = captured[:2]
+        stored = normalize(output.features.float(), dim=-1)
+        if is_joined:
             regions = self._regions
             if box is not None:
                 pixels, regions = cut_pixels(pixels, box), cut_regions(regions, box)
-            looks = appearance(pixels, early[0] if early else None, places(output.maps, regions))
-            own = normalize(torch.cat([self._weights * own, looks], -1), dim=-1)
-        return output, pooled, own
+            appearances = appearance(
+                pixels, early_maps[0] if early_maps else None, places(output.maps, regions)
+            )
+            stored = normalize(torch.cat([self._weights * stored, appearances], -1), dim=-1)
+        return output, pooled, stored
 
 
-def _half(features: Tensor) -> np.ndarray:
+def _halved(features: Tensor) -> np.ndarray:
+    """Features as a float16 array."""
     return features.cpu().numpy().astype(np.float16)
 
 

@@ -85,24 +85,25 @@ def fit_few(space: Space, positives: np.ndarray, negatives: np.ndarray, others: 
         negatives: `[n, D]`, may be empty.
         others: `[N, D]`, images that are not labelled, as negatives at large; empty only beside negatives.
     """
-    p, n, rest = space(positives), space(negatives), space(others)
+    p, n, other = space(positives), space(negatives), space(others)
     direction = _direction(p, n)
     left_out = np.array([p[i] @ _direction(np.delete(p, i, 0), n) for i in range(len(p))])
     # Negatives left out too, so that they do not look easier than they are.
-    own = np.array([n[i] @ _direction(p, np.delete(n, i, 0)) for i in range(len(n))])
-    at_large = rest @ direction
-    against = at_large if len(rest) else own
-    ranks = np.array([(s > against).mean() + (s == against).mean() / 2 for s in left_out])
+    negative_scores = np.array([n[i] @ _direction(p, np.delete(n, i, 0)) for i in range(len(n))])
+    other_scores = other @ direction
+    compared = other_scores if len(other) else negative_scores
+    ranks = np.array([(s > compared).mean() + (s == compared).mean() / 2 for s in left_out])
     low, high = _interval(ranks)
-    p_value = _by_chance(float(ranks.mean()), p, n, rest[:: -(-len(rest) // ENOUGH)] if len(rest) else n)
-    scale, bias, threshold, prevalence = _calibrated(left_out, np.concatenate([at_large, own]))
+    p_value = _p_value(float(ranks.mean()), p, n, other[:: -(-len(other) // ENOUGH)] if len(other) else n)
+    unlike = np.concatenate([other_scores, negative_scores])
+    scale, bias, threshold, prevalence = _calibrated(left_out, unlike)
     weight = scale * (space.scale @ direction)
     return Fitted(
         weight,
         bias - float(weight @ space.mean),
         threshold,
         left_out,
-        at_large,
+        other_scores,
         float(ranks.mean()),
         low,
         high,
@@ -117,26 +118,27 @@ def _direction(p: np.ndarray, n: np.ndarray) -> np.ndarray:
     return direction / max(float(np.linalg.norm(direction)), 1e-12)
 
 
-def _by_chance(rank: float, p: np.ndarray, n: np.ndarray, others: np.ndarray) -> float:
+def _p_value(rank: float, p: np.ndarray, n: np.ndarray, others: np.ndarray) -> float:
     """The p-value of a mean rank among those of random images of the positives and others, left out one by one."""
     pool, rng = np.concatenate([p, others]), np.random.default_rng(0)
     rows = np.stack([rng.choice(len(pool), len(p), replace=False) for _ in range(DRAWS)])
-    random = pool[rows]  # [R, p, D]
-    away = AWAY * n.mean(0) if len(n) else 0.0
-    total = random.sum(1, keepdims=True)
-    without = (total - random) / (len(p) - 1) - away
-    left_out = (random * without).sum(2) / np.maximum(np.linalg.norm(without, axis=2), 1e-12)
-    whole = total[:, 0] / len(p) - away
-    whole /= np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-12)
-    against = pool @ whole.T  # [N, R]
-    np.put_along_axis(against, rows.T, np.inf, axis=0)  # no image is compared with itself
-    shares = (left_out[:, :, None] > against.T[:, None]).sum(2) / max(1, len(pool) - len(p))
+    samples = pool[rows]  # [R, p, D]
+    negative_part = AWAY * n.mean(0) if len(n) else 0.0
+    sums = samples.sum(1, keepdims=True)
+    directions = (sums - samples) / (len(p) - 1) - negative_part
+    left_out = (samples * directions).sum(2) / np.maximum(np.linalg.norm(directions, axis=2), 1e-12)
+    full_directions = sums[:, 0] / len(p) - negative_part
+    full_directions /= np.maximum(np.linalg.norm(full_directions, axis=1, keepdims=True), 1e-12)
+    scores = pool @ full_directions.T  # [N, R]
+    np.put_along_axis(scores, rows.T, np.inf, axis=0)  # no image is compared with itself
+    shares = (left_out[:, :, None] > scores.T[:, None]).sum(2) / max(1, len(pool) - len(p))
     return float((1 + (shares.mean(1) >= rank).sum()) / (1 + DRAWS))
 
 
 def _interval(ranks: np.ndarray) -> tuple[float, float]:
-    half = float(stats.t.ppf(0.95, len(ranks) - 1) * ranks.std(ddof=1) / np.sqrt(len(ranks)))
-    return max(0.0, float(ranks.mean()) - half), min(1.0, float(ranks.mean()) + half)
+    """Student's interval of the mean at 90 %, within [0, 1]."""
+    half_width = float(stats.t.ppf(0.95, len(ranks) - 1) * ranks.std(ddof=1) / np.sqrt(len(ranks)))
+    return max(0.0, float(ranks.mean()) - half_width), min(1.0, float(ranks.mean()) + half_width)
 
 
 def _calibrated(positives: np.ndarray, others: np.ndarray) -> tuple[float, float, float, float]:
@@ -148,18 +150,18 @@ def _calibrated(positives: np.ndarray, others: np.ndarray) -> tuple[float, float
 
     Source: Blanchard, Lee and Scott 2010, "Semi-Supervised Novelty Detection" (prevalence).
     """
-    m, s = positives.mean(), others.mean()
+    positive_mean, other_mean = positives.mean(), others.mean()
     spread = np.sqrt(
         (positives.var() * len(positives) + others.var() * len(others)) / (len(positives) + len(others))
     )
     spread = max(float(spread), 1e-9)
-    tries = np.quantile(np.concatenate([positives, others]), np.linspace(0, 1, 401))
-    recall = stats.norm.sf(tries, m, max(float(positives.std(ddof=1)), spread / 4))
-    selected = np.array([(others >= t).mean() for t in tries]) + 1 / len(others)
-    half = recall >= 0.5
-    prevalence = float(min(0.5, (selected[half] / recall[half]).min())) if half.any() else 0.5
+    thresholds = np.quantile(np.concatenate([positives, others]), np.linspace(0, 1, 401))
+    recall = stats.norm.sf(thresholds, positive_mean, max(float(positives.std(ddof=1)), spread / 4))
+    selected = np.array([(others >= t).mean() for t in thresholds]) + 1 / len(others)
+    reached = recall >= 0.5
+    prevalence = float(min(0.5, (selected[reached] / recall[reached]).min())) if reached.any() else 0.5
     f1 = 2 * recall * prevalence / (selected + prevalence)
-    scale = max(float(m - s) / spread**2, 1e-6)
-    bias = float(np.log(prevalence / (1 - prevalence)) - scale * (m + s) / 2)
-    z = scale * tries[int(f1.argmax())] + bias
-    return scale, bias, float(1 / (1 + np.exp(-z))), prevalence
+    scale = max(float(positive_mean - other_mean) / spread**2, 1e-6)
+    bias = float(np.log(prevalence / (1 - prevalence)) - scale * (positive_mean + other_mean) / 2)
+    logit = scale * thresholds[int(f1.argmax())] + bias
+    return scale, bias, float(1 / (1 + np.exp(-logit))), prevalence

@@ -95,23 +95,23 @@ def groups_of(
     x = vectors_of_column(table["feature"], collection.identity.dim).astype(np.float32)
     rows = table.drop_columns(["feature"]).to_pylist()
     assigned, centres, silhouettes = _kinds(x, kinds, seed, rng)
-    parts = []
+    kind_rows = []
     for k in np.argsort(-np.bincount(assigned), kind="stable").tolist():
         members = np.flatnonzero(assigned == k)
-        likeness = x[members] @ (centres[k] / max(float(np.linalg.norm(centres[k])), 1e-12))
-        order = members[np.argsort(-likeness, kind="stable")][:examples]
-        parts.append({"size": len(members), "examples": [rows[i] for i in order]})
-    near, pairs = _neighbours(x)
-    middle = float(np.median(near))
-    spread = 1.4826 * float(np.median(np.abs(near - middle)))
-    apart = [i for i in np.argsort(near, kind="stable").tolist() if near[i] < middle - APART * spread]
+        cosines = x[members] @ (centres[k] / max(float(np.linalg.norm(centres[k])), 1e-12))
+        order = members[np.argsort(-cosines, kind="stable")][:examples]
+        kind_rows.append({"size": len(members), "examples": [rows[i] for i in order]})
+    means, pairs = _neighbours(x)
+    median = float(np.median(means))
+    spread = 1.4826 * float(np.median(np.abs(means - median)))
+    apart = [i for i in np.argsort(means, kind="stable").tolist() if means[i] < median - APART * spread]
     return Groups(
         label,
         count,
         len(rows),
         silhouettes,
-        parts,
-        [{**rows[i], "neighbours": float(near[i])} for i in apart[:top]],
+        kind_rows,
+        [{**rows[i], "neighbours": float(means[i])} for i in apart[:top]],
         [_pair(rows, *pair) for pair in pairs[:top]],
     )
 
@@ -125,35 +125,35 @@ def _kinds(
     from sklearn.metrics import silhouette_score
 
     sample = np.sort(rng.choice(len(x), min(SAMPLED, len(x)), replace=False))
-    tried: dict[int, tuple[float, Any]] = {}
+    fits: dict[int, tuple[float, Any]] = {}
     for k in [kinds] if kinds else [k for k in KINDS if k < len(x)]:
         model = KMeans(k, n_init=4, random_state=seed).fit(x)
-        own = model.labels_[sample]
-        several = 1 < len(np.unique(own)) < len(own)
-        tried[k] = float(silhouette_score(x[sample], own)) if several else 0.0, model
-    silhouettes = {k: round(value, 4) for k, (value, _) in tried.items()}
-    best = max(tried, key=lambda k: tried[k][0])
-    if not kinds and tried[best][0] < ONE_KIND_BELOW:
+        sample_kinds = model.labels_[sample]
+        has_several = 1 < len(np.unique(sample_kinds)) < len(sample_kinds)
+        fits[k] = float(silhouette_score(x[sample], sample_kinds)) if has_several else 0.0, model
+    silhouettes = {k: round(value, 4) for k, (value, _) in fits.items()}
+    best = max(fits, key=lambda k: fits[k][0])
+    if not kinds and fits[best][0] < ONE_KIND_BELOW:
         return np.zeros(len(x), np.int32), x.mean(0, keepdims=True), silhouettes
-    return tried[best][1].labels_, tried[best][1].cluster_centers_, silhouettes
+    return fits[best][1].labels_, fits[best][1].cluster_centers_, silhouettes
 
 
 def _neighbours(
     x: Float32[np.ndarray, "n D"],
 ) -> tuple[Float32[np.ndarray, " n"], list[tuple[int, int, float]]]:
     """Mean cosine of each row to its nearest others, and pairs of near copies, the closest first."""
-    number, near, pairs = min(NEIGHBOURS, len(x) - 1), np.empty(len(x), np.float32), []
+    count, means, pairs = min(NEIGHBOURS, len(x) - 1), np.empty(len(x), np.float32), []
     for first in range(0, len(x), _BLOCK):
-        likeness = x[first : first + _BLOCK] @ x.T
-        own = np.arange(len(likeness))
-        likeness[own, first + own] = -2.0
-        near[first : first + _BLOCK] = np.partition(likeness, -number, axis=1)[:, -number:].mean(1)
-        for i, j in np.argwhere(likeness >= COPY_COSINE).tolist():
+        cosines = x[first : first + _BLOCK] @ x.T
+        rows = np.arange(len(cosines))
+        cosines[rows, first + rows] = -2.0
+        means[first : first + _BLOCK] = np.partition(cosines, -count, axis=1)[:, -count:].mean(1)
+        for i, j in np.argwhere(cosines >= COPY_COSINE).tolist():
             if first + i < j:
-                pairs.append((first + i, j, float(likeness[i, j])))
-    return near, sorted(pairs, key=lambda pair: -pair[2])
+                pairs.append((first + i, j, float(cosines[i, j])))
+    return means, sorted(pairs, key=lambda pair: -pair[2])
 
 
-def _pair(rows: list[dict[str, Any]], i: int, j: int, likeness: float) -> dict[str, Any]:
-    same = bool(rows[i]["digest"]) and rows[i]["digest"] == rows[j]["digest"]
-    return {"similarity": likeness, "same": same, "images": [rows[i], rows[j]]}
+def _pair(rows: list[dict[str, Any]], i: int, j: int, similarity: float) -> dict[str, Any]:
+    is_same_file = bool(rows[i]["digest"]) and rows[i]["digest"] == rows[j]["digest"]
+    return {"similarity": similarity, "same": is_same_file, "images": [rows[i], rows[j]]}

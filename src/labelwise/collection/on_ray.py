@@ -34,12 +34,12 @@ def described(
         workers: actors, each of which decodes and computes.
     """
     tasks = []
-    for place in range(0, len(batches), on_ray.TASK):
-        own = batches[place : place + on_ray.TASK]
+    for start in range(0, len(batches), on_ray.TASK):
+        group = batches[start : start + on_ray.TASK]
         columns = {
-            "first": pa.array([first + batch[0] for batch in own], pa.int64()),
+            "first": pa.array([first + batch[0] for batch in group], pa.int64()),
             "paths": pa.array(
-                [[os.fsencode(os.path.abspath(paths[i])) for i in batch] for batch in own],
+                [[os.fsencode(os.path.abspath(paths[i])) for i in batch] for batch in group],
                 pa.list_(pa.binary()),
             ),
         }
@@ -56,7 +56,7 @@ def described(
         )
         for block in rows.iter_batches(batch_size=None, batch_format="numpy"):
             for images, features in zip(block["images"], block["features"], strict=True):
-                yield _read(images), _read(features)
+                yield _record_batch(images), _record_batch(features)
 
 
 class Describe:
@@ -71,19 +71,19 @@ class Describe:
         transform, rows = self._embedder.predictor.transform, []
         for first, paths in zip(block["first"].tolist(), block["paths"], strict=True):
             photos = [photo_at(os.fsdecode(bytes(path)), transform) for path in paths]
-            rows.append([_bytes(b) for b in of_batch(self._embedder, self._identity, photos, first)])
+            rows.append([_bytes_of(part) for part in of_batch(self._embedder, self._identity, photos, first)])
         # A batch is bytes: Ray's blocks do not keep vectors of float16.
         return {
             name: np.array([row[i] for row in rows], object) for i, name in enumerate(("images", "features"))
         }
 
 
-def _bytes(batch: pa.RecordBatch) -> bytes:
+def _bytes_of(batch: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return sink.getvalue().to_pybytes()
 
 
-def _read(content: bytes) -> pa.RecordBatch:
+def _record_batch(content: bytes) -> pa.RecordBatch:
     return pa.ipc.open_stream(bytes(content)).read_next_batch()

@@ -22,8 +22,8 @@ def shown_dsn(dsn: str, name: str) -> str:
     'pgvector:postgresql://me@localhost/photos#bags'
     """
     try:
-        given = {key: str(value) for key, value in conninfo.conninfo_to_dict(dsn).items()}
-        if not given.get("port", "0").replace(",", "").isdigit():
+        options = {key: str(value) for key, value in conninfo.conninfo_to_dict(dsn).items()}
+        if not options.get("port", "0").replace(",", "").isdigit():
             raise psycopg.ProgrammingError("a password without @HOST is read as a port")
     except psycopg.Error:
         # The reason would quote the address.
@@ -32,20 +32,20 @@ def shown_dsn(dsn: str, name: str) -> str:
             "pgvector:postgresql://USER@HOST/DATABASE",
             "correct it; a password may stand in PGPASSWORD or .pgpass",
         ) from None
-    host, port = given.get("host", ""), given.get("port")
-    user = f"{quote(given['user'])}@" if "user" in given else ""
-    place = ("" if host.startswith("/") else host) + (f":{port}" if port else "")
+    host, port = options.get("host", ""), options.get("port")
+    user = f"{quote(options['user'])}@" if "user" in options else ""
+    location = ("" if host.startswith("/") else host) + (f":{port}" if port else "")
     socket = f"?host={host}" if host.startswith("/") else ""
-    return f"pgvector:postgresql://{user}{place}/{given.get('dbname', '')}{socket}#{name}"
+    return f"pgvector:postgresql://{user}{location}/{options.get('dbname', '')}{socket}#{name}"
 
 
 def column_type(field: pa.Field) -> str:
     """The type of a column in PostgreSQL; of `scores`, single values are compared, so it is an array."""
     kind = field.type
     if pa.types.is_fixed_size_list(kind):
-        whole = pa.types.is_float16(kind.value_type) and field.name != "scores"
-        return f"halfvec({kind.list_size})" if whole else "real[]"
-    known = {
+        is_vector = pa.types.is_float16(kind.value_type) and field.name != "scores"
+        return f"halfvec({kind.list_size})" if is_vector else "real[]"
+    types = {
         pa.int64(): "bigint",
         pa.int32(): "integer",
         pa.string(): "text",
@@ -53,7 +53,7 @@ def column_type(field: pa.Field) -> str:
         pa.float32(): "real",
         pa.bool_(): "boolean",
     }
-    return known[kind]
+    return types[kind]
 
 
 def plain_value(value: Any) -> Any:

@@ -38,7 +38,7 @@ WIDEST = 4000
 """Width of a feature up to which pgvector indexes `halfvec`."""
 CANDIDATES = 200
 """Candidates that the index considers for a search (`hnsw.ef_search`)."""
-_SENT = 4096
+_ROWS_AT_ONCE = 4096
 _KEYS = {IMAGES: "image", FEATURES: "label, image"}
 
 
@@ -53,7 +53,7 @@ class PgvectorStore:
     def __init__(self, dsn: str, name: str) -> None:
         self._dsn, self._name, self.path = dsn, f'"{name}"', shown_dsn(dsn, name)
         self._lock = RLock()
-        self._held: psycopg.Connection[Any] | None = None
+        self._connection: psycopg.Connection[Any] | None = None
         self.finished = 0
 
     @classmethod
@@ -78,10 +78,10 @@ class PgvectorStore:
         """
         store = cls(*split_name(address))
         with store._guarded() as connection:
-            (free,) = connection.execute(
+            (is_free,) = connection.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"labelwise {store._name}"]
             ).fetchone() or (False,)
-        if not free:
+        if not is_free:
             raise LabelwiseError(
                 f"{store.path}, to which another process writes",
                 "one writer at a time",
@@ -94,8 +94,8 @@ class PgvectorStore:
                 store._create(identity)
             yield store
         finally:
-            if store._held is not None:
-                store._held.close()
+            if store._connection is not None:
+                store._connection.close()
 
     def rows(
         self,
@@ -144,20 +144,20 @@ class PgvectorStore:
                     f"SET LOCAL hnsw.ef_search = {min(1000, max(CANDIDATES, 2 * top))}".encode()
                 )
             fetched = connection.cursor(binary=True).execute(query.encode()).fetchall()
-        likeness = pa.field("similarity", pa.float32())
+        similarity = pa.field("similarity", pa.float32())
         fields = selected(self._schemas[FEATURES], columns)
-        return arrow_table(plain_rows(fetched), pa.schema([likeness, *fields]))
+        return arrow_table(plain_rows(fetched), pa.schema([similarity, *fields]))
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""
         with self._guarded() as connection, connection.transaction(), connection.cursor() as cursor:
             for table, rows in ((FEATURES, features), (IMAGES, images)):
                 names = ", ".join(rows.column_names)
-                copied = f"COPY {self._name}.{table} ({names}) FROM STDIN (FORMAT BINARY)"
-                with cursor.copy(copied.encode()) as copy:
+                statement = f"COPY {self._name}.{table} ({names}) FROM STDIN (FORMAT BINARY)"
+                with cursor.copy(statement.encode()) as copy:
                     types = [column_type(field) for field in rows.schema]
                     copy.set_types([kind.partition("(")[0] for kind in types])
-                    for batch in row_batches(rows, _SENT):
+                    for batch in row_batches(rows, _ROWS_AT_ONCE):
                         lists = [
                             map(HalfVector if kind.startswith("halfvec") else plain_value, batch[name])
                             for name, kind in zip(rows.column_names, types, strict=True)
@@ -171,16 +171,17 @@ class PgvectorStore:
         counts = self.counts()
         with self._guarded() as connection:
             connection.execute("SET maintenance_work_mem = '256MB'")
-            for place, label in enumerate(self.identity.labels):
+            for column, label in enumerate(self.identity.labels):
                 if counts.get(label, 0) >= INDEXED and self.identity.dim <= WIDEST:
                     index = (
-                        f"CREATE INDEX IF NOT EXISTS features_of_{place} ON {self._name}.{FEATURES} "
+                        f"CREATE INDEX IF NOT EXISTS features_of_{column} ON {self._name}.{FEATURES} "
                         f"USING hnsw (feature halfvec_cosine_ops) WHERE label = {quoted(label)}"
                     )
                     connection.execute(index.encode())
             connection.execute(f"ANALYZE {self._name}.{FEATURES}".encode())
 
     def _filter(self, label: str | None = None, where: Condition | None = None) -> str:
+        """The filter of finished rows in SQL."""
         parts = [f"image < {self.finished}"]
         if label is not None:
             parts.append(f"label = {quoted(label)}")
@@ -191,24 +192,24 @@ class PgvectorStore:
     def _read_record(self) -> bool:
         """Reads the record and the number of images; `False` if there is no collection."""
         with self._guarded() as connection:
-            (there,) = connection.execute(
+            (exists,) = connection.execute(
                 "SELECT to_regclass(%s) IS NOT NULL", [f"{self._name}.record"]
             ).fetchone() or (False,)
-            if not there:
+            if not exists:
                 return False
             fetched = connection.execute(f"SELECT record FROM {self._name}.record".encode()).fetchone()
             self._describe(Identity.from_schema(pa.schema([], {KEY: (fetched or [""])[0]}), self.path))
             for table, schema in self._schemas.items():
-                kinds = connection.execute(
+                types = connection.execute(
                     "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
                     "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
                     [f"{self._name}.{table}"],
                 ).fetchall()
-                if dict(kinds) != {field.name: column_type(field) for field in schema}:
+                if dict(types) != {field.name: column_type(field) for field in schema}:
                     raise other_columns(self.path)
             register_vector(connection)
-            number = connection.execute(f"SELECT max(image) + 1 FROM {self._name}.{IMAGES}".encode())
-            self.finished = (number.fetchone() or [0])[0] or 0
+            count = connection.execute(f"SELECT max(image) + 1 FROM {self._name}.{IMAGES}".encode())
+            self.finished = (count.fetchone() or [0])[0] or 0
         return True
 
     def _create(self, identity: Identity) -> None:
@@ -246,7 +247,7 @@ class PgvectorStore:
         """The connection; its errors become one line."""
         try:
             with self._lock:
-                yield self._connected()
+                yield self._open_connection()
         except psycopg.Error as error:
             secret = conninfo.conninfo_to_dict(self._dsn).get("password")
             reason = first_line(error).replace(str(secret), "***") if secret else first_line(error)
@@ -262,13 +263,13 @@ class PgvectorStore:
                 "choose another #NAME, or restore a copy",
             ) from None
 
-    def _connected(self) -> psycopg.Connection[Any]:
+    def _open_connection(self) -> psycopg.Connection[Any]:
         """The connection; a new one if the server closed it."""
-        if self._held is None or self._held.closed:
-            again = self._held is not None
-            given: dict[str, Any] = {"connect_timeout": 10, "application_name": "labelwise"}
-            own = conninfo.make_conninfo("", **{**given, **conninfo.conninfo_to_dict(self._dsn)})
-            self._held = psycopg.connect(own, autocommit=True, prepare_threshold=None)
-            if again:
-                register_vector(self._held)
-        return self._held
+        if self._connection is None or self._connection.closed:
+            was_open = self._connection is not None
+            defaults: dict[str, Any] = {"connect_timeout": 10, "application_name": "labelwise"}
+            settings = conninfo.make_conninfo("", **{**defaults, **conninfo.conninfo_to_dict(self._dsn)})
+            self._connection = psycopg.connect(settings, autocommit=True, prepare_threshold=None)
+            if was_open:
+                register_vector(self._connection)
+        return self._connection

@@ -12,7 +12,7 @@ from qdrant_client import models
 from labelwise.collection.backends import row_batches
 from labelwise.collection.where import Condition, Has, Joined, Score
 
-_SENT = 256
+_POINTS_AT_ONCE = 256
 _SIGNS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
@@ -28,18 +28,18 @@ def points_of(rows: pa.Table, vector: str, labels: Sequence[str]) -> Iterator[li
         vector: the column that becomes the vector.
         labels: in label order.
     """
-    places = {label: place for place, label in enumerate(labels)}
-    for batch in row_batches(rows, _SENT):
+    columns = {label: column for column, label in enumerate(labels)}
+    for batch in row_batches(rows, _POINTS_AT_ONCE):
         points = []
         for values in zip(*batch.values(), strict=True):
             row = dict(zip(batch, values, strict=True))
-            own = row.pop(vector).astype(np.float32).tolist()
+            values_of_vector = row.pop(vector).astype(np.float32).tolist()
             row = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()}
             row["scores"] = {f"p{i}": score for i, score in enumerate(row["scores"])}
             number = row["image"]
             if "label" in row:
-                number = number * len(places) + places[row["label"]]
-            vectors = {vector: own} if any(own) else {}
+                number = number * len(columns) + columns[row["label"]]
+            vectors = {vector: values_of_vector} if any(values_of_vector) else {}
             points.append(models.PointStruct(id=number, vector=vectors, payload=row))
         yield points
 

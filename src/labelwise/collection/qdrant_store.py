@@ -33,7 +33,7 @@ VECTORS = {IMAGES: "whole", FEATURES: "feature"}
 """The vector of each table; all other columns are the payload of a point."""
 CANDIDATES = 200
 """Candidates that the index considers for a search (`hnsw_ef`)."""
-_READ, _SECONDS = 1024, 60
+_POINTS_AT_ONCE, _TIMEOUT_SECONDS = 1024, 60
 
 
 class QdrantStore:
@@ -83,9 +83,9 @@ class QdrantStore:
             if store._read_record():
                 refuse_other(store.identity, identity, store.path)
                 with store._guarded():
-                    rest = models.Filter(must=[in_range("image", gte=store.finished)])
+                    unfinished = models.Filter(must=[in_range("image", gte=store.finished)])
                     for name in store._names.values():
-                        store._client.delete(name, models.FilterSelector(filter=rest))
+                        store._client.delete(name, models.FilterSelector(filter=unfinished))
             else:
                 store._create(identity)
             yield store
@@ -111,9 +111,9 @@ class QdrantStore:
                 points, offset = self._client.scroll(
                     self._names[table],
                     models.Filter(must=conditions),
-                    limit=_READ,
+                    limit=_POINTS_AT_ONCE,
                     offset=offset,
-                    **self._wanted(table, columns),
+                    **self._requested(table, columns),
                 )
                 fetched += [self._row(table, point, columns) for point in points]
                 if offset is None:
@@ -138,16 +138,16 @@ class QdrantStore:
         exact: bool,
     ) -> pa.Table:
         """The nearest rows of a label, see `Store`; the local mode is always exact."""
-        searched = models.SearchParams(exact=exact, hnsw_ef=max(CANDIDATES, 2 * top))
+        search_params = models.SearchParams(exact=exact, hnsw_ef=max(CANDIDATES, 2 * top))
         with self._guarded():
             points = self._client.query_points(
                 self._names[FEATURES],
                 np.asarray(vector, np.float32).tolist(),
                 using=VECTORS[FEATURES],
                 query_filter=models.Filter(must=self._filter(label, where)),
-                search_params=searched if self._remote else None,
+                search_params=search_params if self._remote else None,
                 limit=top,
-                **self._wanted(FEATURES, columns),
+                **self._requested(FEATURES, columns),
             ).points
         fields = pa.schema(
             [pa.field("similarity", pa.float32()), *selected(self._schemas[FEATURES], columns)]
@@ -169,6 +169,7 @@ class QdrantStore:
             self._client.upsert(self._names[table], points, wait=True)
 
     def _row(self, table: str, point: Any, columns: Sequence[str]) -> list[Any]:
+        """The values of columns of a point."""
         payload, vector = point.payload or {}, VECTORS[table]
         row = []
         for name in columns:
@@ -181,12 +182,14 @@ class QdrantStore:
                 row.append(payload[name])
         return row
 
-    def _wanted(self, table: str, columns: Sequence[str]) -> dict[str, Any]:
+    def _requested(self, table: str, columns: Sequence[str]) -> dict[str, Any]:
+        """The client's options that request only these columns."""
         vector = VECTORS[table]
         payload = [name for name in columns if name != vector]
         return {"with_payload": payload, "with_vectors": [vector] if vector in columns else False}
 
     def _filter(self, label: str | None = None, where: Condition | None = None) -> list[Any]:
+        """The filters of finished rows."""
         parts: list[Any] = [in_range("image", lt=self.finished)]
         if label is not None:
             parts.append(models.FieldCondition(key="label", match=models.MatchValue(value=label)))
@@ -199,7 +202,7 @@ class QdrantStore:
             if self._remote:
                 key = os.environ.get("QDRANT_API_KEY")
                 self._client = QdrantClient(
-                    self._url, api_key=key, timeout=_SECONDS, check_compatibility=False
+                    self._url, api_key=key, timeout=_TIMEOUT_SECONDS, check_compatibility=False
                 )
             else:
                 # A server answers its page from several threads.
@@ -217,8 +220,8 @@ class QdrantStore:
                 if not self._client.collection_exists(self._names[table]):
                     raise other_columns(self.path)
                 vectors = self._client.get_collection(self._names[table]).config.params.vectors
-                own = vectors.get(VECTORS[table]) if isinstance(vectors, dict) else None
-                if own is None or own.size != width:
+                params = vectors.get(VECTORS[table]) if isinstance(vectors, dict) else None
+                if params is None or params.size != width:
                     raise other_columns(self.path)
             self.finished = self._client.count(self._names[IMAGES], exact=True).count
         return True
@@ -253,6 +256,7 @@ class QdrantStore:
         self._schemas = {IMAGES: image_schema(identity), FEATURES: feature_schema(identity)}
 
     def _widths(self) -> dict[str, int]:
+        """Width of the vectors of each table."""
         return {t: schema.field(VECTORS[t]).type.list_size for t, schema in self._schemas.items()}
 
     @contextmanager

@@ -56,11 +56,11 @@ class Query:
             by: one of `ORDERS`.
             look_dim: width of the appearance, the last entries.
         """
-        kept = np.ones(len(self.feature), bool)
+        mask = np.ones(len(self.feature), bool)
         if by in (LABEL, APPEARANCE):
-            kept[:] = by == LABEL
-            kept[len(kept) - look_dim :] = by == APPEARANCE
-        return replace(self, feature=np.where(kept, self.feature, 0).astype(np.float32))
+            mask[:] = by == LABEL
+            mask[len(mask) - look_dim :] = by == APPEARANCE
+        return replace(self, feature=np.where(mask, self.feature, 0).astype(np.float32))
 
     def to_json(self) -> dict[str, Any]:
         """The photograph without its feature, as JSON data."""
@@ -94,12 +94,12 @@ def open_embedder(identity: Identity, run: str | Path | None, path: str | Path) 
     from labelwise.collection.graphs import embedder_of
     from labelwise.inference.loading import load
 
-    same = weights_digest(run) == identity.weights
-    predictor = load(run) if same else None
+    same_weights = weights_digest(run) == identity.weights
+    predictor = load(run) if same_weights else None
     if predictor is None or predictor.labels.names != identity.labels:
-        what = "with other labels or another order of them" if same else "with other weights"
+        difference = "with other labels or another order of them" if same_weights else "with other weights"
         raise LabelwiseError(
-            f"run {run} {what} than the run of {path}",
+            f"run {run} {difference} than the run of {path}",
             f"the run that made it ({identity.run})",
             "name that run with --run, or embed again",
         )
@@ -159,11 +159,11 @@ def look_at(embedder: Embedder | GraphEmbedder, image: Image, marked: Box | None
     transform = embedder.predictor.transform
     pixels = decode_upright(image, transform, [])
     view = shown_part(transform.config, *pixels.shape[1:])
-    part = None if marked is None else seen_box(marked, view)
-    result = embedder(transform(pixels)[None], box=part)
+    in_view = None if marked is None else seen_box(marked, view)
+    result = embedder(transform(pixels)[None], box=in_view)
     digest = hashlib.sha256(content).hexdigest() if content else ""
     return Look(
-        name_of_image(image), digest, marked, result, view if part is None else box_of_part(part, view)
+        name_of_image(image), digest, marked, result, view if in_view is None else box_of_part(in_view, view)
     )
 
 
@@ -183,9 +183,9 @@ def queries_of(
     """
     from labelwise.inference.inputs import as_images
 
-    given, number = as_images(images), embedder.predictor.labels.index(label)
-    marked = boxes_of(boxes, len(given))
-    return [look_at(embedder, *both).query(number) for both in zip(given, marked, strict=True)]
+    photographs, number = as_images(images), embedder.predictor.labels.index(label)
+    marked = boxes_of(boxes, len(photographs))
+    return [look_at(embedder, *pair).query(number) for pair in zip(photographs, marked, strict=True)]
 
 
 def combined(

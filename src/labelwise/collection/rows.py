@@ -82,7 +82,7 @@ def of_batch(
     scores = np.zeros((len(batch), len(names)), np.float16)
     whole = np.zeros((len(batch), identity.whole_dim), np.float16)
     selected: list[list[str]] = [[] for _ in batch]
-    of: list[tuple[int, int, float, bool, Box]] = []  # image, label, score, selected, box
+    cells: list[tuple[int, int, float, bool, Box]] = []  # image, label, score, selected, box
     features: list[np.ndarray] = []
     readable = [i for i, photo in enumerate(batch) if photo.pixels is not None]
     if readable:
@@ -95,41 +95,42 @@ def of_batch(
             for j in stored:
                 if identity.every or chosen[j]:
                     box = evidence_box(result.maps[row, j], batch[i].shown)
-                    of.append((i, j, float(p[j]), bool(chosen[j]), box))
+                    cells.append((i, j, float(p[j]), bool(chosen[j]), box))
                     features.append(result.features[row, j])
-    base = {
+    image_columns = {
         "image": np.arange(first, first + len(batch)),
         "path": [path_text(photo.path) for photo in batch],
         "width": [photo.size[0] for photo in batch],
         "height": [photo.size[1] for photo in batch],
         "digest": [photo.digest for photo in batch],
         "labels": selected,
-        "scores": _column(scores),
+        "scores": _vector_column(scores),
     }
-    images = _batch(
-        {**base, "error": [photo.error for photo in batch], "whole": _column(whole)}, image_schema(identity)
+    images = _record_batch(
+        {**image_columns, "error": [photo.error for photo in batch], "whole": _vector_column(whole)},
+        image_schema(identity),
     )
-    rows = pa.array([i for i, *_ in of], pa.int64())
-    repeated = images.select(list(base)).take(rows)
-    own = {
-        "label": [names[j] for _, j, *_ in of],
-        "score": [score for _, _, score, _, _ in of],
-        "selected": [chosen for *_, chosen, _ in of],
-        "box": _column(np.array([box for *_, box in of], np.float32).reshape(len(of), 4)),
-        "feature": _column(np.array(features, np.float16).reshape(len(of), identity.dim)),
+    rows = pa.array([i for i, *_ in cells], pa.int64())
+    repeated = images.select(list(image_columns)).take(rows)
+    label_columns = {
+        "label": [names[j] for _, j, *_ in cells],
+        "score": [score for _, _, score, _, _ in cells],
+        "selected": [chosen for *_, chosen, _ in cells],
+        "box": _vector_column(np.array([box for *_, box in cells], np.float32).reshape(len(cells), 4)),
+        "feature": _vector_column(np.array(features, np.float16).reshape(len(cells), identity.dim)),
     }
-    columns = dict(zip(base, repeated.columns, strict=True)) | own
-    return images, _batch(columns, feature_schema(identity))
+    columns = dict(zip(image_columns, repeated.columns, strict=True)) | label_columns
+    return images, _record_batch(columns, feature_schema(identity))
 
 
-def _column(values: np.ndarray) -> pa.Array:
+def _vector_column(values: np.ndarray) -> pa.Array:
     """`[n, d]` as a column of vectors."""
     return pa.FixedSizeListArray.from_arrays(
         pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
     )
 
 
-def _batch(columns: dict[str, object], schema: pa.Schema) -> pa.RecordBatch:
+def _record_batch(columns: dict[str, object], schema: pa.Schema) -> pa.RecordBatch:
     arrays = [
         value if isinstance(value, pa.Array) else pa.array(value, schema.field(name).type)
         for name, value in columns.items()

@@ -95,14 +95,14 @@ def weights_digest(run: str | Path) -> str:
     folder = folder_of(fetch(run))
     if (folder / WEIGHTS).is_file():
         return sha256(folder / WEIGHTS)
-    known = Artefact.open(folder).card.get(WEIGHTS_DIGEST) if (folder / ARTEFACT).is_file() else None
-    if not isinstance(known, str):
+    digest = Artefact.open(folder).card.get(WEIGHTS_DIGEST) if (folder / ARTEFACT).is_file() else None
+    if not isinstance(digest, str):
         raise LabelwiseError(
             f"{run}, which holds no {WEIGHTS}",
             "a run, an export of weights, or an export with --features",
             "name the run with --run",
         )
-    return known
+    return digest
 
 
 def vectors(dim: int) -> pa.DataType:
@@ -110,7 +110,7 @@ def vectors(dim: int) -> pa.DataType:
     return pa.list_(pa.float16(), dim)
 
 
-def _common(labels: int) -> list[tuple[str, pa.DataType]]:
+def _common_columns(labels: int) -> list[tuple[str, pa.DataType]]:
     return [
         ("image", pa.int64()),
         ("path", pa.string()),
@@ -129,7 +129,7 @@ def image_schema(identity: Identity) -> pa.Schema:
     label order, `whole` the mean of the backbone's map over its places; an unreadable image has its `error` and zeros.
     """
     columns = [
-        *_common(len(identity.labels)),
+        *_common_columns(len(identity.labels)),
         ("error", pa.string()),
         ("whole", vectors(identity.whole_dim)),
     ]
@@ -143,7 +143,7 @@ def feature_schema(identity: Identity) -> pa.Schema:
     evidence `(x0, y0, x1, y1)` in fractions of the photograph, and `feature`.
     """
     columns = [
-        *_common(len(identity.labels)),
+        *_common_columns(len(identity.labels)),
         ("label", pa.string()),
         ("score", pa.float32()),
         ("selected", pa.bool_()),

@@ -92,6 +92,7 @@ class FolderStore:
             return query.select(list(columns)).to_arrow()
 
     def _readable(self, where: Condition | None) -> str:
+        """The filter of images that could be read and meet a condition."""
         return " AND ".join(part for part in ("error IS NULL", self._filter(IMAGES, None, where)) if part)
 
     @classmethod
@@ -105,8 +106,8 @@ class FolderStore:
         if not (path / f"{IMAGES}.lance").is_dir() or not (path / f"{FEATURES}.lance").is_dir():
             raise no_collection(path)
         with reading(path):
-            written, base = _last_written(path), lancedb.connect(path)
-            images, features = base.open_table(IMAGES), base.open_table(FEATURES)
+            written, database = _last_written(path), lancedb.connect(path)
+            images, features = database.open_table(IMAGES), database.open_table(FEATURES)
             identity = Identity.from_schema(images.schema, path)
             expected = image_schema(identity), feature_schema(identity)
             if not (images.schema.equals(expected[0]) and features.schema.equals(expected[1])):
@@ -122,11 +123,11 @@ class FolderStore:
         Raises:
             LabelwiseError: another collection or something else is there.
         """
-        base = engine().connect(path)
+        database = engine().connect(path)
         # `images` is created last, so that a collection that was stopped here begins again.
         if not (path / f"{IMAGES}.lance").is_dir():
-            features = base.create_table(FEATURES, schema=feature_schema(identity), mode="overwrite")
-            images = base.create_table(IMAGES, schema=image_schema(identity), mode="overwrite")
+            features = database.create_table(FEATURES, schema=feature_schema(identity), mode="overwrite")
+            images = database.create_table(IMAGES, schema=image_schema(identity), mode="overwrite")
             return cls(path, images, features, identity)
         tables = cls.open(path)
         refuse_other(tables.identity, identity, path)
@@ -178,8 +179,8 @@ class FolderStore:
             query = query.where(self._filter(FEATURES, label, where), prefilter=True).limit(top)
             query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
             hits = query.select([*columns, "_distance"]).to_arrow()
-        likeness = pc.subtract(pa.scalar(1.0, pa.float32()), hits["_distance"])
-        return hits.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
+        similarity = pc.subtract(pa.scalar(1.0, pa.float32()), hits["_distance"])
+        return hits.drop_columns(["_distance"]).add_column(0, "similarity", similarity)
 
     def _table(self, name: str) -> Any:
         return self.images if name == IMAGES else self.features
@@ -191,6 +192,7 @@ class FolderStore:
         where: Condition | None = None,
         images: Sequence[int] | None = None,
     ) -> str:
+        """The filter of a table in Lance's SQL."""
         parts = [] if label is None else [f"label = {quoted(label)}"]
         if where is not None:
             parts.append(sql(where, "array_has_any(labels, [{}])".format))
@@ -214,16 +216,17 @@ class FolderStore:
 
         with reading(self.path, "indexed"):
             rows = self.features.count_rows()
-            if rows < INDEXED or self._unindexed() == 0:
+            if rows < INDEXED or self._unindexed_rows() == 0:
                 return
             self.features.optimize()
             self.features.create_index("label", config=Bitmap())
             self.features.create_index("labels", config=LabelList())
-            parts = max(1, rows // PARTITION)
-            index = IvfSq(distance_type="cosine", num_partitions=parts)
+            partitions = max(1, rows // PARTITION)
+            index = IvfSq(distance_type="cosine", num_partitions=partitions)
             self.features.create_index("feature", config=index)
 
-    def _unindexed(self) -> int | None:
+    def _unindexed_rows(self) -> int | None:
+        """Number of features that the index lacks; `None` without an index."""
         statistics = self.features.index_stats("feature_idx")
         return None if statistics is None else statistics.num_unindexed_rows
 
@@ -240,8 +243,8 @@ def writing(path: Path) -> Iterator[None]:
     Raises:
         LabelwiseError: a process writes already, or the folder holds something else.
     """
-    held = {f"{IMAGES}.lance", f"{FEATURES}.lance", ".lock"}
-    if path.exists() and (not path.is_dir() or any(entry.name not in held for entry in path.iterdir())):
+    allowed = {f"{IMAGES}.lance", f"{FEATURES}.lance", ".lock"}
+    if path.exists() and (not path.is_dir() or any(entry.name not in allowed for entry in path.iterdir())):
         raise LabelwiseError(
             f"{path}, which holds something else", "a new folder, or a collection", "choose another --out"
         )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +14,7 @@ from labelwise.collection.few import fit_few
 from labelwise.collection.teaching import examples_of
 from labelwise.data.review import COLUMNS
 from labelwise.errors import LabelwiseError
-from labelwise.runs.files import write_json, write_text
+from labelwise.runs.files import new_folder, save_csv, write_json
 
 SUGGESTIONS = "suggestions.csv"
 WIDTH = 3
@@ -60,10 +57,10 @@ def suggest(
     """
     _, examples = examples_of(run, collection, name, positives, negatives, device)
     fitted = fit_few(examples.space, examples.positives, examples.negatives, examples.others)
-    z = examples.others @ fitted.weight + fitted.bias
-    chosen = choose(z, examples.space(examples.others), count)
+    logits = examples.others @ fitted.weight + fitted.bias
+    chosen = choose(logits, examples.space(examples.others), count)
     return [
-        Suggestion(rank, examples.paths[i], float(1 / (1 + np.exp(-z[i]))))
+        Suggestion(rank, examples.paths[i], float(1 / (1 + np.exp(-logits[i]))))
         for rank, i in enumerate(chosen, 1)
     ]
 
@@ -82,12 +79,12 @@ def choose(scores: np.ndarray, features: np.ndarray, count: int) -> list[int]:
         indices, in the order of their choice.
     """
     pool = np.argsort(-scores, kind="stable")[: WIDTH * count]
-    unit = features[pool] / np.maximum(np.linalg.norm(features[pool], axis=1, keepdims=True), 1e-12)
+    units = features[pool] / np.maximum(np.linalg.norm(features[pool], axis=1, keepdims=True), 1e-12)
     nearest, chosen = np.full(len(pool), -np.inf), list[int]()
     for _ in range(min(count, len(pool))):
-        new = int(nearest.argmin())  # the first of equals, which is the most probable one
-        chosen.append(new)
-        nearest = np.maximum(nearest, unit @ unit[new])
+        index = int(nearest.argmin())  # the first of equals, which is the most probable one
+        chosen.append(index)
+        nearest = np.maximum(nearest, units @ units[index])
         nearest[chosen] = np.inf
     return pool[chosen].tolist()
 
@@ -107,16 +104,15 @@ def write_suggestions(out: Path, name: str, suggestions: Sequence[Suggestion]) -
     if out.suffix.lower() == ".json":
         write_json(out, {"label": name, "suggestions": [asdict(s) for s in suggestions]})
     elif out.suffix.lower() == ".csv":
-        write_text(out, _csv([{**asdict(s), "answer": ""} for s in suggestions]))
+        rows = [(s.rank, s.path, s.probability, "") for s in suggestions]
+        save_csv(out, [("rank", "path", "probability", "answer") if rows else COLUMNS, *rows])
     else:
         _write_review(out, name, suggestions)
 
 
 def _write_review(out: Path, name: str, suggestions: Sequence[Suggestion]) -> None:
     """A folder that `labelwise serve --review` opens: "change" answers yes, "keep" answers no."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    new_folder(out).mkdir(parents=True, exist_ok=True)
     rows = []
     for s in suggestions:
         file = f"{s.rank:03}{Path(s.path).suffix}"
@@ -126,15 +122,7 @@ def _write_review(out: Path, name: str, suggestions: Sequence[Suggestion]) -> No
             raise LabelwiseError(
                 f"photograph {s.path} ({error.strerror})", "the files of the collection", "embed again"
             ) from None
-        p = f"{s.probability:.4f}"
-        values = (s.rank, file, name, "0", "1", "missing", p, p, f"Does it have the label {name}?")
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-    write_text(out / SUGGESTIONS, _csv(rows))
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+        text = f"{s.probability:.4f}"
+        values = (s.rank, file, name, "0", "1", "missing", text, text, f"Does it have the label {name}?")
+        rows.append(values)
+    save_csv(out / SUGGESTIONS, [COLUMNS, *rows])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import numpy as np
 import torch
 
 from labelwise.collection.few import Fitted
+from labelwise.data.wholefile import whole_folder
 from labelwise.decisions import Decisions
 from labelwise.decisions.floors import Floors
-from labelwise.errors import LabelwiseError
 from labelwise.evaluation.frequency import COUNTS
 from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.export.artefact import sha256
@@ -23,19 +21,6 @@ from labelwise.runs.files import read_json, write_atomic, write_json
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sealed import load_sealed, save_sealed
 from labelwise.types import LabelSet
-
-
-def new_folder(out: str | Path) -> Path:
-    """The folder to write to.
-
-    Raises:
-        LabelwiseError: none was named, or it holds something.
-    """
-    target = Path(out)
-    if not str(out) or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
-        given = f"{target}, which holds something" if str(out) else "no folder for the run"
-        raise LabelwiseError(given, "a new folder", "choose another --out")
-    return target
 
 
 def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, base: str) -> None:
@@ -51,46 +36,39 @@ def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, ba
     """
     state = load_sealed(run.path / WEIGHTS)
     weight, bias = torch.from_numpy(fitted.weight).float()[None], torch.tensor([fitted.bias]).float()
-    for key, row in (("added.weight", weight), ("added.bias", bias)):
-        state[key] = torch.cat([state[key], row]) if key in state else row
+    for key, new_row in (("added.weight", weight), ("added.bias", bias)):
+        state[key] = torch.cat([state[key], new_row]) if key in state else new_row
     labels = LabelSet((*run.labels.names, name), run.labels.groups, run.labels.rules)
-    before = run.config.taught
-    taught = before.model_copy(update={"labels": [*before.labels, name], "run": base})
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        grown = Run(part, run.config.model_copy(update={"taught": taught}), labels)
-        grown.save_settings()
-        grown.save_decisions(_grown(run.decisions(), fitted))
-        write_atomic(part / WEIGHTS, lambda file: save_sealed(state, file))
-        record = read_json(run.path / "results.json") if (run.path / "results.json").is_file() else {}
-        training = {**record.get("training", {}), TAKEN_OVER: len(run.labels)}
+    previous = run.config.taught
+    taught = previous.model_copy(update={"labels": [*previous.labels, name], "run": base})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(out) as draft:
+        new_run = Run(draft, run.config.model_copy(update={"taught": taught}), labels)
+        new_run.save_settings()
+        new_run.save_decisions(_with_label(run.decisions(), fitted))
+        write_atomic(draft / WEIGHTS, lambda file: save_sealed(state, file))
+        results = read_json(run.path / "results.json") if (run.path / "results.json").is_file() else {}
+        training = {**results.get("training", {}), TAKEN_OVER: len(run.labels)}
         if COUNTS in training:
             training[COUNTS] = {**training[COUNTS], name: positives}
-        write_json(part / "results.json", {"format": 1, "splits": {}, "training": training})
+        write_json(draft / "results.json", {"format": 1, "splits": {}, "training": training})
         if (run.path / FAMILIARITY).is_file():
-            replace(Familiarity.of_run(run.path), model=sha256(part / WEIGHTS)).save(part)
-        if out.exists():
-            out.rmdir()
-        os.replace(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            replace(Familiarity.of_run(run.path), model=sha256(draft / WEIGHTS)).save(draft)
 
 
-def _grown(old: Decisions, fitted: Fitted) -> Decisions:
+def _with_label(decisions: Decisions, fitted: Fitted) -> Decisions:
     """The decisions with those of the new label at the end; it is never selected if it was not learned."""
     return replace(
-        old,
-        thresholds=np.append(old.thresholds, fitted.threshold),
-        scale=np.append(old.scale, 1.0),
-        bias=np.append(old.bias, 0.0),
-        never=old.never if fitted.learned else (*old.never, len(old)),
-        floors=None if old.floors is None else _without_promise(old.floors),
+        decisions,
+        thresholds=np.append(decisions.thresholds, fitted.threshold),
+        scale=np.append(decisions.scale, 1.0),
+        bias=np.append(decisions.bias, 0.0),
+        never=decisions.never if fitted.learned else (*decisions.never, len(decisions)),
+        floors=None if decisions.floors is None else _with_unpromised(decisions.floors),
     )
 
 
-def _without_promise(floors: Floors) -> Floors:
+def _with_unpromised(floors: Floors) -> Floors:
     """The floors with a label that nothing is promised for."""
     return replace(
         floors,

@@ -15,8 +15,9 @@ import numpy as np
 from labelwise.collection.collection import Collection
 from labelwise.collection.few import Space, fit_few
 from labelwise.collection.schema import weights_digest
-from labelwise.collection.taught_run import new_folder, write_run
+from labelwise.collection.taught_run import write_run
 from labelwise.errors import LabelwiseError
+from labelwise.runs.files import new_folder
 from labelwise.runs.run import Run
 from labelwise.types import LabelSet
 
@@ -154,60 +155,67 @@ def examples_of(
     device: str | None = None,
 ) -> tuple[Run, Examples]:
     """The run, and the features of examples and other images; see `teach`."""
-    opened = Run.open(run)
-    if name in opened.labels.names:
+    opened_run = Run.open(run)
+    if name in opened_run.labels.names:
         raise LabelwiseError(
             f"label {name!r}, which {run} has already", "a new name", "choose another --name"
         )
-    LabelSet((*opened.labels.names, name))  # refuses an empty name
-    if opened.decisions().top_k:
+    LabelSet((*opened_run.labels.names, name))  # refuses an empty name
+    if opened_run.decisions().top_k:
         raise LabelwiseError(
-            f"run {run}, which selects only its {opened.decisions().top_k} most probable labels",
+            f"run {run}, which selects only its {opened_run.decisions().top_k} most probable labels",
             "thresholds, since a new label would change what is selected",
             f"run: labelwise tune {run}",
         )
-    held = collection if isinstance(collection, Collection) else Collection.open(collection)
-    _refuse_other_run(opened, held)
-    near, far = ({_digest(path): str(path) for path in paths} for paths in (positives, negatives))
-    if both := [near[digest] for digest in near if digest in far]:
+    opened_collection = collection if isinstance(collection, Collection) else Collection.open(collection)
+    _refuse_other_run(opened_run, opened_collection)
+    positive, negative = ({_digest(path): str(path) for path in paths} for paths in (positives, negatives))
+    if twice := [positive[digest] for digest in positive if digest in negative]:
         raise LabelwiseError(
-            f"{both[0]} as a positive and as a negative", "each photograph once", "take it out of one of them"
+            f"{twice[0]} as a positive and as a negative",
+            "each photograph once",
+            "take it out of one of them",
         )
-    if len(near) < FEWEST:
+    if (count := len(positive)) < FEWEST:
         raise LabelwiseError(
-            f"{len(near)} different positive" + "s" * (len(near) != 1), "two photographs or more", "add some"
+            f"{count} different positive" + "s" * (count != 1), "two photographs or more", "add some"
         )
-    images = held.images(("image", "path", "digest", "error")).sort_by("image")
+    images = opened_collection.images(("image", "path", "digest", "error")).sort_by("image")
     digests, errors = images["digest"].to_pylist(), images["error"].to_pylist()
-    number = {d: i for i, (d, error) in enumerate(zip(digests, errors, strict=True)) if error is None}
+    numbers = {d: i for i, (d, error) in enumerate(zip(digests, errors, strict=True)) if error is None}
     step = -(-len(images) // MOST)
-    examples = {digest: number[digest] for digest in (*near, *far) if digest in number}
-    other = np.array(
+    examples = {digest: numbers[digest] for digest in (*positive, *negative) if digest in numbers}
+    others = np.array(
         [
             i
             for i in range(0, len(images), step)
-            if errors[i] is None and digests[i] not in near and digests[i] not in far
+            if errors[i] is None and digests[i] not in positive and digests[i] not in negative
         ],
         np.int64,
     )
-    if not len(other) and not far:
+    if not len(others) and not negative:
         raise LabelwiseError(
             "no negatives, and no image of the collection besides the positives", "some", "add --negatives"
         )
-    wanted = np.unique(np.concatenate([other, np.array(list(examples.values()), np.int64)]))
-    stored = dict(zip(wanted.tolist(), held.whole(wanted), strict=True))
-    fresh = _embed({d: p for d, p in (near | far).items() if d not in number}, run, device)
-    features = {d: stored[examples[d]] if d in examples else fresh[d] for d in (*near, *far)}
-    dim = held.identity.whole_dim
-    p, n = (np.array([features[d] for d in group], np.float64).reshape(-1, dim) for group in (near, far))
-    rest = np.array([stored[i] for i in other.tolist()], np.float64).reshape(-1, dim)
-    sample = rest[:: -(-len(rest) // SAMPLE)] if len(rest) else rest
+    rows = np.unique(np.concatenate([others, np.array(list(examples.values()), np.int64)]))
+    stored = dict(zip(rows.tolist(), opened_collection.whole(rows), strict=True))
+    embedded = _embed({d: p for d, p in (positive | negative).items() if d not in numbers}, run, device)
+    features = {d: stored[examples[d]] if d in examples else embedded[d] for d in (*positive, *negative)}
+    dim = opened_collection.identity.whole_dim
+    p, n = (
+        np.array([features[d] for d in group], np.float64).reshape(-1, dim) for group in (positive, negative)
+    )
+    vectors = np.array([stored[i] for i in others.tolist()], np.float64).reshape(-1, dim)
+    sample = vectors[:: -(-len(vectors) // SAMPLE)] if len(vectors) else vectors
     space = Space(np.concatenate([sample, p, n]))
-    paths = images["path"].take(other).to_pylist()
-    return opened, Examples(p, n, rest, tuple(paths), other, space, held.identity.weights)
+    paths = images["path"].take(others).to_pylist()
+    return opened_run, Examples(
+        p, n, vectors, tuple(paths), others, space, opened_collection.identity.weights
+    )
 
 
 def _refuse_other_run(run: Run, collection: Collection) -> None:
+    """Raises an error unless the run made the collection, or was taught from the run that did."""
     base = run.config.taught.run or weights_digest(run.path)
     if base != collection.identity.weights:
         raise LabelwiseError(
@@ -218,6 +226,7 @@ def _refuse_other_run(run: Run, collection: Collection) -> None:
 
 
 def _digest(path: str | Path) -> str:
+    """SHA-256 of a photograph's file."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:

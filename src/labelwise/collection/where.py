@@ -13,7 +13,7 @@ from labelwise.errors import LabelwiseError
 _TOKEN = re.compile(
     r"""\s*(?:(?P<sign>[()]|[<>]=?|==?|!=)|"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<word>[^\s()<>=!"']+))"""
 )
-_FORM = 'labels with and, or, not and brackets, such as: person and not (car or "potted plant" > 0.8)'
+_EXPECTED = 'labels with and, or, not and brackets, such as: person and not (car or "potted plant" > 0.8)'
 
 
 @dataclass(frozen=True)
@@ -95,50 +95,51 @@ class _Parser:
     def __init__(self, condition: str, labels: Sequence[str]) -> None:
         self._text, self._labels = condition, list(labels)
         self._tokens: list[tuple[str, str]] = []  # kind: word, name (quoted) or sign
-        place = 0
-        while place < len(condition.rstrip()):
-            match = _TOKEN.match(condition, place)
+        position = 0
+        while position < len(condition.rstrip()):
+            match = _TOKEN.match(condition, position)
             if match is None:
-                raise self._refused(f"what begins with {condition[place:].strip()[:20]!r}")
+                raise self._error(f"what begins with {condition[position:].strip()[:20]!r}")
             for kind, value in match.groupdict().items():
                 if value is not None:
                     self._tokens.append((kind if kind in ("sign", "word") else "name", value))
-            place = match.end()
+            position = match.end()
 
     def whole(self) -> Condition:
         """The whole condition."""
-        result = self._any()
+        result = self._parse_or()
         if self._tokens:
-            raise self._refused(repr(self._tokens[0][1]))
+            raise self._error(repr(self._tokens[0][1]))
         return result
 
-    def _any(self) -> Condition:
-        return self._joined("or", self._all)
+    def _parse_or(self) -> Condition:
+        return self._parse_joined("or", self._parse_and)
 
-    def _all(self) -> Condition:
-        return self._joined("and", self._one)
+    def _parse_and(self) -> Condition:
+        return self._parse_joined("and", self._parse_not)
 
-    def _joined(self, word: str, part: Callable[[], Condition]) -> Condition:
+    def _parse_joined(self, word: str, part: Callable[[], Condition]) -> Condition:
+        """Conditions joined by a word, each read by `part`."""
         parts = [part()]
         while self._takes("word", word):
             parts.append(part())
         return parts[0] if len(parts) == 1 else Joined(word, tuple(parts))
 
-    def _one(self) -> Condition:
+    def _parse_not(self) -> Condition:
         if self._takes("word", "not"):
-            return Not(self._one())
+            return Not(self._parse_not())
         if self._takes("sign", "("):
-            inner = self._any()
+            inner = self._parse_or()
             if not self._takes("sign", ")"):
-                raise self._refused("an open bracket")
+                raise self._error("an open bracket")
             return inner
-        return self._label()
+        return self._parse_label()
 
-    def _label(self) -> Condition:
+    def _parse_label(self) -> Condition:
         """A condition on one label: present, or its probability against a number."""
         kind, name = self._tokens.pop(0) if self._tokens else ("", "")
         if kind not in ("word", "name") or (kind == "word" and name.lower() in ("and", "or")):
-            raise self._refused(repr(name) if name else "no label at its end")
+            raise self._error(repr(name) if name else "no label at its end")
         while kind == "word" and self._tokens and self._tokens[0][0] == "word":
             if self._tokens[0][1].lower() in ("and", "or", "not"):
                 break
@@ -156,15 +157,16 @@ class _Parser:
             except ValueError:
                 number = math.nan
             if not math.isfinite(number):
-                raise self._refused(f"{bound!r} where a number belongs")
+                raise self._error(f"{bound!r} where a number belongs")
             return Score(self._labels.index(name), sign, number)
         return Has(name)
 
     def _takes(self, kind: str, value: str) -> bool:
-        there = bool(self._tokens) and self._tokens[0][0] == kind and self._tokens[0][1].lower() == value
-        if there:
+        """Whether the next token is this one, which is then removed."""
+        matches = bool(self._tokens) and self._tokens[0][0] == kind and self._tokens[0][1].lower() == value
+        if matches:
             self._tokens.pop(0)
-        return there
+        return matches
 
-    def _refused(self, what: str) -> LabelwiseError:
-        return LabelwiseError(f"condition {self._text!r} with {what}", _FORM, "correct it")
+    def _error(self, reason: str) -> LabelwiseError:
+        return LabelwiseError(f"condition {self._text!r} with {reason}", _EXPECTED, "correct it")

@@ -88,21 +88,21 @@ class GraphEngine:
 
     def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
         self.has_maps, self.has_features = has_maps, has_features
-        plain = 1 + has_maps + 2 * has_features
-        self.name, outputs = self._opened(file)
-        self._count = outputs or plain
-        self.has_decisions = self._count == plain + len(DECIDED)
+        count_undecided = 1 + has_maps + 2 * has_features
+        self.name, count = self._open(file)
+        self._output_count = count or count_undecided
+        self.has_decisions = self._output_count == count_undecided + len(DECIDED)
 
-    def _opened(self, file: Path) -> tuple[str, int | None]:
+    def _open(self, file: Path) -> tuple[str, int | None]:
         """Opens the graph; returns the engine's name and the number of outputs, `None` without decisions."""
         raise NotImplementedError
 
     def __call__(self, images: Images, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        wanted = want_maps and self.has_maps
+        with_maps = want_maps and self.has_maps
         with computing(self.name, images):
-            outputs = self._outputs(images, 2 if wanted else 1)
-        return outputs[0], outputs[1] if wanted else None
+            outputs = self._outputs(images, 2 if with_maps else 1)
+        return outputs[0], outputs[1] if with_maps else None
 
     def describe(self, images: Images) -> Described:
         """All outputs of a batch, of a graph with features."""
@@ -112,11 +112,11 @@ class GraphEngine:
     def decide(self, images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Logits, probabilities and selected labels `[B, L]` of a batch, of a graph with decisions."""
         with computing(self.name, images):
-            outputs = self._outputs(images, self._count)
+            outputs = self._outputs(images, self._output_count)
         return outputs[0], outputs[-2], outputs[-1]
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
-        """The first outputs of the graph."""
+        """The first `count` outputs of the graph."""
         raise NotImplementedError
 
 

@@ -36,7 +36,7 @@ QUICKER = 0.9
 """Largest accepted share of PyTorch's time."""
 EAGER = "PyTorch"
 _FORMAT = 3
-_TRIED = (1, 2, 3, 8)
+_BATCH_SIZES = (1, 2, 3, 8)
 """Sizes of compared batches: OpenVINO 2026.4 computes some graphs wrongly for more than one image."""
 _ROUNDS = 6
 
@@ -89,7 +89,7 @@ def use_engine(
         )
         return
     precision = "bf16" if requested == "openvino-bf16" else "fp32"
-    engines = [_tried(backbone, size, precision, say) for size in sizes]
+    engines = [_accepted_engine(backbone, size, precision, say) for size in sizes]
     backbone.engine = OpenVINOMaps.joined([engine for engine in engines if engine is not None])
 
 
@@ -118,8 +118,8 @@ class OpenVINOMaps:
 
     def takes(self, images: Tensor) -> bool:
         """Whether it can compute these images; PyTorch computes other sizes, floats and traced graphs."""
-        plain = images.dtype == torch.uint8 and images.device.type == "cpu"
-        return plain and tuple(images.shape[-2:]) in self.graphs and not torch.compiler.is_compiling()
+        is_supported = images.dtype == torch.uint8 and images.device.type == "cpu"
+        return is_supported and tuple(images.shape[-2:]) in self.graphs and not torch.compiler.is_compiling()
 
     def __call__(self, images: Tensor) -> Tensor:
         """The maps of a batch."""
@@ -130,34 +130,34 @@ class OpenVINOMaps:
         return self  # it has no state, so a copied model can share the graph
 
 
-def _tried(
+def _accepted_engine(
     backbone: TimmBackbone, size: Size, precision: str, say: Callable[[str], None]
 ) -> OpenVINOMaps | None:
     """The engine of one size, if it agrees and is faster; a cached decision is not tested again."""
     folder = cache_folder() / "engines"
     graph = folder / f"{_key(backbone, size, precision)}.xml"
-    verdict = graph.with_suffix(".json")
+    decision_file = graph.with_suffix(".json")
 
-    def opened() -> OpenVINOMaps:
+    def open_graph() -> OpenVINOMaps:
         model, name = compiled(graph, precision)
         return OpenVINOMaps({size: model}, name)
 
     with alone(graph.with_suffix(".lock")):
         try:
-            stored = json.loads(verdict.read_text())
-            return opened() if stored["taken"] else None
+            stored = json.loads(decision_file.read_text())
+            return open_graph() if stored["taken"] else None
         except (OSError, ValueError, KeyError, RuntimeError):  # not cached yet, or damaged
             pass
         try:
             _convert(backbone, size, graph)
-            engine = opened()
-            record = _compared(backbone, engine, size)
+            engine = open_graph()
+            record = _comparison(backbone, engine, size)
         except LabelwiseError as error:  # such as a full disk: the next run tries again
             say(f"note: PyTorch computes the maps, not OpenVINO: {error.given}")
             return None
         except Exception as error:  # converters raise nearly anything
             record = {"taken": False, "why": f"{type(error).__name__}: {first_line(error)}"}
-        write_json(verdict, record)
+        write_json(decision_file, record)
     if not record["taken"]:
         say(f"note: PyTorch computes the maps, not OpenVINO: {record['why']}")
         return None
@@ -169,36 +169,36 @@ def _tried(
 
 
 @torch.inference_mode()
-def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: Size) -> dict[str, Any]:
-    """Compare an engine's maps and time with PyTorch's on noise, where differences are larger than on photographs."""
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (max(_TRIED), 3, *size), dtype=torch.uint8, generator=random)
-    ours, differences = backbone(images).float(), []
+def _comparison(backbone: TimmBackbone, engine: OpenVINOMaps, size: Size) -> dict[str, Any]:
+    """Whether an engine is used, by its maps and time beside PyTorch's on noise, where maps differ most."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (max(_BATCH_SIZES), 3, *size), dtype=torch.uint8, generator=generator)
+    expected, differences = backbone(images).float(), []
     record: dict[str, Any] = {"taken": False, "engine": engine.name}
-    for count in _TRIED:
-        own, theirs = ours[:count], engine(images[:count])
-        if own.shape != theirs.shape:
-            return {**record, "why": f"maps of {list(theirs.shape)}, not {list(own.shape)}"}
-        differences.append((own - theirs).abs().max())
-    difference = float(torch.stack(differences).max() / ours.abs().max().clamp_min(1e-12))
+    for count in _BATCH_SIZES:
+        reference, maps = expected[:count], engine(images[:count])
+        if reference.shape != maps.shape:
+            return {**record, "why": f"maps of {list(maps.shape)}, not {list(reference.shape)}"}
+        differences.append((reference - maps).abs().max())
+    difference = float(torch.stack(differences).max() / expected.abs().max().clamp_min(1e-12))
     images = images[:3]
-    eager, quick = _seconds(lambda: backbone(images), lambda: engine(images))
-    record |= {"difference": difference, "times": eager / quick}
+    eager_seconds, engine_seconds = _seconds(lambda: backbone(images), lambda: engine(images))
+    record |= {"difference": difference, "times": eager_seconds / engine_seconds}
     if not difference <= (BOUND_BF16 if engine.name.endswith("bf16") else BOUND):
         return {**record, "why": f"its maps differ by {difference:.0e} of the largest value"}
-    if quick > QUICKER * eager:
-        return {**record, "why": f"it takes {quick / eager:.1f} times as long"}
+    if engine_seconds > QUICKER * eager_seconds:
+        return {**record, "why": f"it takes {engine_seconds / eager_seconds:.1f} times as long"}
     return {**record, "taken": True}
 
 
-def _seconds(*works: Callable[[], object]) -> list[float]:
+def _seconds(*calls: Callable[[], object]) -> list[float]:
     """Seconds of the fastest call of each, called in turn so that other load on the machine slows all alike."""
     rounds: list[list[float]] = []
     for _ in range(_ROUNDS):
         rounds.append([])
-        for work in works:
+        for call in calls:
             start = time.perf_counter()
-            work()
+            call()
             rounds[-1].append(time.perf_counter() - start)
     return [min(seconds) for seconds in zip(*rounds, strict=True)]
 
@@ -220,10 +220,10 @@ def _convert(backbone: nn.Module, size: Size, graph: Path) -> None:
     model.reshape([-1, 3, *size])
 
     def write(part: Path) -> None:
-        named = part.with_suffix(".xml")
-        ov.save_model(model, named, compress_to_fp16=False)
-        write_atomic(graph.with_suffix(".bin"), lambda to: named.with_suffix(".bin").replace(to))
-        named.replace(part)
+        xml = part.with_suffix(".xml")
+        ov.save_model(model, xml, compress_to_fp16=False)
+        write_atomic(graph.with_suffix(".bin"), lambda target: xml.with_suffix(".bin").replace(target))
+        xml.replace(part)
 
     write_atomic(graph, write)
 
@@ -231,9 +231,10 @@ def _convert(backbone: nn.Module, size: Size, graph: Path) -> None:
 def _key(backbone: TimmBackbone, size: Size, precision: str) -> str:
     """Name of a cached graph, by the weights, the size, the precision, the versions and the processor."""
     version = openvino_core()[1]
-    here = f"{platform.machine()} {_processor()} {torch.get_num_threads()} threads"
+    machine = f"{platform.machine()} {_processor()} {torch.get_num_threads()} threads"
     versions = f"engine-{_FORMAT} {version} {torch.__version__}"
-    digest = hashlib.sha256(f"{versions} {backbone.name} {backbone.stage} {size} {precision} {here}".encode())
+    parts = f"{versions} {backbone.name} {backbone.stage} {size} {precision} {machine}"
+    digest = hashlib.sha256(parts.encode())
     add_weights(digest, backbone)
     return digest.hexdigest()[:32]
 

@@ -62,7 +62,7 @@ class DeviceEngine(GraphEngine):
 class OnnxRuntime(DeviceEngine):
     """`model.onnx` in ONNX Runtime."""
 
-    def _opened(self, file: Path) -> tuple[str, int]:
+    def _open(self, file: Path) -> tuple[str, int]:
         if find_spec("onnxruntime") is None:
             raise LabelwiseError(
                 "an ONNX export without the package onnxruntime",
@@ -75,10 +75,10 @@ class OnnxRuntime(DeviceEngine):
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3
         installed = ort.get_available_providers()
-        wanted = [provider for provider in PROVIDERS[self._device] if provider in installed]
+        providers = [provider for provider in PROVIDERS[self._device] if provider in installed]
         # Without TF32, which rounds factors to 10 bits.
-        exact = [{"use_tf32": "0"} if provider.startswith("CUDA") else {} for provider in wanted]
-        self._session = ort.InferenceSession(file, options, wanted, exact)
+        settings = [{"use_tf32": "0"} if provider.startswith("CUDA") else {} for provider in providers]
+        self._session = ort.InferenceSession(file, options, providers, settings)
         self._names = [output.name for output in self._session.get_outputs()]
         if self._session.get_providers()[0] != PROVIDERS[self._device][0]:
             raise LabelwiseError(
@@ -86,7 +86,8 @@ class OnnxRuntime(DeviceEngine):
                 "a build with it, its libraries and its device",
                 "run: pip install onnxruntime-gpu",
             )
-        return _named(f"ONNX Runtime {ort.__version__}", self._precision, self._device), len(self._names)
+        name = _engine_name(f"ONNX Runtime {ort.__version__}", self._precision, self._device)
+        return name, len(self._names)
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         # The graph computes all of its outputs; only these are copied.
@@ -96,15 +97,15 @@ class OnnxRuntime(DeviceEngine):
 class OpenVINO(DeviceEngine):
     """`model.xml`, with `model.bin` next to it, or `model.onnx` in OpenVINO."""
 
-    def _opened(self, file: Path) -> tuple[str, int]:
+    def _open(self, file: Path) -> tuple[str, int]:
         self._run, name = compiled(file, self._precision, self._device)
         version, _, in_use = name.partition(", ")
         precision = in_use or ("int8" if self._precision == "int8" else "fp32")
-        return _named(version, precision, self._device), len(self._run.outputs)
+        return _engine_name(version, precision, self._device), len(self._run.outputs)
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         outputs = self._run({INPUT: as_array(images)})
-        return [np.array(outputs[place]) for place in range(count)]
+        return [np.array(outputs[index]) for index in range(count)]
 
 
 RUNTIMES: Mapping[str, Callable[..., Engine]] = {"onnx": OnnxRuntime, "openvino": OpenVINO}
@@ -171,5 +172,5 @@ def threads() -> int:
     return int(limit) if limit.isdecimal() and int(limit) else usable_cores()
 
 
-def _named(runtime: str, precision: str, device: str = "cpu") -> str:
+def _engine_name(runtime: str, precision: str, device: str = "cpu") -> str:
     return f"{runtime} ({device})" if precision == "fp32" else f"{runtime} ({device}, {precision})"

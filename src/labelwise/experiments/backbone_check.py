@@ -68,18 +68,18 @@ def examined(name: str, folder: Path, memory_format: str, keep: Keep) -> None:
     """
     row: dict[str, Any] = {"family": family_of(name), "model": name, "result": "fault", "reason": ""}
 
-    def did(**values: Any) -> None:
+    def record(**values: Any) -> None:
         row.update(values)
         keep(row)
 
     try:
-        _steps(name, folder, memory_format, did)
-        did(result="works")
+        _take_steps(name, folder, memory_format, record)
+        record(result="works")
     except LabelwiseError as error:
-        begun = row.get("build") == YES
-        did(result="fault" if begun else "refused", reason=str(error))
+        was_built = row.get("build") == YES
+        record(result="fault" if was_built else "refused", reason=str(error))
     except Exception as error:  # networks raise nearly anything
-        did(reason=f"{type(error).__name__}: {first_line(error)}")
+        record(reason=f"{type(error).__name__}: {first_line(error)}")
 
 
 def exported(name: str, folder: Path, keep: Keep) -> None:
@@ -115,7 +115,7 @@ def _random_run(name: str, folder: Path) -> Run:
     the statistics of four images of noise. The draws are smaller where they make a network amplify rounding, so that
     its outputs in single and double precision differ: no two runtimes could agree.
     """
-    run = Run(folder / "run", fitted(_settings(name, folder), lambda line: None), LabelSet(LABELS))
+    run = Run(folder / "run", fitted(_config(name, folder), lambda line: None), LabelSet(LABELS))
     for spread in (0.5, 0.1, 0.02):
         model, images = _random_model(run, spread)
         if not _amplifies_rounding(model, images):
@@ -128,9 +128,9 @@ def _random_run(name: str, folder: Path) -> Run:
 @torch.no_grad()
 def _amplifies_rounding(model: nn.Module, images: Tensor) -> bool:
     """Whether logits in single and double precision differ; not if a network computes in single precision alone."""
-    single = model(images).logits
+    single_logits = model(images).logits
     try:
-        return bool((model.double()(images).logits - single).abs().max() > 1e-5)
+        return bool((model.double()(images).logits - single_logits).abs().max() > 1e-5)
     except RuntimeError:
         return False
     finally:
@@ -142,9 +142,9 @@ def _random_model(run: Run, spread: float) -> tuple[LabelModel, Tensor]:
     """The model of a run with scales from -`spread` to `spread`, in evaluation mode, and four images of noise."""
     torch.manual_seed(0)
     model = run.build().model
-    for part in model.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.momentum = None  # the mean over batches, here one
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the mean over batches, here one
     side = run.config.image_size
     for parameter in model.parameters():
         if parameter.abs().max() < 1e-3:
@@ -154,7 +154,8 @@ def _random_model(run: Run, spread: float) -> tuple[LabelModel, Tensor]:
     return model.eval(), images
 
 
-def _settings(name: str, folder: Path) -> Config:
+def _config(name: str, folder: Path) -> Config:
+    """Settings of a training of two steps on images of noise."""
     return make_config(
         {
             "data": {"source": f"csv:{_images(folder)}"},
@@ -167,15 +168,16 @@ def _settings(name: str, folder: Path) -> Config:
     )
 
 
-def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]) -> None:
-    did()
-    config = fitted(_settings(name, folder), lambda line: None)
+def _take_steps(name: str, folder: Path, memory_format: str, record: Callable[..., None]) -> None:
+    """Every step but the exports, with a call of `record` after each."""
+    record()
+    config = fitted(_config(name, folder), lambda line: None)
     run = Run(folder / "built", config, LabelSet(LABELS))
     torch.manual_seed(0)
     method = run.build()
     backbone: Any = method.model.backbone
     size = config.train_transform(backbone.stride).size
-    did(
+    record(
         build=YES,
         parameters=sum(p.numel() for p in backbone.net.parameters()),
         image_size=config.image_size,
@@ -186,21 +188,21 @@ def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]
     )
     # The step of the check is the trial itself: this process is a child, and its parent chooses the format.
     write_json(file_of(trial_settings(backbone, config)), {"format": memory_format})
-    did(maps=_maps(method, config.image_size))
-    did(saved=_saved(run, method))
-    did(gradients=_gradients(method, size, memory_format))
-    did(step=_stepped(train(config, folder / "run", quiet=True)))
+    record(maps=_check_maps(method, config.image_size))
+    record(saved=_check_saving(run, method))
+    record(gradients=_check_gradients(method, size, memory_format))
+    record(step=_check_training(train(config, folder / "run", quiet=True)))
 
 
 def _images(folder: Path) -> Path:
     """A table of six images of noise: four in train, two in val."""
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     file = folder / "labels.csv"
-    with file.open("w", newline="", encoding="utf-8") as text:
-        table = csv.writer(text)
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
         table.writerow(["image", "split", *LABELS])
         for i in range(6):
-            Image.fromarray(random.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+            Image.fromarray(generator.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(folder / f"{i}.png")
             table.writerow([f"{i}.png", "train" if i < 4 else "val", i % 2, (i + 1) % 2])
     return file
 
@@ -217,7 +219,7 @@ def _other_size(name: str, side: int) -> str:
     return "none"
 
 
-def _gradients(method: Method, size: tuple[int, int], memory_format: str) -> str:
+def _check_gradients(method: Method, size: tuple[int, int], memory_format: str) -> str:
     """Whether every parameter that learns gets a finite gradient, and the first groups can be frozen."""
     backbone: Any = method.train().model.backbone
     backbone.set_format(FORMATS[memory_format])
@@ -225,16 +227,20 @@ def _gradients(method: Method, size: tuple[int, int], memory_format: str) -> str
     batch = Batch(images, Targets.of(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), torch.arange(2))
     method.loss(batch)["loss"].backward()
     learning = {name: p.grad for name, p in backbone.named_parameters() if p.requires_grad}
-    wrong = [name for name, g in learning.items() if g is None or not bool(torch.isfinite(g).all())]
-    if wrong:
+    without_gradient = [
+        name
+        for name, gradient in learning.items()
+        if gradient is None or not bool(torch.isfinite(gradient).all())
+    ]
+    if without_gradient:
         raise ArithmeticError(
-            f"{len(wrong)} of {len(learning)} parameters without a finite gradient: {wrong[0]}"
+            f"{len(without_gradient)} of {len(learning)} parameters without a finite gradient: {without_gradient[0]}"
         )
     return YES
 
 
 @torch.no_grad()
-def _maps(method: Method, side: int) -> str:
+def _check_maps(method: Method, side: int) -> str:
     """Whether evidence maps of more than one place sum to 1."""
     images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
     maps = method.model.eval()(images, want_maps=True).maps
@@ -246,7 +252,7 @@ def _maps(method: Method, side: int) -> str:
 
 
 @torch.no_grad()
-def _saved(run: Run, method: Method) -> str:
+def _check_saving(run: Run, method: Method) -> str:
     """Whether a saved and loaded model has the same outputs."""
     run.save()
     run.save_weights(method.model)
@@ -257,7 +263,7 @@ def _saved(run: Run, method: Method) -> str:
     return YES
 
 
-def _stepped(run: Run) -> str:
+def _check_training(run: Run) -> str:
     """Whether a training of two steps ended with finite scores on validation."""
     training = json.loads((run.path / "results.json").read_text())["training"]
     finite = bool(np.isfinite(StoredScores.read(run.path / "scores" / "val.npz").logits).all())

@@ -89,7 +89,7 @@ def check_models(
     Raises:
         LabelwiseError: `out` holds another table.
     """
-    rows = _stored(out)
+    rows = _stored_rows(out)
     models = list(models)
     for name in models:
         row = rows.get(name)
@@ -100,7 +100,7 @@ def check_models(
         if row != rows.get(name):
             rows[name] = row
             if out is not None:
-                _write(out, rows.values())
+                _write_table(out, rows.values())
         say(row)
     return [rows[name] for name in models]
 
@@ -123,19 +123,20 @@ def checked(
     """
     row: dict[str, Any] = {}
     for memory_format in FORMATS:
-        done = _run(partial(_in_format, task, name, memory_format), limits)
-        row = {"family": family_of(name), "model": name, "result": ENDED, "reason": ""} | done.row
-        if done.fault:
-            row |= {"result": done.result, "reason": done.fault}
-        row |= {"seconds": done.seconds, "megabytes": done.megabytes}
+        end = _run(partial(_with_memory_format, task, name, memory_format), limits)
+        row = {"family": family_of(name), "model": name, "result": ENDED, "reason": ""} | end.row
+        if end.fault:
+            row |= {"result": end.result, "reason": end.fault}
+        row |= {"seconds": end.seconds, "megabytes": end.megabytes}
         if row["result"] != ENDED or row["family"] in VERIFIED:
             break
     return row | dict(zip(("timm", "torch"), _versions(), strict=True))
 
 
-def _in_format(
+def _with_memory_format(
     task: Callable[[str, Path, str, Keep], None], name: str, memory_format: str, folder: Path, keep: Keep
 ) -> None:
+    """Calls a task with the arguments in its own order, so that `partial` can set the first three."""
     task(name, folder, memory_format, keep)
 
 
@@ -149,13 +150,13 @@ def with_exports(
         limits: of the process.
         task: what the process does, with the arguments of `exported`.
     """
-    done = _run(partial(task, row["model"]), limits)
-    return {**row, **dict.fromkeys(EXPORTS, f"no: {done.fault or 'no result'}"), **done.row}
+    end = _run(partial(task, row["model"]), limits)
+    return {**row, **dict.fromkeys(EXPORTS, f"no: {end.fault or 'no result'}"), **end.row}
 
 
 @dataclass(frozen=True)
-class _Done:
-    """What is left of a child process: its last row, why it ended early, and what it used."""
+class _ProcessEnd:
+    """The end of a child process: its last row, why it ended early, and what it used."""
 
     row: dict[str, Any]
     result: str
@@ -164,21 +165,21 @@ class _Done:
     megabytes: int
 
 
-def _run(task: Callable[[Path, Keep], None], limits: ProcessLimits) -> _Done:
+def _run(task: Callable[[Path, Keep], None], limits: ProcessLimits) -> _ProcessEnd:
     """The result of a task in a process of its own, which is ended at the limits of time and memory."""
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(_PRELOADED)
-    with TemporaryDirectory(prefix="labelwise-") as made:
-        folder = Path(made)
+    with TemporaryDirectory(prefix="labelwise-") as name:
+        folder = Path(name)
         process = context.Process(target=_child, args=(task, folder))
-        began, peak, result, fault = time.monotonic(), 0, ENDED, ""
+        start, peak, result, fault = time.monotonic(), 0, ENDED, ""
         process.start()
         while process.is_alive() and not fault:
             process.join(0.1)
-            peak = max(peak, _resident(process.pid))
-            if time.monotonic() - began > limits.seconds:
+            peak = max(peak, _resident_bytes(process.pid))
+            if time.monotonic() - start > limits.seconds:
                 result, fault = LIMIT, f"more than {limits.seconds:g} s"
             elif peak > limits.gigabytes * 1e9:
                 result, fault = LIMIT, f"more than {limits.gigabytes:g} GB of memory"
@@ -189,10 +190,11 @@ def _run(task: Callable[[Path, Keep], None], limits: ProcessLimits) -> _Done:
             fault = f"the process ended with exit code {process.exitcode}"
         file = folder / "row.json"
         row = json.loads(file.read_text()) if file.is_file() else {}
-    return _Done(row, result, fault, round(time.monotonic() - began, 1), round(peak / 1e6))
+    return _ProcessEnd(row, result, fault, round(time.monotonic() - start, 1), round(peak / 1e6))
 
 
 def _child(task: Callable[[Path, Keep], None], folder: Path) -> None:
+    """Runs a task in this process, with its cache and its output in the folder."""
     os.environ["LABELWISE_CACHE"] = str(folder / "cache")
     with (folder / "log.txt").open("wb") as log:
         os.dup2(log.fileno(), 1)
@@ -200,7 +202,7 @@ def _child(task: Callable[[Path, Keep], None], folder: Path) -> None:
     task(folder, lambda row: write_json(folder / "row.json", row))
 
 
-def _resident(process: int | None) -> int:
+def _resident_bytes(process: int | None) -> int:
     """Bytes of memory of a process; 0 where the system does not report them."""
     try:
         pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
@@ -209,7 +211,7 @@ def _resident(process: int | None) -> int:
     return int(pages) * mmap.PAGESIZE
 
 
-def _stored(out: Path | None) -> dict[str, dict[str, Any]]:
+def _stored_rows(out: Path | None) -> dict[str, dict[str, Any]]:
     """Rows of an earlier call."""
     if out is None or not out.is_file():
         return {}
@@ -222,7 +224,7 @@ def _stored(out: Path | None) -> dict[str, dict[str, Any]]:
         return {row["model"]: row for row in table}
 
 
-def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
+def _write_table(out: Path, rows: Iterable[dict[str, Any]]) -> None:
     def write(part: Path) -> None:
         with part.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")

@@ -40,7 +40,7 @@ class PublishedResult:
 
 
 @cache
-def _all() -> tuple[PublishedResult, ...]:
+def _all_results() -> tuple[PublishedResult, ...]:
     text = (files("labelwise.experiments") / "published.csv").read_text(encoding="utf-8")
     return tuple(PublishedResult(**row) for row in csv.DictReader(text.splitlines()))
 
@@ -54,7 +54,7 @@ def published_results(dataset: str | None = None, protocol: str | None = None) -
     >>> [(row.backbone, row.value) for row in published_results("vg-500")], {row.mark for row in published_results()}
     ([('', '36.6')], {'paper'})
     """
-    matches = list(_all())
+    matches = list(_all_results())
     for name, value in (("dataset", dataset), ("protocol", protocol)):
         if value is None:
             continue
@@ -74,7 +74,9 @@ def table_of_published(dataset: str | None = None, protocol: str | None = None) 
         f"{'method':22} {'backbone':16} {'px':>8} {'metric':>9} {'value':>6}  data, protocol, source",
     ]
     for row in published_results(dataset, protocol):
-        where = "; ".join(w for w in (f"{row.dataset}, {row.protocol}", row.pretraining, row.provenance) if w)
+        details = (f"{row.dataset}, {row.protocol}", row.pretraining, row.provenance)
         network = f"{row.backbone or '-':16} {row.resolution or '-':>8}"
-        lines.append(f"{row.method:22} {network} {row.metric:>9} {row.value:>6}  {where}")
+        lines.append(
+            f"{row.method:22} {network} {row.metric:>9} {row.value:>6}  {'; '.join(filter(None, details))}"
+        )
     return "\n".join(lines)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ from jaxtyping import Float
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics.bootstrap import RESAMPLES, bootstrap_counts
-from labelwise.runs.files import write_text
+from labelwise.runs.files import save_csv
 
 COLUMNS = ("row", "against", "known_proportion", "difference", "low", "high", "sd", "seeds", "verdict")
 
@@ -73,11 +71,11 @@ def differences(
     """
     if against not in files:
         raise LabelwiseError(f"row {against!r}", f"one of {', '.join(files)}", "correct --against")
-    maps = _ResampledMaps(number)
+    resampled = _ResampledMAP(number)
     rows = []
     for row, cells in files.items():
         common = [cell for cell in cells if cell in files[against]] if row != against else []
-        gaps = {cell: maps.of(cells[cell]) - maps.of(files[against][cell]) for cell in common}
+        gaps = {cell: resampled.of(cells[cell]) - resampled.of(files[against][cell]) for cell in common}
         proportions = list(dict.fromkeys(p for p, _ in common))
         for p in proportions:
             rows.append(_difference(row, against, p, [gap for (q, _), gap in gaps.items() if q == p]))
@@ -111,53 +109,52 @@ def difference_table(rows: list[Difference], number: int = RESAMPLES) -> str:
 
 def write_differences(path: Path, rows: Sequence[Difference]) -> None:
     """Writes differences as CSV, in fractions, atomically; `known_proportion` is empty for the mean over several."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    lines: list[Sequence[object]] = [COLUMNS]
     for d in rows:
         sd = "" if d.sd is None else round(d.sd, 6)
         gap = round(d.mean, 6), round(d.low, 6), round(d.high, 6)
-        writer.writerow((d.row, d.against, d.proportion, *gap, sd, d.seeds, d.verdict))
-    write_text(path, text.getvalue())
+        lines.append((d.row, d.against, d.proportion, *gap, sd, d.seeds, d.verdict))
+    save_csv(path, lines, "\r\n")
 
 
-class _ResampledMaps:
+class _ResampledMAP:
     """mAP of each file, on all images and on shared resamples; every file is read once."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self._first: tuple[Path, StoredScores] | None = None
+        self._reference: tuple[Path, StoredScores] | None = None
         self._counts = np.zeros((0, 0), np.int32)
-        self._done: dict[Path, np.ndarray] = {}
+        self._values: dict[Path, np.ndarray] = {}
 
     def of(self, path: Path) -> Float[np.ndarray, " R1"]:
         """The mAP, then that of each resample."""
-        if path not in self._done:
+        if path not in self._values:
             scores = StoredScores.read(path)
-            if self._first is None:
-                self._first = path, scores
+            if self._reference is None:
+                self._reference = path, scores
                 counts = bootstrap_counts(len(scores.ids), self.number, 0, scores.group)
                 self._counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
-            _check_same(path, scores, *self._first)
+            _check_same(path, scores, *self._reference)
             values = scores.resampled_map(self._counts)
             if np.isnan(values[0]):
                 raise LabelwiseError(
                     f"{path} in which no label has both a known positive and a known negative",
                     "scores with an mAP",
-                    "judge the runs on other images",
+                    "evaluate the runs on other images",
                 )
-            self._done[path] = values
-        return self._done[path]
+            self._values[path] = values
+        return self._values[path]
 
 
-def _check_same(path: Path, scores: StoredScores, other: Path, first: StoredScores) -> None:
+def _check_same(path: Path, scores: StoredScores, reference_path: Path, reference: StoredScores) -> None:
+    """Raises an error if two files are not of the same images and annotations."""
     if not (
-        np.array_equal(scores.ids, first.ids)
-        and np.array_equal(scores.values, first.values)
-        and np.array_equal(scores.known, first.known)
+        np.array_equal(scores.ids, reference.ids)
+        and np.array_equal(scores.values, reference.values)
+        and np.array_equal(scores.known, reference.known)
     ):
         raise LabelwiseError(
-            f"{path} of other images or labels than {other}",
+            f"{path} of other images or labels than {reference_path}",
             "runs evaluated on the same split",
             "compare those",
         )
@@ -168,6 +165,6 @@ def _difference(row: str, against: str, proportion: float | None, gaps: list[np.
     means = np.mean(gaps, axis=0)
     resampled = means[1:][~np.isnan(means[1:])]
     low, high = np.quantile(resampled, (0.025, 0.975)) if len(resampled) else (math.nan, math.nan)
-    each = [float(gap[0]) for gap in gaps]
-    sd = statistics.stdev(each) if len(each) > 1 else None
-    return Difference(row, against, proportion, float(means[0]), float(low), float(high), sd, len(each))
+    seed_means = [float(gap[0]) for gap in gaps]
+    sd = statistics.stdev(seed_means) if len(seed_means) > 1 else None
+    return Difference(row, against, proportion, float(means[0]), float(low), float(high), sd, len(seed_means))

@@ -65,8 +65,8 @@ class SweepPlan:
             LabelwiseError: unknown keys, no rows, no seeds, or proportions out of range.
         """
         unknown = set(data) - {"settings", "rows", "seeds", "proportions"}
-        shaped = isinstance(data.get("rows"), Mapping) and isinstance(data.get("seeds"), list)
-        if unknown or not shaped or not data["rows"] or not data["seeds"]:
+        well_formed = isinstance(data.get("rows"), Mapping) and isinstance(data.get("seeds"), list)
+        if unknown or not well_formed or not data["rows"] or not data["seeds"]:
             raise LabelwiseError(
                 f"a plan with {', '.join(data) or 'nothing'}",
                 "settings, rows (NAME: settings) and a list of seeds, with or without proportions",
@@ -95,7 +95,7 @@ class SweepPlan:
         for seed in self.seeds:
             for share in shares:
                 for row in self.rows:
-                    runs.append(SweepRun(row, share, seed, out / _folder(row, share, seed)))
+                    runs.append(SweepRun(row, share, seed, out / _folder_name(row, share, seed)))
         return list(dict.fromkeys(runs))
 
     def of_run(self, run: SweepRun, over: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,20 +107,21 @@ class SweepPlan:
         share = {} if run.proportion is None else {"data": {"known_proportion": run.proportion}}
         settings = merged(self.settings, self.rows[run.row] or {}, over, share, {"seed": run.seed})
         teacher = settings.get("teacher")
-        named = teacher.get("run") if isinstance(teacher, Mapping) else teacher
-        if isinstance(named, str) and named.startswith(ROW):
-            path = run.path.with_name(_folder(self._earlier(named, run.row), run.proportion, run.seed))
+        teacher_run = teacher.get("run") if isinstance(teacher, Mapping) else teacher
+        if isinstance(teacher_run, str) and teacher_run.startswith(ROW):
+            row = self._teacher_row(teacher_run, run.row)
+            path = run.path.with_name(_folder_name(row, run.proportion, run.seed))
             settings["teacher"] = {**(teacher if isinstance(teacher, Mapping) else {}), "run": str(path)}
         return settings
 
-    def _earlier(self, named: str, row: str) -> str:
+    def _teacher_row(self, teacher: str, row: str) -> str:
         """The name of the teacher row, which must be above the row."""
         rows = list(self.rows)
-        before, name = rows[: rows.index(row)], named.removeprefix(ROW)
-        if name not in before:
+        rows_above, name = rows[: rows.index(row)], teacher.removeprefix(ROW)
+        if name not in rows_above:
             raise LabelwiseError(
-                f"teacher.run={named} of row {row!r}",
-                f"{ROW}NAME of a row above it: {', '.join(before) or 'none'}",
+                f"teacher.run={teacher} of row {row!r}",
+                f"{ROW}NAME of a row above it: {', '.join(rows_above) or 'none'}",
                 "correct the plan",
             )
         return name
@@ -207,16 +208,20 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            old = result.get(key)
+            old_value = result.get(key)
             # These have a name with options of their own, so they are replaced as a whole.
-            both = isinstance(old, Mapping) and isinstance(value, Mapping) and key not in ("loss", "unknown")
-            result[key] = merged(dict(old or {}), value) if both else deepcopy(value)
+            is_nested = (
+                isinstance(old_value, Mapping)
+                and isinstance(value, Mapping)
+                and key not in ("loss", "unknown")
+            )
+            result[key] = merged(dict(old_value or {}), value) if is_nested else deepcopy(value)
     return result
 
 
-def _folder(row: str, share: float | None, seed: int) -> str:
-    known = "" if share is None else f"-known{share:g}"
-    return f"{row}{known}-seed{seed}"
+def _folder_name(row: str, share: float | None, seed: int) -> str:
+    suffix = "" if share is None else f"-known{share:g}"
+    return f"{row}{suffix}-seed{seed}"
 
 
 def _is_share(value: Any) -> bool:

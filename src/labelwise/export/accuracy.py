@@ -72,10 +72,10 @@ class Accuracy:
     @property
     def worse(self) -> dict[str, LabelAP]:
         """Labels that lose more than `LABEL_BAR`, the largest loss first; rare labels are not judged."""
-        lost = {
+        worse = {
             name: ap for name, ap in self.labels.items() if ap.positives >= FEWEST and ap.loss > LABEL_BAR
         }
-        return dict(sorted(lost.items(), key=lambda item: -item[1].loss))
+        return dict(sorted(worse.items(), key=lambda item: -item[1].loss))
 
     @property
     def not_judged(self) -> dict[str, int]:
@@ -146,17 +146,17 @@ def measure_accuracy(
     Raises:
         LabelwiseError: no label with both a known positive and a known negative.
     """
-    used: list[int] = []
-    ours, theirs, maps = [], [], []
+    row_numbers: list[int] = []
+    run_logits, export_logits, maps = [], [], []
     for index, images in batches:
-        a, a_maps = reference(images, candidate.has_maps)
-        b, b_maps = candidate(images, candidate.has_maps)
-        used += index
-        ours.append(a)
-        theirs.append(b)
-        if a_maps is not None and b_maps is not None:
-            maps.append(np.abs(a_maps - b_maps).sum((2, 3)).mean(1) / 2)
-    labelled = rows.take(used)
+        run_batch, run_maps = reference(images, candidate.has_maps)
+        export_batch, export_maps = candidate(images, candidate.has_maps)
+        row_numbers += index
+        run_logits.append(run_batch)
+        export_logits.append(export_batch)
+        if run_maps is not None and export_maps is not None:
+            maps.append(np.abs(run_maps - export_maps).sum((2, 3)).mean(1) / 2)
+    labelled = rows.take(row_numbers)
     if not labelled.positive.any():
         raise LabelwiseError(
             f"{rows.source} without a readable image that has a label",
@@ -165,36 +165,39 @@ def measure_accuracy(
         )
     if len(F.without_average_precision(labelled.positive, labelled.known)) == len(labelled.labels):
         raise LabelwiseError(
-            f"{len(used):,} images of {rows.source} in which no label has both a known positive and a known negative",
+            f"{len(row_numbers):,} images of {rows.source} in which no label has both a known positive "
+            "and a known negative",
             "at least one such label to judge the precision by",
             "give --data SOURCE, or --precision fp32",
         )
     distance = float(np.concatenate(maps).mean()) if maps else None
-    return _accuracy(np.concatenate(ours), np.concatenate(theirs), labelled, decisions, distance)
+    return _accuracy(np.concatenate(run_logits), np.concatenate(export_logits), labelled, decisions, distance)
 
 
 def _accuracy(
-    ours: np.ndarray, theirs: np.ndarray, rows: Dataset, decisions: Decisions, maps: float | None
+    run_logits: np.ndarray, export_logits: np.ndarray, rows: Dataset, decisions: Decisions, maps: float | None
 ) -> Accuracy:
     """Compares logits `[N, L]`; the mAP is NaN if a logit of the export is not finite."""
-    p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
-    finite = bool(np.isfinite(theirs).all())
-    lacking = F.without_average_precision(rows.positive, rows.known)
-    run = F.average_precision(ours, rows.positive, rows.known)
-    export = F.average_precision(theirs, rows.positive, rows.known) if finite else np.full_like(run, np.nan)
-    counts = rows.positive.sum(0)
+    p, q = decisions.probabilities(run_logits), decisions.probabilities(export_logits)
+    finite = bool(np.isfinite(export_logits).all())
+    missing = F.without_average_precision(rows.positive, rows.known)
+    run = F.average_precision(run_logits, rows.positive, rows.known)
+    export = (
+        F.average_precision(export_logits, rows.positive, rows.known) if finite else np.full_like(run, np.nan)
+    )
+    positives = rows.positive.sum(0)
     labels = {
-        name: LabelAP(float(run[j]), float(export[j]), int(counts[j]))
+        name: LabelAP(float(run[j]), float(export[j]), int(positives[j]))
         for j, name in enumerate(rows.labels.names)
-        if j not in lacking
+        if j not in missing
     }
     return Accuracy(
-        len(ours),
+        len(run_logits),
         float(np.mean([ap.run for ap in labels.values()])),
         float(np.mean([ap.export for ap in labels.values()])),
         float((decisions.select(p) == decisions.select(q)).mean()),
         float(np.where(np.isfinite(q), np.abs(p - q), 1.0).max()),
         maps,
         labels,
-        {rows.labels.names[j]: why for j, why in lacking.items()},
+        {rows.labels.names[j]: reason for j, reason in missing.items()},
     )

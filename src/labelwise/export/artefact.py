@@ -26,7 +26,7 @@ FOR_PHONES = ("executorch", "litert", "coreml")
 """Kinds of graphs for phones, which take one image at a time."""
 KINDS = ("onnx", "openvino", "torch", *FOR_PHONES, "weights")
 PRECISIONS = ("fp32", "bf16", "int8")
-_SIDES = 8, 4096
+_SIDES = 8, 4096  # pixels
 WEIGHTS_DIGEST = "weights_sha256"
 """Key in the card of a graph with features: the SHA-256 of the run's weights, by which a collection knows the run."""
 
@@ -96,10 +96,10 @@ class Preprocessing:
         height, width = stored["size"]
         mean, std = tuple(stored["mean"]), tuple(stored["std"])
         bits = int(stored.get("bits_of_16_bit_grey", BITS))  # absent in older artefacts
-        larger = None
+        larger_size = None
         if "larger" in stored:
-            larger = int(stored["larger"][0]), int(stored["larger"][1])
-        return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits, larger)
+            larger_size = int(stored["larger"][0]), int(stored["larger"][1])
+        return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits, larger_size)
 
     def transform(self) -> TransformConfig:
         """The settings of `ImageTransform` that produce the graph's input."""
@@ -150,9 +150,8 @@ class Artefact:
         """Writes artefact.json, then the checksums of every file in the folder."""
         from labelwise.runs.files import write_json
 
-        version = (
-            2 if self.decisions.implies or self.decisions.exactly_one else 1
-        )  # version 1 would ignore rules
+        # Version 1 would ignore rules.
+        version = 2 if self.decisions.implies or self.decisions.exactly_one else 1
         stored = {
             "format_version": 3 if self.preprocessing.larger else version,
             "kind": self.kind,
@@ -171,8 +170,8 @@ class Artefact:
     @property
     def outputs(self) -> list[str]:
         """The names of the graph's outputs in their order."""
-        after = ["features", "whole"] * self.has_features + ["probabilities", "selected"] * self.has_decisions
-        return ["logits", *["maps"] * self.has_maps, *after]
+        maps, features = ["maps"] * self.has_maps, ["features", "whole"] * self.has_features
+        return ["logits", *maps, *features, *["probabilities", "selected"] * self.has_decisions]
 
     def _preprocessing(self) -> dict[str, Any]:
         """The stored preprocessing, with the input that this kind of graph takes."""
@@ -201,12 +200,12 @@ class Artefact:
         verify(path)
         try:
             inside(path, stored["file"])
-            prepared = Preprocessing.from_json(stored["preprocessing"])
+            preprocessing = Preprocessing.from_json(stored["preprocessing"])
             labels = LabelSet.from_json(stored["labels"])
             precision = stored.get("precision", "fp32")  # absent in older artefacts
-            for value, known in ((stored["kind"], KINDS), (precision, PRECISIONS)):
-                if value not in known:
-                    raise ValueError(f"{value!r}, which is none of {', '.join(known)}")
+            for value, allowed in ((stored["kind"], KINDS), (precision, PRECISIONS)):
+                if value not in allowed:
+                    raise ValueError(f"{value!r}, which is none of {', '.join(allowed)}")
             if stored["kind"] == "weights" and not stored.get("settings"):
                 raise ValueError("weights without the settings of their run")
             return cls(
@@ -214,7 +213,7 @@ class Artefact:
                 stored["kind"],
                 str(stored["file"]),
                 labels,
-                prepared,
+                preprocessing,
                 Decisions.from_json(stored["decisions"], labels),
                 "maps" in stored["outputs"],
                 stored["card"],
@@ -239,8 +238,8 @@ def seal(path: Path) -> None:
     from labelwise.runs.files import write_json
 
     files = (p for p in path.rglob("*") if p.is_file() and not p.relative_to(path).parts[0].startswith("."))
-    kept = sorted(p for p in files if p.name not in (CHECKSUMS, "README.md"))
-    write_json(path / CHECKSUMS, {p.relative_to(path).as_posix(): sha256(p) for p in kept})
+    sealed = sorted(p for p in files if p.name not in (CHECKSUMS, "README.md"))
+    write_json(path / CHECKSUMS, {p.relative_to(path).as_posix(): sha256(p) for p in sealed})
 
 
 def verify(path: Path) -> None:
@@ -276,10 +275,10 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         LabelwiseError: the name or link leads out of the folder.
     """
-    file, home = folder / str(name), folder.resolve()
-    plain = isinstance(name, str) and name and "\0" not in name
+    file, root = folder / str(name), folder.resolve()
+    valid = isinstance(name, str) and name and "\0" not in name
     try:
-        safe = plain and any(file.resolve().is_relative_to(p) for p in (home, home.parent.parent / "blobs"))
+        safe = valid and any(file.resolve().is_relative_to(p) for p in (root, root.parent.parent / "blobs"))
     except (OSError, RuntimeError):  # circular links
         safe = False
     if not safe or Path(name).is_absolute() or ".." in Path(name).parts:

@@ -107,8 +107,8 @@ class Bench:
             require_decidable(self.run.decisions())
         self.source = source_of(self.run, self.data)
         rows = judged_rows(self.source)
-        first = islice(readable(self.run, rows), self.images or COMPARED)
-        self.photos = [(rows.image_id(i), image) for i, image in first]
+        compared = islice(readable(self.run, rows), self.images or COMPARED)
+        self.photos = [(rows.image_id(i), image) for i, image in compared]
         if not self.photos:
             raise LabelwiseError(
                 f"{rows.source} without a readable image", "at least one", "give --data SOURCE"
@@ -126,14 +126,14 @@ class Bench:
         require_precision(precision, kind)
         folder = self.part / f"{kind}-{precision}"
         if precision == "int8":
-            source = self._plain("onnx") / FILES["onnx"]
+            source = self._fp32_folder("onnx") / FILES["onnx"]
             folder.mkdir()
             write = quantise_openvino if kind == "openvino" else quantise
             write(source, folder / FILES[kind], self._calibration())
         elif precision == "bf16":
-            shutil.copytree(self._plain(kind), folder)
+            shutil.copytree(self._fp32_folder(kind), folder)
         else:
-            self._plain(kind)
+            self._fp32_folder(kind)
         artefact = Artefact(
             folder,
             kind,
@@ -170,8 +170,9 @@ class Bench:
 
     def runtimes(self, kind: str) -> dict[str, float | str]:
         """The differences of the fp32 graph in each installed runtime, see `compare_batches`."""
-        opened = installed_runtimes(kind, self._plain(kind) / graph_file(kind), self.maps, self.features)
-        return compare_batches(self._reference, opened, self.photos, self.decisions, self.run.labels.names)
+        file = self._fp32_folder(kind) / graph_file(kind)
+        openers = installed_runtimes(kind, file, self.maps, self.features)
+        return compare_batches(self._reference, openers, self.photos, self.decisions, self.run.labels.names)
 
     def accuracy(self, engine: Engine) -> Accuracy:
         """The mAP of an engine on labelled images, compared with the run's.
@@ -183,7 +184,7 @@ class Bench:
         labelled = batches(islice(readable(self.run, rows), self.images or JUDGED))
         return measure_accuracy(self._reference, engine, labelled, rows, self.decisions)
 
-    def _plain(self, kind: str) -> Path:
+    def _fp32_folder(self, kind: str) -> Path:
         """The folder of the fp32 graph, which is written once."""
         folder = self.part / f"{kind}-fp32"
         if not folder.exists():
@@ -197,6 +198,7 @@ class Bench:
 
     @cached_property
     def _program(self) -> Any:
+        """The exported program, for any batch."""
         size = self.run.config.transform().input_size
         decisions = self.decisions if self.decide else None
         return program(self.eager.model, size, self.maps, self.features, decisions)
@@ -214,5 +216,5 @@ def preprocessing(run: Run, eager: Eager) -> Preprocessing:
     backbone: Any = eager.model.backbone
     transform = run.config.transform()
     mean, std = (tuple(t.flatten().tolist()) for t in (backbone.mean, backbone.std))
-    larger = transform.sizes[1] if len(transform.sizes) > 1 else None
-    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits, larger)
+    larger_size = transform.sizes[1] if len(transform.sizes) > 1 else None
+    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits, larger_size)

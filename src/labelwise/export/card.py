@@ -35,12 +35,12 @@ def card_of(run: Run) -> dict[str, Any]:
         "loss": config.loss,
         "seed": config.seed,
         "training": results.get("training", {}),
-        "metrics": {name: _figures(split.get("metrics", {})) for name, split in splits.items()},
-        "data": {name: _data(split.get("conditions", {})) for name, split in splits.items()},
+        "metrics": {name: _main_figures(split.get("metrics", {})) for name, split in splits.items()},
+        "data": {name: _data_record(split.get("conditions", {})) for name, split in splits.items()},
     }
     first_split: dict[str, Any] = next(iter(splits.values()), {})
     conditions = first_split.get("conditions", {})
-    card["software"] = {k: conditions[k] for k in ("labelwise_commit", "torch") if k in conditions}
+    card["software"] = {key: conditions[key] for key in ("labelwise_commit", "torch") if key in conditions}
     return card
 
 
@@ -51,12 +51,14 @@ def portable_decisions(run: Run) -> Decisions:
     return replace(decisions, source=decisions.source.replace(source, kind))
 
 
-def _figures(metrics: dict[str, Any]) -> dict[str, float]:
+def _main_figures(metrics: dict[str, Any]) -> dict[str, float]:
     return {name: metrics[name] for name in _FIGURES if isinstance(metrics.get(name), float)}
 
 
-def _data(conditions: dict[str, Any]) -> dict[str, Any]:
-    """The data by kind, size and fingerprint, without their folder."""
+def _data_record(conditions: dict[str, Any]) -> dict[str, Any]:
+    """Kind, size and fingerprint of the data, without their folder."""
     source = str(conditions.get("data", ""))
-    kept = {"source": source.partition(":")[0] if ":" in source else ""}
-    return kept | {k: conditions[k] for k in ("images", "labels", "image_ids_sha256") if k in conditions}
+    record = {"source": source.partition(":")[0] if ":" in source else ""}
+    return record | {
+        key: conditions[key] for key in ("images", "labels", "image_ids_sha256") if key in conditions
+    }

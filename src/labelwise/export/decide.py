@@ -36,19 +36,19 @@ class Decide(nn.Module):
         require_decidable(decisions)
         never = np.isin(np.arange(len(decisions)), decisions.never)
         # A label that is never selected is chosen only where exactly one of its group must be, and no other is left.
-        bar = decisions.thresholds + never * (len(decisions) + 1.0)
-        for name, values in (("scale", decisions.scale), ("bias", decisions.bias), ("bar", bar)):
+        bars = decisions.thresholds + never * (len(decisions) + 1.0)
+        for name, values in (("scale", decisions.scale), ("bias", decisions.bias), ("bar", bars)):
             self.register_buffer(name, torch.from_numpy(values))
         self.register_buffer("least", torch.from_numpy(smallest_selected(decisions)))
-        parts = [part for part in projection(decisions.rules).parts if isinstance(part, OneGroup)]
-        self.needed = [part.needed for part in parts]
-        place = np.arange(len(decisions))
+        groups = [part for part in projection(decisions.rules).parts if isinstance(part, OneGroup)]
+        self.needed = [part.needed for part in groups]
+        positions = np.arange(len(decisions))
         count = len(decisions)
-        for i, part in enumerate(parts):
-            self.register_buffer(f"group{i}", torch.tensor(part.columns))
-            place[list(part.columns)] = count + np.arange(len(part.columns))
-            count += len(part.columns)
-        self.register_buffer("place", torch.from_numpy(place))
+        for i, group in enumerate(groups):
+            self.register_buffer(f"group{i}", torch.tensor(group.columns))
+            positions[list(group.columns)] = count + np.arange(len(group.columns))
+            count += len(group.columns)
+        self.register_buffer("place", torch.from_numpy(positions))
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and selected labels."""
@@ -91,19 +91,19 @@ def smallest_selected(decisions: Decisions) -> np.ndarray:
     high = np.full(len(decisions), infinity, np.int64)
 
     def reached(rank: np.ndarray) -> np.ndarray:
-        return decisions.probabilities(_ranked(rank)[None])[0] >= decisions.thresholds
+        return decisions.probabilities(_floats_of_rank(rank)[None])[0] >= decisions.thresholds
 
-    everything = reached(low)
+    always = reached(low)
     while (high - low > 1).any():
         middle = (low + high) // 2
-        over = reached(middle)
-        low, high = np.where(over, low, middle), np.where(over, middle, high)
-    least = np.where(everything, np.float32("-inf"), _ranked(high))
+        is_reached = reached(middle)
+        low, high = np.where(is_reached, low, middle), np.where(is_reached, middle, high)
+    least = np.where(always, np.float32("-inf"), _floats_of_rank(high))
     least[list(decisions.never)] = np.inf
     return least
 
 
-def _ranked(rank: np.ndarray) -> np.ndarray:
+def _floats_of_rank(rank: np.ndarray) -> np.ndarray:
     """float32 numbers by their rank, which is their bits as a whole number; 0 has rank 0, -x that of x negated."""
-    size = np.abs(rank).astype(np.int32).view(np.float32)
-    return np.where(rank < 0, -size, size)
+    magnitude = np.abs(rank).astype(np.int32).view(np.float32)
+    return np.where(rank < 0, -magnitude, magnitude)

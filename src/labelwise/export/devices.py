@@ -33,7 +33,7 @@ class OnDevice:
         self.has_features = artefact.has_features
         self._artefact, self._device = artefact, device
         self._engine: Any = plain
-        self._fast: Engine | None = None
+        self._fast_engine: Engine | None = None
         self._say: Callable[[str], None] | None = None
 
     def prepare(self, images: int, say: Callable[[str], None]) -> None:
@@ -42,52 +42,50 @@ class OnDevice:
             return
         self._say = say
         try:
-            self._fast = opened_on(self._artefact, self._device)
-            self.name = self._fast.name
+            self._fast_engine = opened_on(self._artefact, self._device)
+            self.name = self._fast_engine.name
         except Exception as error:  # runtimes raise many kinds of errors
             self._fall_back(error.given if isinstance(error, LabelwiseError) else first_line(error))
 
     def __call__(self, images: Images, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        answer: Answer = self._proven(images)(images, want_maps)
+        answer: Answer = self._checked_engine(images)(images, want_maps)
         return answer
 
     def describe(self, images: Images) -> Described:
         """All outputs of a batch, of a graph with features."""
-        described: Described = self._proven(images).describe(images)
+        described: Described = self._checked_engine(images).describe(images)
         return described
 
-    def _proven(self, images: Images) -> Any:
+    def _checked_engine(self, images: Images) -> Any:
         """The engine that answers; a batch of blank images, as a server warms up with, proves nothing."""
         self.prepare(len(images), lambda line: None)
-        if self._fast is not None and bool((images != 0).any()):
-            fast, self._fast = self._fast, None
+        if self._fast_engine is not None and bool((images != 0).any()):
+            fast_engine, self._fast_engine = self._fast_engine, None
             try:
-                difference = self._compared(fast, images)
+                difference = self._largest_difference(fast_engine, images)
             except LabelwiseError as error:
                 self.name = self._engine.name
                 self._fall_back(error.given)
             else:
-                self._engine = fast
+                self._engine = fast_engine
                 self._tell(
-                    f"{fast.name}: the first batch is as on the CPU, probabilities within {difference:.1e}"
+                    f"{fast_engine.name}: the first batch is as on the CPU, probabilities within {difference:.1e}"
                 )
         return self._engine
 
-    def _compared(self, fast: Engine, images: Images) -> float:
+    def _largest_difference(self, fast_engine: Engine, images: Images) -> float:
         """The largest difference of a probability of a batch from the CPU."""
         decisions = self._artefact.decisions
-        p, q = (decisions.probabilities(engine(images)[0]) for engine in (self._engine, fast))
+        p, q = (decisions.probabilities(engine(images)[0]) for engine in (self._engine, fast_engine))
         difference = (
             float(np.where(np.isfinite(q), np.abs(p - q), np.inf).max()) if p.shape == q.shape else np.inf
         )
-        other = (decisions.select(p) != decisions.select(q)) & (
+        differs = (decisions.select(p) != decisions.select(q)) & (
             np.abs(p - decisions.thresholds) >= ON_THE_LINE
         )
-        if difference > PROBABILITY or other.any():
-            given = (
-                f"{fast.name}, on whose first batch a probability differs by {difference:.2g} from the CPU"
-            )
+        if difference > PROBABILITY or differs.any():
+            given = f"{fast_engine.name}, on whose first batch a probability differs by {difference:.2g} from the CPU"
             raise LabelwiseError(given, f"at most {PROBABILITY:g} and the same decisions", "use the CPU")
         return difference
 

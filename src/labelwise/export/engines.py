@@ -56,24 +56,24 @@ class Eager:
     """
 
     def __init__(self, model: LabelModel, device: str | None = None, config: Config | None = None) -> None:
-        usual = "cuda" if torch.cuda.is_available() else "cpu"
+        default = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self.device = torch.device(usual if device in (None, "gpu") else device)
+            self.device = torch.device(default if device in (None, "gpu") else device)
         except RuntimeError:
             raise LabelwiseError(
                 f"device {device!r} for a run",
                 "cpu or gpu, or a name of torch",
                 "correct it, or export the run",
             ) from None
-        self._line = "" if device is None else f"PyTorch on {self.device.type}"
+        self._device_line = "" if device is None else f"PyTorch on {self.device.type}"
         self.model, self._config = model.to(self.device).eval(), config
         self.name, self.has_maps, self.has_features = f"eager ({self.device.type})", True, True
 
     def prepare(self, images: int, say: Callable[[str], None]) -> None:
         """Select the engine of the backbone for a number of images, see `use_engine`."""
-        if self._line:
-            say(self._line)
-            self._line = ""
+        if self._device_line:
+            say(self._device_line)
+            self._device_line = ""
         backbone = self.model.backbone
         if self._config is not None and getattr(backbone, "engine", None) is None:
             use_engine(backbone, self._config, images, self.device, say, views=True)
@@ -99,7 +99,7 @@ class Eager:
 class TorchProgram(GraphEngine):
     """`model.pt2`, a torch.export program, on the CPU."""
 
-    def _opened(self, file: Path) -> tuple[str, int]:
+    def _open(self, file: Path) -> tuple[str, int]:
         # The stored program is in the plain memory format; channels last is faster on a CPU.
         with quiet():
             program = torch.export.load(file)
@@ -126,8 +126,8 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
     if artefact.kind == "weights":
         run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
         return Eager(run.model(), device, run.config)
-    others = {"torch": TorchProgram, "executorch": ExecuTorch, "litert": LiteRT}
-    return on_device(artefact, device, open_graph(artefact, others))
+    torch_engines = {"torch": TorchProgram, "executorch": ExecuTorch, "litert": LiteRT}
+    return on_device(artefact, device, open_graph(artefact, torch_engines))
 
 
 def installed_runtimes(

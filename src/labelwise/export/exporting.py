@@ -29,6 +29,7 @@ from labelwise.export.timm_layout import write_timm
 from labelwise.export.triton import model_name, require_lines, to_repository
 from labelwise.export.web import RUNTIME, compared_in_node, require_web, write_web
 from labelwise.export.web_runtime import copy_runtime
+from labelwise.runs.files import new_folder
 from labelwise.runs.run import Run
 
 AUTO, WEB, TRITON = "auto", "web", "triton"
@@ -102,11 +103,11 @@ def export_run(
             "onnx, openvino, torch or triton; a page or an app decides by artefact.json",
             "leave --decide out",
         )
-    web, name = format == WEB, None
-    if web:
+    is_web, triton_name = format == WEB, None
+    if is_web:
         require_web(precision, run.config.transform().bits, run.decisions(), run.labels)
     if format == TRITON:
-        name, decide = model_name(run.path), True
+        triton_name, decide = model_name(run.path), True
         require_lines(run.labels.names)
     candidates = wanted("onnx" if format in (WEB, TRITON) else format, precision)
     if features and (precision != "fp32" or not maps):
@@ -115,18 +116,16 @@ def export_run(
             "maps, for the boxes of a collection, and fp32, in which features are compared",
             "leave out --no-maps and --precision",
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    new_folder(out).parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
     try:
-        if web:  # before anything is computed, since it may be missing
-            copy_runtime(part / RUNTIME, runtime)
-        bench = Bench(run, part, data, images, maps, features, decide)
+        if is_web:  # before anything is computed, since it may be missing
+            copy_runtime(draft / RUNTIME, runtime)
+        bench = Bench(run, draft, data, images, maps, features, decide)
         best = _best(bench, candidates, timed=AUTO in (format, precision))
-        if web:
-            write_web(best.artefact, bench.eager, part / RUNTIME)
+        if is_web:
+            write_web(best.artefact, bench.eager, draft / RUNTIME)
             best = replace(
                 best, parity=compared_in_node(best.artefact, bench.eager, bench.photos, best.parity)
             )
@@ -136,11 +135,11 @@ def export_run(
             write_timm(run, best.artefact.path / "transformers", bench.photos)
         if tagger or transformers:
             seal(best.artefact.path)
-        if name is not None:
-            to_repository(best.artefact, name)
+        if triton_name is not None:
+            to_repository(best.artefact, triton_name)
         os.replace(best.artefact.path, out)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
     return Export(Artefact.open(out), best.parity, best.seconds, best.refused)
 
 
@@ -155,12 +154,12 @@ def wanted(format: str, precision: str) -> list[tuple[str, str]]:
     return [(kind, p) for p in precisions for kind in kinds if kind in OFFERED[p]]
 
 
-def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Export:
+def _best(bench: Bench, candidates: Sequence[tuple[str, str]], timed: bool) -> Export:
     """The fastest candidate that agrees with the run; if none does, the first error is raised."""
     passed: dict[str, tuple[Artefact, Compared]] = {}
     engines: list[Engine] = []
     refused: dict[str, LabelwiseError] = {}
-    for kind, precision in wanted:
+    for kind, precision in candidates:
         try:
             artefact, engine = bench.make(kind, precision)
             passed[engine.name] = artefact, bench.judge(artefact, engine)
@@ -182,6 +181,7 @@ def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Expor
 
 
 def _card_entries(engine: Engine, parity: Compared, seconds: dict[str, float]) -> dict[str, Any]:
+    """What the export adds to the card."""
     entries: dict[str, Any] = {"export": {"engine": engine.name, "torch": torch.__version__}}
     entries["parity"] = parity.to_json()
     return entries | ({"seconds_per_image": seconds} if seconds else {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from labelwise.decisions import Decisions
 from labelwise.engines.runtimes import DECIDED, INPUT, OUTPUTS, openvino_core
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.decide import Decide
+from labelwise.export.logs import errors_only
 from labelwise.export.phones import PHONE_FILES, Pixels, require_converter, write_phone
 from labelwise.export.plain import attends_in_other_dimensions, plain_forms, without_resampling
 from labelwise.model import LabelModel
@@ -62,7 +62,7 @@ class Graph(nn.Module):
             feature_map = self.model.backbone(images)
             output = self.model(feature_map, want_maps=self.maps, is_map=True)
         elif self.features:
-            output, feature_map = self._views(images)
+            output, feature_map = self._output_of_views(images)
         else:
             output = self.model(images, want_maps=self.maps)
         outputs = [output.logits.float()]
@@ -75,7 +75,7 @@ class Graph(nn.Module):
             outputs += self.decide(outputs[0])
         return tuple(outputs)
 
-    def _views(self, images: Tensor) -> tuple[Output, Tensor]:
+    def _output_of_views(self, images: Tensor) -> tuple[Output, Tensor]:
         """The output of several views, and the map of the first."""
         maps: list[Tensor] = []
         handle = self.model.backbone.register_forward_hook(lambda module, given, out: maps.append(out))
@@ -99,8 +99,8 @@ def program(
         LabelwiseError: the model has data-dependent control flow, with the reason; or decisions that no graph can make.
     """
     example = torch.zeros(3, 3, *size, dtype=torch.uint8)
-    decide = None if decisions is None else Decide(decisions)
-    return exported_graph(Graph(model, maps, features, decide), example, INPUT)
+    decider = None if decisions is None else Decide(decisions)
+    return exported_graph(Graph(model, maps, features, decider), example, INPUT)
 
 
 def program_for_phones(
@@ -127,30 +127,31 @@ def exported_graph(
     Raises:
         LabelwiseError: the module has data-dependent control flow, with the reason.
     """
-    traced = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
+    prepared = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
     with quiet(), torch.no_grad(), refusing("torch.export", "choose another method or backbone"):
-        exported = _traced(traced, example, name, dynamic)
+        exported = _traced(prepared, example, name, dynamic)
         if attends_in_other_dimensions(exported):
-            for part in traced.modules():
+            for part in prepared.modules():
                 if hasattr(part, "fused_attn"):  # timm's switch between one operation and its formula
                     part.fused_attn = False  # type: ignore[assignment]
-            exported = _traced(traced, example, name, dynamic)
-        fixed = without_resampling(exported)
-        if fixed is not None:
-            exported = _traced(fixed, example, name, dynamic)
+            exported = _traced(prepared, example, name, dynamic)
+        resolved = without_resampling(exported)
+        if resolved is not None:
+            exported = _traced(resolved, example, name, dynamic)
         plain_forms(exported)
     return exported
 
 
 def _traced(module: nn.Module, example: Tensor, name: str, dynamic: bool) -> torch.export.ExportedProgram:
-    batch = {name: {0: torch.export.Dim(BATCH, min=1)}} if dynamic else None
+    """The exported program, traced in strict mode only if the other mode fails."""
+    shapes = {name: {0: torch.export.Dim(BATCH, min=1)}} if dynamic else None
     try:
-        return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
+        return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
     except UserError as error:  # `len(tensor)` keeps the batch dynamic only in strict mode
         try:
-            return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
-        except Exception as second:  # tracing raises nearly anything; both reasons are shown
-            raise RuntimeError(f"{first_line(error)}; in strict mode: {first_line(second)}") from None
+            return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=True)
+        except Exception as strict_error:  # tracing raises nearly anything; both reasons are shown
+            raise RuntimeError(f"{first_line(error)}; in strict mode: {first_line(strict_error)}") from None
 
 
 def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path) -> str:
@@ -271,14 +272,6 @@ def refusing(kind: str, advice: str) -> Iterator[None]:
 def quiet() -> Iterator[None]:
     """Silences the exporters' logs and warnings, and restores them afterwards."""
     names = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch.onnx._internal.exporter")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+    with errors_only(*names), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -140,18 +140,18 @@ class HubModel(
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
         save_file(separate(state), save_directory / WEIGHTS, {"format": "labelwise-1"})
-        kept = self.artefact
+        artefact = self.artefact
         Artefact(
             save_directory,
             "weights",
             WEIGHTS,
-            kept.labels,
-            kept.preprocessing,
-            kept.decisions,
+            artefact.labels,
+            artefact.preprocessing,
+            artefact.decisions,
             True,
-            kept.card,
-            kept.settings,
-            test_time=kept.test_time,
+            artefact.card,
+            artefact.settings,
+            test_time=artefact.test_time,
         ).save()
 
     @classmethod

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from labelwise.engines.runtimes import INPUT, openvino_core
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.logs import errors_only
 from labelwise.export.precision import backbone_nodes
 
 
@@ -47,13 +47,13 @@ def quantise_openvino(source: Path, target: Path, images: Iterable[Tensor]) -> N
     model = openvino_core()[0].read_model(source)
     # Folds constants first: NNCF would take the reshaped weights of depthwise convolutions for activations.
     apply_moc_transformations(model, cf=True)
-    items = [{INPUT: image[None].numpy()} for batch in images for image in batch]
+    samples = [{INPUT: image[None].numpy()} for batch in images for image in batch]
     try:
-        with _quiet():
+        with errors_only("nncf"), redirect_stdout(io.StringIO()):  # of its progress bars
             quantised = nncf.quantize(
                 model,
-                nncf.Dataset(items),
-                subset_size=len(items),
+                nncf.Dataset(samples),
+                subset_size=len(samples),
                 preset=nncf.QuantizationPreset.MIXED,
                 target_device=nncf.TargetDevice.CPU,
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
@@ -89,25 +89,12 @@ def float_operations(model: Any, nodes: set[str]) -> list[str]:
 
 def _nncf() -> Any:
     """The package, imported so that it sends no usage statistics."""
-    before = os.environ.get("NNCF_CI")
+    previous = os.environ.get("NNCF_CI")
     os.environ["NNCF_CI"] = "1"  # its switch, read at import
     try:
         return import_module("nncf")
     finally:
-        if before is None:
+        if previous is None:
             del os.environ["NNCF_CI"]
         else:
-            os.environ["NNCF_CI"] = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences NNCF's log and progress bars, and restores the log afterwards."""
-    logger = logging.getLogger("nncf")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(before)
+            os.environ["NNCF_CI"] = previous

@@ -29,7 +29,7 @@ class Node(GraphEngine):
         LabelwiseError: Node is not installed, or the module cannot open the folder.
     """
 
-    def _opened(self, file: Path) -> tuple[str, None]:
+    def _open(self, file: Path) -> tuple[str, None]:
         program = shutil.which("node")
         if program is None:
             raise LabelwiseError("no Node.js", "the program node", "install Node.js 18 or newer")
@@ -40,8 +40,8 @@ class Node(GraphEngine):
             stdout=subprocess.PIPE,
             stderr=self._errors,
         )
-        first = self._line()
-        return f"{first['name']} in Node (wasm)", None
+        greeting = self._reply()
+        return f"{greeting['name']} in Node (wasm)", None
 
     def __enter__(self) -> Node:
         return self
@@ -62,14 +62,15 @@ class Node(GraphEngine):
         stdin: Any = self._process.stdin
         stdin.write(json.dumps(batch.shape).encode() + b"\n" + batch.tobytes())
         stdin.flush()
-        return [self._array(shape) for shape in self._line()][:count]
+        return [self._read_array(shape) for shape in self._reply()][:count]
 
-    def _array(self, shape: Sequence[int]) -> np.ndarray:
+    def _read_array(self, shape: Sequence[int]) -> np.ndarray:
         stdout: Any = self._process.stdout
-        count = 4 * int(np.prod(shape))
-        return np.frombuffer(stdout.read(count), np.float32).reshape(shape)
+        byte_count = 4 * int(np.prod(shape))
+        return np.frombuffer(stdout.read(byte_count), np.float32).reshape(shape)
 
-    def _line(self) -> Any:
+    def _reply(self) -> Any:
+        """The next JSON line of the process."""
         stdout: Any = self._process.stdout
         line = stdout.readline()
         answer = json.loads(line) if line else {"error": self._last_error()}
@@ -80,6 +81,7 @@ class Node(GraphEngine):
         return answer
 
     def _last_error(self) -> str:
+        """The first line of the process's errors that names one."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").split("\n")
         return next((line for line in lines if "Error" in line), "no answer")

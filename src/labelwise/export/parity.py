@@ -153,9 +153,9 @@ def compare_batches(
 
 def sized(photos: Sequence[tuple[str, Tensor]]) -> Iterator[tuple[list[str], Tensor]]:
     """Batches of the sizes of `BATCHES`, of successive images; few images are repeated."""
-    endless = cycle(photos)
+    repeated_photos = cycle(photos)
     for size in BATCHES:
-        ids, images = zip(*islice(endless, size), strict=True)
+        ids, images = zip(*islice(repeated_photos, size), strict=True)
         yield list(ids), torch.stack(images)
 
 
@@ -163,20 +163,13 @@ def batches_of(
     named: Iterable[tuple[str, Tensor]], batch_size: int = 16
 ) -> Iterable[tuple[list[str], Tensor]]:
     """Named images of one size in batches, the last one shorter."""
-    ids: list[str] = []
-    images: list[Tensor] = []
-    for name, image in named:
-        ids.append(name)
-        images.append(image)
-        if len(images) == batch_size:
-            yield ids, torch.stack(images)
-            ids, images = [], []
-    if images:
-        yield ids, torch.stack(images)
+    remaining = iter(named)
+    while batch := list(islice(remaining, batch_size)):
+        yield [name for name, _ in batch], torch.stack([image for _, image in batch])
 
 
 def _refuse_where(
-    wrong: np.ndarray,
+    is_wrong: np.ndarray,
     difference: np.ndarray,
     candidate: Engine,
     ids: Sequence[str],
@@ -186,9 +179,9 @@ def _refuse_where(
     decisions: Decisions,
 ) -> None:
     """Raise the error of the largest difference among the cells that are wrong, if there are any."""
-    if not wrong.any():
+    if not is_wrong.any():
         return
-    i, j = divmod(int(np.where(wrong, difference, -1.0).argmax()), difference.shape[1])
+    i, j = divmod(int(np.where(is_wrong, difference, -1.0).argmax()), difference.shape[1])
     raise _parity_error(
         candidate,
         f"returns {names[j]} = {q[i, j]:.8f} for {ids[i]}, where the run returns {p[i, j]:.8f} at a threshold of "

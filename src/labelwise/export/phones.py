@@ -44,16 +44,16 @@ NOT_COMPARED = "answers were not compared with the run's: Core ML computes on Ap
 
 def require_converter(kind: str) -> None:
     """Raises an error if the package that writes a kind of graph is missing or has another version."""
-    package, wanted = CONVERTERS[kind]
+    package, required = CONVERTERS[kind]
     try:
         installed = version(package)
     except PackageNotFoundError:
         given = f"format {kind} without the package {package}"
     else:
-        if f"{installed}.".startswith(f"{wanted}."):
+        if f"{installed}.".startswith(f"{required}."):
             return
         given = f"format {kind} with {package} {installed}"
-    raise LabelwiseError(given, f"{package} {wanted}", f"run: pip install 'labelwise[{kind}]'")
+    raise LabelwiseError(given, f"{package} {required}", f"run: pip install 'labelwise[{kind}]'")
 
 
 class Pixels(nn.Module):
@@ -72,7 +72,7 @@ class Pixels(nn.Module):
         return self.model(images / 255)
 
 
-class _Named(nn.Module):
+class _NamedOutputs(nn.Module):
     """A model with named outputs."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -101,7 +101,7 @@ def _write_litert(exported: torch.export.ExportedProgram, file: Path) -> None:
     import litert_torch
 
     (example,), _ = exported.example_inputs
-    litert_torch.convert(_Named(exported.module()), sample_kwargs={INPUT: example}).export(str(file))
+    litert_torch.convert(_NamedOutputs(exported.module()), sample_kwargs={INPUT: example}).export(str(file))
 
 
 def without_vectors(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -113,11 +113,11 @@ def without_vectors(exported: torch.export.ExportedProgram) -> torch.export.Expo
     for node in list(graph.nodes):
         if node.target not in (aten.matmul.default, aten.mv.default) or node.args[1].meta["val"].dim() != 1:
             continue
-        left, vector = node.args
+        matrix, vector = node.args
         with graph.inserting_before(node):
             column = graph.call_function(aten.unsqueeze.default, (vector, -1))
             column.meta["val"] = vector.meta["val"].unsqueeze(-1)
-            product = graph.call_function(aten.matmul.default, (left, column))
+            product = graph.call_function(aten.matmul.default, (matrix, column))
             product.meta["val"] = node.meta["val"].unsqueeze(-1)
             result = graph.call_function(aten.squeeze.dim, (product, -1))
             result.meta["val"] = node.meta["val"]
@@ -138,8 +138,8 @@ def _write_coreml(exported: torch.export.ExportedProgram, file: Path) -> None:
     )
     # The converter names an output after the operation that computes it.
     spec = model.get_spec()
-    for given, name in zip([output.name for output in spec.description.output], OUTPUTS, strict=False):
-        ct.utils.rename_feature(spec, given, name, rename_inputs=False)
+    for old_name, name in zip([output.name for output in spec.description.output], OUTPUTS, strict=False):
+        ct.utils.rename_feature(spec, old_name, name, rename_inputs=False)
     ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True).save(str(file))
 
 
@@ -151,6 +151,7 @@ def write_phone(exported: torch.export.ExportedProgram, kind: str, file: Path) -
 
 
 def _require_runtime(kind: str, package: str) -> None:
+    """Raises an error if the package that computes a kind of graph is missing."""
     try:
         version(package)
     except PackageNotFoundError:
@@ -165,8 +166,8 @@ class OneByOne(GraphEngine):
     """A graph for one image, which computes the images of a batch in turn."""
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
-        each = [self._answer(image[None]) for image in as_array(images)]
-        return [np.concatenate(outputs) for outputs in list(zip(*each, strict=True))[:count]]
+        answers = [self._answer(image[None]) for image in as_array(images)]
+        return [np.concatenate(outputs) for outputs in list(zip(*answers, strict=True))[:count]]
 
     def _answer(self, image: np.ndarray) -> Sequence[np.ndarray]:
         """All outputs for `[1, 3, H, W]` uint8."""
@@ -176,7 +177,7 @@ class OneByOne(GraphEngine):
 class ExecuTorch(OneByOne):
     """`model.pte` in ExecuTorch, on the CPU."""
 
-    def _opened(self, file: Path) -> tuple[str, None]:
+    def _open(self, file: Path) -> tuple[str, None]:
         _require_runtime("executorch", "executorch")
         from executorch.runtime import Runtime
 
@@ -190,7 +191,7 @@ class ExecuTorch(OneByOne):
 class LiteRT(OneByOne):
     """`model.tflite` in LiteRT, on the CPU, with as many threads as torch."""
 
-    def _opened(self, file: Path) -> tuple[str, None]:
+    def _open(self, file: Path) -> tuple[str, None]:
         _require_runtime("litert", "ai-edge-litert")
         from ai_edge_litert.interpreter import Interpreter
 
@@ -248,10 +249,10 @@ class CoreML:
         """
         import coremltools as ct
 
-        about = ct.utils.load_spec(str(self._file)).description
+        description = ct.utils.load_spec(str(self._file)).description
         inputs, outputs = (
-            {part.name: list(part.type.multiArrayType.shape) for part in parts}
-            for parts in (about.input, about.output)
+            {tensor.name: list(tensor.type.multiArrayType.shape) for tensor in tensors}
+            for tensors in (description.input, description.output)
         )
         names = [LOGITS, *[MAPS] * artefact.has_maps, *[FEATURES, WHOLE] * artefact.has_features]
         expected = {INPUT: [1, 3, *artefact.preprocessing.input_size]}

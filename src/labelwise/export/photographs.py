@@ -47,8 +47,8 @@ def calibration_batches(run: Run, rows: Dataset, count: int) -> Iterator[Tensor]
 
 def batches(named: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[list[int], Tensor]]:
     """Images with their row numbers, a few at a time."""
-    while part := list(islice(named, BATCH)):
-        yield [i for i, _ in part], torch.stack([image for _, image in part])
+    while batch := list(islice(named, BATCH)):
+        yield [i for i, _ in batch], torch.stack([image for _, image in batch])
 
 
 def readable(run: Run, rows: Dataset) -> Iterator[tuple[int, Tensor]]:

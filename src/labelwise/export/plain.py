@@ -48,25 +48,25 @@ def without_resampling(exported: torch.export.ExportedProgram) -> GraphModule | 
     """
     module = exported.module(check_guards=False)
     graph = module.graph
-    fixed = {node for node in graph.nodes if node.op == "get_attr"}
+    constants = {node for node in graph.nodes if node.op == "get_attr"}
     resampled: list[Node] = []
     for node in graph.nodes:
-        if node.op == "call_function" and fixed.issuperset(node.all_input_nodes):
-            fixed.add(node)
+        if node.op == "call_function" and constants.issuperset(node.all_input_nodes):
+            constants.add(node)
             if _resamples(node) or not set(resampled).isdisjoint(node.all_input_nodes):
                 resampled.append(node)
     if not resampled:
         return None
     values: dict[Node, Any] = {}
     for node in resampled:
-        if fixed.issuperset(node.users):
+        if constants.issuperset(node.users):
             continue
         name = f"resampled_{resampled.index(node)}"
         module.register_buffer(name, _value(module, node, values).contiguous())
         with graph.inserting_before(node):
             constant = graph.get_attr(name)
         constant.meta = dict(node.meta)
-        node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in fixed)
+        node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in constants)
     for node in reversed(resampled):
         graph.erase_node(node)
     module.recompile()
@@ -74,6 +74,7 @@ def without_resampling(exported: torch.export.ExportedProgram) -> GraphModule | 
 
 
 def _resamples(node: Node) -> bool:
+    """Whether a node resizes a map or samples a grid."""
     return str(node.target).removeprefix("aten.").lstrip("_").startswith(("upsample_", "grid_sampler"))
 
 
@@ -82,7 +83,7 @@ def _value(module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
     if node.op == "get_attr":
         return operator.attrgetter(str(node.target))(module)
     if node not in values:
-        args, kwargs = map_arg((node.args, node.kwargs), lambda given: _value(module, given, values))
+        args, kwargs = map_arg((node.args, node.kwargs), lambda argument: _value(module, argument, values))
         values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
     return values[node]
 
@@ -94,6 +95,7 @@ def attends_in_other_dimensions(exported: torch.export.ExportedProgram) -> bool:
 
 
 def _over_last_of_three(node: Node) -> bool:
+    """Whether a reduction is over the last of three dimensions, which it removes."""
     x: Any = node.args[0]
     axes: Any = node.args[1] if len(node.args) > 1 else None
     keeps_dimension = len(node.args) > 2 and bool(node.args[2])
@@ -101,6 +103,7 @@ def _over_last_of_three(node: Node) -> bool:
 
 
 def _over_last_two_of_four(graph: Graph, node: Node) -> None:
+    """Reduces over the last two of four dimensions instead of the last of three."""
     x: Any = node.args[0]
     with graph.inserting_before(node):
         wider = graph.call_function(_aten.unsqueeze.default, (x, 2))
@@ -109,6 +112,7 @@ def _over_last_two_of_four(graph: Graph, node: Node) -> None:
 
 
 def _without_split(graph: Graph, node: Node) -> None:
+    """Puts the input in place of each part."""
     for part in list(node.users):
         assert part.target is operator.getitem
         part.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
@@ -130,34 +134,37 @@ def _zeros_before_pooling(node: Node) -> bool:
 
 
 def _with_zeros_joined(graph: Graph, node: Node) -> None:
+    """Puts concatenations with zeros in place of a padding."""
     joined: Any = node.args[0]
     sizes: Any = node.args[1]
 
-    def added(target: Any, *args: Any) -> Node:
-        new = graph.call_function(target, args)
-        new.meta = {**node.meta, "val": target(*map_arg(args, lambda given: given.meta["val"]))}
-        return new
+    def insert(target: Any, *args: Any) -> Node:
+        call = graph.call_function(target, args)
+        call.meta = {**node.meta, "val": target(*map_arg(args, lambda argument: argument.meta["val"]))}
+        return call
 
     with graph.inserting_before(node):
         for i in range(0, len(sizes), 2):
             axis = node.meta["val"].ndim - 1 - i // 2
             before, after = (
-                [added(_aten.zeros_like.default, added(_aten.slice.Tensor, joined, axis, 0, size))]
+                [insert(_aten.zeros_like.default, insert(_aten.slice.Tensor, joined, axis, 0, size))]
                 * bool(size)
                 for size in sizes[i : i + 2]
             )
-            joined = added(_aten.cat.default, [*before, joined, *after], axis)
+            joined = insert(_aten.cat.default, [*before, joined, *after], axis)
     node.replace_all_uses_with(joined)
     graph.erase_node(node)
 
 
 def _kernel_as_large_as_a_scaled_map(node: Node) -> bool:
+    """Whether a convolution has a kernel of the size of its input, which was scaled."""
     x, weight = (arg.meta["val"] for arg in node.args[:2])  # type: ignore[union-attr]
-    same = any(side == kernel > 1 for side, kernel in zip(x.shape[2:], weight.shape[2:], strict=False))
-    return same and node.args[0].target in _SCALES  # type: ignore[union-attr]
+    fills_map = any(side == kernel > 1 for side, kernel in zip(x.shape[2:], weight.shape[2:], strict=False))
+    return fills_map and node.args[0].target in _SCALES  # type: ignore[union-attr]
 
 
 def _with_lower_bound(graph: Graph, node: Node) -> None:
+    """Clamps a node's input at the lowest float32."""
     x: Any = node.args[0]
     with graph.inserting_before(node):
         bounded = graph.call_function(_aten.clamp.default, (x, torch.finfo(torch.float32).min))

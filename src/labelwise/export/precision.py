@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor
 from labelwise.engines.runtimes import INPUT, openvino_core
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import FOR_PHONES
+from labelwise.export.logs import errors_only
 
 OFFERED = {
     "fp32": ("onnx", "openvino", "torch", *FOR_PHONES),
@@ -89,7 +88,7 @@ def quantise(source: Path, target: Path, images: Iterable[Tensor]) -> None:
             "a graph with too few weights in its backbone", "four layers or more", "give --precision fp32"
         )
     try:
-        with _quiet():
+        with errors_only(""):
             quantize_static(
                 source,
                 target,
@@ -118,19 +117,19 @@ def backbone_nodes(graph: Any) -> list[str]:
     float and back, and sums of a convolution with its shortcut. A transformer's sums, normalisations and attention
     stay in float.
     """
-    names, convolved, early, past = [], set(), list[str](), False
+    names, conv_outputs, first_weights, after_first = [], set(), list[str](), False
     for node in graph.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
         if "'model.backbone'" not in scopes:
             continue
         if node.op_type in WEIGHTED:
             # Identified by its weights, since a graph of two views contains every layer twice.
-            early += [node.input[1]] if len(early) < FIRST else []
-            past = node.input[1] not in early
+            first_weights += [node.input[1]] if len(first_weights) < FIRST else []
+            after_first = node.input[1] not in first_weights
         if node.op_type == "Conv":
-            convolved.update(node.output)
-        joins = node.op_type == "Add" and not convolved.isdisjoint(node.input)
-        if past and (joins or node.op_type in WEIGHTED + BETWEEN):
+            conv_outputs.update(node.output)
+        is_shortcut_sum = node.op_type == "Add" and not conv_outputs.isdisjoint(node.input)
+        if after_first and (is_shortcut_sum or node.op_type in WEIGHTED + BETWEEN):
             names.append(node.name)
     return names
 
@@ -144,15 +143,3 @@ class _Calibration:
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch, or `None` after the last."""
         return next(self._batches, None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the quantiser's log, and restores it afterwards."""
-    logger = logging.getLogger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

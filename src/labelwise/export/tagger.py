@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -22,7 +20,7 @@ from labelwise.export.engines import Eager
 from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
 from labelwise.export.parity import batches_of, compare, compare_batches
 from labelwise.model import LabelModel
-from labelwise.runs.files import read_json, write_json, write_text
+from labelwise.runs.files import read_json, save_csv, write_json
 from labelwise.runs.run import Run
 
 INPUT, OUTPUTS = "input", ("prediction", "logits")
@@ -85,11 +83,9 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     runtimes = tagger_runtimes(write_tagger_graph(run, eager, folder), decisions)
     compare(eager, runtimes[0][1](), batches_of(photos), decisions, names)
     compare_batches(eager, runtimes, photos, decisions, names)
-    write_text(folder / "selected_tags.csv", _tags(run))
-    write_text(
-        folder / "thresholds.csv",
-        _table([["category", "name", "threshold"], [0, "general", _usual(decisions)]]),
-    )
+    save_csv(folder / "selected_tags.csv", _tags(run))
+    threshold = _median_threshold(decisions)
+    save_csv(folder / "thresholds.csv", [["category", "name", "threshold"], [0, "general", threshold]])
     write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
     stages = _stages(run)
     write_json(folder / "preprocess.json", {"test": stages, "val": stages})
@@ -115,18 +111,18 @@ def write_tagger_graph(run: Run, eager: Eager, folder: Path) -> Path:
 
 def tagger_runtimes(file: Path, decisions: Decisions) -> list[tuple[str, Callable[[], Engine]]]:
     """Each installed runtime that reads the layout's graph, with a function that opens it there."""
-    known = (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
-    return [(p, partial(_Runtime, opened, file, decisions)) for p, opened in known if find_spec(p)]
+    openers = (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
+    return [(p, partial(_Runtime, opener, file, decisions)) for p, opener in openers if find_spec(p)]
 
 
-def _usual(decisions: Decisions) -> float:
+def _median_threshold(decisions: Decisions) -> float:
     """The median threshold of the labels that can be selected."""
-    kept = np.delete(decisions.thresholds, list(decisions.never))
-    return float(np.median(kept)) if len(kept) else 1.0
+    selectable = np.delete(decisions.thresholds, list(decisions.never))
+    return float(np.median(selectable)) if len(selectable) else 1.0
 
 
-def _tags(run: Run) -> str:
-    """A row per label in column order, with the positives of the test or else the validation split as its count."""
+def _tags(run: Run) -> list[list[Any]]:
+    """The header, and a row per label; its count is the positives of the test, or else the validation split."""
     try:
         splits = read_json(run.path / "results.json")["splits"]
         split = splits.get("test") or splits.get("val") or {}
@@ -136,13 +132,7 @@ def _tags(run: Run) -> str:
     rows: list[list[Any]] = [["tag_id", "name", "category", "count", "best_threshold"]]
     for j, (name, threshold) in enumerate(zip(run.labels.names, run.decisions().thresholds, strict=True)):
         rows.append([j, name, 0, per_label.get(name, {}).get("positives", 0), float(threshold)])
-    return _table(rows)
-
-
-def _table(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return rows
 
 
 def _stages(run: Run) -> list[dict[str, Any]]:
@@ -157,18 +147,20 @@ def _stages(run: Run) -> list[dict[str, Any]]:
     return [{**resize, "size": max(height, width)}, crop, to_tensor]
 
 
-_Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+_GraphCall = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Floats `[B, 3, H, W]` -> probabilities and logits `[B, L]`."""
 
 
-def _in_onnxruntime(file: Path) -> _Run:
+def _in_onnxruntime(file: Path) -> _GraphCall:
+    """The graph of a file in ONNX Runtime."""
     import onnxruntime as ort
 
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     return lambda images: session.run(list(OUTPUTS), {INPUT: images})
 
 
-def _in_openvino(file: Path) -> _Run:
+def _in_openvino(file: Path) -> _GraphCall:
+    """The graph of a file in OpenVINO."""
     run, _ = compiled(file)
     return lambda images: [np.array(output) for output in run({INPUT: images}).values()]
 
@@ -178,10 +170,10 @@ class _Runtime:
 
     has_maps = False
 
-    def __init__(self, opened: Callable[[Path], _Run], file: Path, decisions: Decisions) -> None:
-        runtime = opened.__name__.removeprefix("_in_")
+    def __init__(self, opener: Callable[[Path], _GraphCall], file: Path, decisions: Decisions) -> None:
+        runtime = opener.__name__.removeprefix("_in_")
         self.name = f"the tagger layout (ONNX opset {OPSET}, {runtime})"
-        self._run, self._decisions = opened(file), decisions
+        self._run, self._decisions = opener(file), decisions
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         prediction, logits = self._run((images.float() / 255).numpy())

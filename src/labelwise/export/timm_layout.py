@@ -18,7 +18,7 @@ from labelwise.export.parity import batches_of, compare
 from labelwise.runs.files import write_json
 from labelwise.runs.run import WEIGHTS, Run
 
-_WITHOUT = "export without --transformers"
+_ADVICE = "export without --transformers"
 
 
 def write_timm(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -> None:
@@ -41,7 +41,7 @@ def write_timm(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -> 
         raise LabelwiseError(
             "labels with rules or a limit on their number, labels not learned, or views at test time",
             "thresholds alone, and one view",
-            _WITHOUT,
+            _ADVICE,
         )
     eager = Eager(run.model(), "cpu")
     weight, bias = linear_head(eager.model)
@@ -70,19 +70,19 @@ def linear_head(model: Any) -> tuple[Tensor, Tensor]:
     """
     channels = model.backbone.out_channels
     generator = torch.Generator().manual_seed(0)
-    others = (
+    maps = (
         torch.rand(8, channels, 3, 3, generator=generator)
         * torch.tensor([0.1, 1.0]).repeat(4)[:, None, None, None]
     )
     with torch.no_grad():
         bias = model(torch.zeros(1, channels, 1, 1), is_map=True).logits[0]
         weight = (model(torch.eye(channels)[:, :, None, None], is_map=True).logits - bias).T
-        expected = model(others, is_map=True).logits
-    if not torch.allclose(others.mean((2, 3)) @ weight.T + bias, expected, atol=1e-3, rtol=1e-3):
+        expected = model(maps, is_map=True).logits
+    if not torch.allclose(maps.mean((2, 3)) @ weight.T + bias, expected, atol=1e-3, rtol=1e-3):
         raise LabelwiseError(
             "a head that is not linear in the mean of the map",
             "one linear layer, all that a classifier of timm and transformers is",
-            "train with --method baseline-gap --set extractor.normalise=batch, or " + _WITHOUT,
+            "train with --method baseline-gap --set extractor.normalise=batch, or " + _ADVICE,
         )
     return weight, bias
 
@@ -93,12 +93,12 @@ def _network(backbone: Any, weight: Tensor, bias: Tensor) -> nn.Module:
     try:
         net: Any = timm.create_model(backbone.name, pretrained=False, num_classes=len(bias))
         classifier = net.get_classifier()
-        own = {f"{name}." for name, module in net.named_modules() if module is classifier}
+        prefixes = {f"{name}." for name, module in net.named_modules() if module is classifier}
         missing, unknown = net.load_state_dict(backbone.net.state_dict(), strict=False)
-        lacking = [key for key in missing if not key.startswith(tuple(own))]
+        absent = [key for key in missing if not key.startswith(tuple(prefixes))]
         if (
             unknown
-            or lacking
+            or absent
             or not isinstance(classifier, nn.Linear)
             or classifier.weight.shape != weight.shape
         ):
@@ -107,7 +107,7 @@ def _network(backbone: Any, weight: Tensor, bias: Tensor) -> nn.Module:
         classifier.bias.data.copy_(bias)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         given = f"{backbone.name}, which timm builds with a classifier otherwise ({first_line(error)})"
-        raise LabelwiseError(given, expected, _WITHOUT) from None
+        raise LabelwiseError(given, expected, _ADVICE) from None
     return net.eval()
 
 

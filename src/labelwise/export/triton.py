@@ -63,9 +63,9 @@ def to_repository(artefact: Artefact, name: str) -> None:
     (folder / VERSION).mkdir(parents=True)
     (artefact.path / artefact.file).rename(folder / VERSION / "model.onnx")
     write_text(folder / LABELS, "".join(f"{label}\n" for label in artefact.labels.names))
-    moved = replace(artefact, file=f"{name}/{VERSION}/model.onnx")
-    moved.save()
-    write_text(folder / CONFIG, config_text(moved, name, shapes))
+    moved_artefact = replace(artefact, file=f"{name}/{VERSION}/model.onnx")
+    moved_artefact.save()
+    write_text(folder / CONFIG, config_text(moved_artefact, name, shapes))
 
 
 def _shapes(graph: Path) -> dict[str, list[int]]:
@@ -73,12 +73,14 @@ def _shapes(graph: Path) -> dict[str, list[int]]:
     import onnx
 
     outputs = onnx.load(graph).graph.output
-    return {o.name: [size.dim_value for size in o.type.tensor_type.shape.dim[1:]] for o in outputs}
+    return {
+        output.name: [size.dim_value for size in output.type.tensor_type.shape.dim[1:]] for output in outputs
+    }
 
 
 def config_text(artefact: Artefact, name: str, shapes: Mapping[str, Sequence[int]]) -> str:
     """The model's configuration in the text form of Triton's schema."""
-    given = {"name": INPUT, "data_type": "TYPE_UINT8", "dims": (3, *artefact.preprocessing.input_size)}
+    images = {"name": INPUT, "data_type": "TYPE_UINT8", "dims": (3, *artefact.preprocessing.input_size)}
     outputs = [
         {
             "name": output,
@@ -92,14 +94,15 @@ def config_text(artefact: Artefact, name: str, shapes: Mapping[str, Sequence[int
         f'name: "{name}"',
         'platform: "onnxruntime_onnx"',
         f"max_batch_size: {MOST}",
-        f"input [\n{_tensor(given)}\n]",
-        "output [\n" + ",\n".join(map(_tensor, outputs)) + "\n]",
+        f"input [\n{_tensor_text(images)}\n]",
+        "output [\n" + ",\n".join(map(_tensor_text, outputs)) + "\n]",
         f"dynamic_batching {{ max_queue_delay_microseconds: {DELAY_US} }}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _tensor(about: Mapping[str, Any]) -> str:
-    dims = ", ".join(map(str, about["dims"]))
-    file = f' label_filename: "{about["label_filename"]}"' if "label_filename" in about else ""
-    return f'  {{ name: "{about["name"]}" data_type: {about["data_type"]} dims: [ {dims} ]{file} }}'
+def _tensor_text(fields: Mapping[str, Any]) -> str:
+    """An input or output in the text form of Triton's schema."""
+    dims = ", ".join(map(str, fields["dims"]))
+    file = f' label_filename: "{fields["label_filename"]}"' if "label_filename" in fields else ""
+    return f'  {{ name: "{fields["name"]}" data_type: {fields["data_type"]} dims: [ {dims} ]{file} }}'

@@ -27,8 +27,8 @@ from labelwise.runs.files import write_json, write_text
 
 FORMAT_VERSION = 1
 WEB, RUNTIME = "web.json", "onnxruntime-web"
-_HERE, _PAGE = Path(__file__).parent / "browser", Path(__file__).parents[1] / "serving" / "page"
-_OWN = ("labelwise.d.ts", "labelwise.js", "resize.js", "source.js", "web.css")
+_BROWSER, _PAGE = Path(__file__).parent / "browser", Path(__file__).parents[1] / "serving" / "page"
+_EXPORT_FILES = ("labelwise.d.ts", "labelwise.js", "resize.js", "source.js", "web.css")
 _SHARED = ("common.js", "decide.js", "groups.js", "labelwise.css", "photographs.js")
 """Files of the server's page, which the exported page is also made of."""
 _RESULTS = re.compile(r" *<!-- results.*?-->\n(.*?) *<!-- end of results -->\n", re.DOTALL)
@@ -55,10 +55,10 @@ def require_web(precision: str, bits: int, decisions: Decisions, labels: LabelSe
             "give --format onnx",
         )
     parts = [part.to_json(labels.names) for part in projection(decisions.rules).parts]
-    kept = next((part["kept"] for part in parts if "kept" in part), None)
-    if kept:
+    connected = next((part["kept"] for part in parts if "kept" in part), None)
+    if connected:
         raise LabelwiseError(
-            f"rules on {', '.join(kept[:3])} and others with too many sets of labels to compare in a browser",
+            f"rules on {', '.join(connected[:3])} and others with too many sets of labels to compare in a browser",
             "rules with at most 4,096 sets for connected labels",
             "give --format onnx",
         )
@@ -73,13 +73,13 @@ def write_web(artefact: Artefact, run: Engine, runtime: Path) -> None:
         runtime: a folder with the files of onnxruntime-web, which is moved.
     """
     folder = artefact.path
-    for name in _OWN:
-        shutil.copyfile(_HERE / name, folder / name)
+    for name in _EXPORT_FILES:
+        shutil.copyfile(_BROWSER / name, folder / name)
     for name in _SHARED:
         shutil.copyfile(_PAGE / name, folder / name)
     write_text(folder / "index.html", exported_page())
     shutil.move(runtime, folder / RUNTIME)
-    shutil.copyfile(_HERE / "LICENSE-onnxruntime-web.txt", folder / RUNTIME / "LICENSE")
+    shutil.copyfile(_BROWSER / "LICENSE-onnxruntime-web.txt", folder / RUNTIME / "LICENSE")
     write_json(folder / WEB, _description(artefact, run))
     seal(folder)
 
@@ -87,7 +87,7 @@ def write_web(artefact: Artefact, run: Engine, runtime: Path) -> None:
 def exported_page() -> str:
     """The exported page: its own head with the results of the server's page."""
     (results,) = _RESULTS.findall((_PAGE / "index.html").read_text(encoding="utf-8"))
-    return (_HERE / "index.html").read_text(encoding="utf-8").replace("  <!-- results -->\n", results)
+    return (_BROWSER / "index.html").read_text(encoding="utf-8").replace("  <!-- results -->\n", results)
 
 
 def compared_in_node(
@@ -105,18 +105,19 @@ def compared_in_node(
         LabelwiseError: other answers than the run's, or a folder that the module cannot open.
     """
     if shutil.which("node") is None:
-        compared: dict[str, float | str] = {"onnxruntime-web": "not compared: no Node.js here"}
+        differences: dict[str, float | str] = {"onnxruntime-web": "not compared: no Node.js here"}
     else:
         with Node(artefact.path, artefact.has_maps) as engine:
-            opened = [("onnxruntime-web", lambda: engine)]
-            compared = compare_batches(run, opened, photos, artefact.decisions, artefact.labels.names)
-    parity = replace(parity, runtimes={**parity.runtimes, **compared})
+            openers = [("onnxruntime-web", lambda: engine)]
+            differences = compare_batches(run, openers, photos, artefact.decisions, artefact.labels.names)
+    parity = replace(parity, runtimes={**parity.runtimes, **differences})
     artefact.card["parity"] = parity.to_json()
     artefact.save()
     return parity
 
 
 def _description(artefact: Artefact, run: Engine) -> dict[str, Any]:
+    """The content of web.json."""
     decisions, names = artefact.decisions, artefact.labels.names
     logits, _ = run(torch.from_numpy(check_image(artefact.preprocessing.input_size))[None])
     return {
@@ -144,5 +145,5 @@ def check_image(size: tuple[int, int]) -> np.ndarray:
     [[0, 7, 14], [68, 75, 82], [136, 143, 150]]
     """
     height, width = size
-    place = np.arange(3 * height * width)
-    return ((7 * place + 13 * (place // width)) % 256).astype(np.uint8).reshape(3, height, width)
+    index = np.arange(3 * height * width)
+    return ((7 * index + 13 * (index // width)) % 256).astype(np.uint8).reshape(3, height, width)

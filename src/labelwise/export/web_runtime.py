@@ -29,7 +29,7 @@ PROVIDERS = {
     "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 }
 """Module and binary of each provider."""
-_SECONDS = 600
+_NPM_SECONDS = 600
 
 
 def copy_runtime(target: Path, given: Path | None = None, start: Path | None = None) -> None:
@@ -44,10 +44,10 @@ def copy_runtime(target: Path, given: Path | None = None, start: Path | None = N
         LabelwiseError: no such package, another version, or a changed file.
     """
     start = (start or Path.cwd()).resolve()
-    near = (folder / "node_modules" / PACKAGE for folder in (start, *start.parents))
-    package = given or next(filter(Path.is_dir, near), None)
+    candidates = (folder / "node_modules" / PACKAGE for folder in (start, *start.parents))
+    package = given or next(filter(Path.is_dir, candidates), None)
     with tempfile.TemporaryDirectory() as folder:
-        dist = verified(package or _fetched(Path(folder)))
+        dist = verified(package or _downloaded(Path(folder)))
         target.mkdir(parents=True)
         for name in FILES:
             shutil.copyfile(dist / name, target / name)
@@ -63,8 +63,8 @@ def verified(package: Path) -> Path:
     stored = read_json(package / "package.json") if (package / "package.json").is_file() else {}
     version = stored.get("version") if stored.get("name") == PACKAGE else None
     if version != VERSION:
-        held = f"version {version}" if version else "another folder"
-        raise LabelwiseError(f"{package}, {held}", f"{PACKAGE} {VERSION}", todo)
+        actual = f"version {version}" if version else "another folder"
+        raise LabelwiseError(f"{package}, {actual}", f"{PACKAGE} {VERSION}", todo)
     for name, digest in FILES.items():
         file = package / "dist" / name
         if not file.is_file() or sha256(file) != digest:
@@ -72,7 +72,7 @@ def verified(package: Path) -> Path:
     return package / "dist"
 
 
-def _fetched(folder: Path) -> Path:
+def _downloaded(folder: Path) -> Path:
     """The package, downloaded by npm and unpacked."""
     spec = f"{PACKAGE}@{VERSION}"
     npm = shutil.which("npm")
@@ -84,12 +84,12 @@ def _fetched(folder: Path) -> Path:
         )
     command = [npm, "pack", spec, "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)
-        reason = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_NPM_SECONDS)
+        reason = result.stderr.strip() or result.stdout.strip() or f"exit status {result.returncode}"
     except (OSError, subprocess.TimeoutExpired) as error:
-        done, reason = None, str(error)
+        result, reason = None, str(error)
     archive = folder / f"{PACKAGE}-{VERSION}.tgz"
-    if done is None or done.returncode or not archive.is_file():
+    if result is None or result.returncode or not archive.is_file():
         raise LabelwiseError(
             f"npm without {spec} ({reason.splitlines()[0]})",
             "the npm registry",

@@ -84,7 +84,7 @@ def disagreements(
     *,
     batch_size: int = 32,
     workers: int = 0,
-    on_images: Callable[[int, int], None] = lambda done, of: None,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> Disagreements:
     """Predicts all images with two models and lists the labels that one of them selects.
 
@@ -99,25 +99,25 @@ def disagreements(
     Raises:
         LabelwiseError: a label that one of the models does not have, or no common label.
     """
-    common = _common(models, labels)
-    scores, chosen, readable = [], [], np.ones(len(rows), bool)
+    common = _common_labels(models, labels)
+    scores, selections, readable = [], [], np.ones(len(rows), bool)
     for number, model in enumerate(models):
-        p, picked = np.zeros((len(rows), len(common))), np.zeros((len(rows), len(common)), bool)
+        p, selection = np.zeros((len(rows), len(common))), np.zeros((len(rows), len(common)), bool)
         sources = [rows.encoded(i) for i in range(len(rows))]
-        answers = model.predict(sources, batch_size=batch_size, workers=workers)
-        for i, answer in enumerate(answers):
-            if answer.error is not None:
+        predictions = model.predict(sources, batch_size=batch_size, workers=workers)
+        for i, prediction in enumerate(predictions):
+            if prediction.error is not None:
                 readable[i] = False
             else:
-                p[i] = [answer.scores[name] for name in common]
-                picked[i] = np.isin(common, answer.selected)
+                p[i] = [prediction.scores[name] for name in common]
+                selection[i] = np.isin(common, prediction.selected)
             on_images(number * len(rows) + i + 1, 2 * len(rows))
         scores.append(p)
-        chosen.append(picked)
+        selections.append(selection)
     truth = _truth(rows, common)
-    a, b = (picked & readable[:, None] for picked in chosen)
-    at = np.argwhere(a != b)
-    order = np.argsort(-np.abs(scores[0] - scores[1])[at[:, 0], at[:, 1]], kind="stable")
+    a, b = (picked & readable[:, None] for picked in selections)
+    positions = np.argwhere(a != b)
+    order = np.argsort(-np.abs(scores[0] - scores[1])[positions[:, 0], positions[:, 1]], kind="stable")
     cells = [
         Disagreement(
             int(i),
@@ -127,7 +127,7 @@ def disagreements(
             (bool(a[i, j]), bool(b[i, j])),
             truth[i][j],
         )
-        for i, j in at[order]
+        for i, j in positions[order]
     ]
     counts = {
         name: {
@@ -141,11 +141,12 @@ def disagreements(
         for j, name in enumerate(common)
     }
     names = [model.labels.names for model in models]
-    only = tuple(n for n in names[0] if n not in names[1]), tuple(n for n in names[1] if n not in names[0])
-    return Disagreements(int(readable.sum()), int((~readable).sum()), counts, cells, only)
+    only_in = tuple(n for n in names[0] if n not in names[1]), tuple(n for n in names[1] if n not in names[0])
+    return Disagreements(int(readable.sum()), int((~readable).sum()), counts, cells, only_in)
 
 
-def _common(models: tuple[Predictor, Predictor], labels: Sequence[str] | None) -> list[str]:
+def _common_labels(models: tuple[Predictor, Predictor], labels: Sequence[str] | None) -> list[str]:
+    """Labels that both models have, or those of them that were requested."""
     first, second = (model.labels.names for model in models)
     common = [name for name in first if name in second]
     if not common:
@@ -161,6 +162,7 @@ def _common(models: tuple[Predictor, Predictor], labels: Sequence[str] | None) -
 
 
 def _truth(rows: Dataset, names: Sequence[str]) -> list[list[bool | None]]:
+    """For each image whether each label is present; `None` where it is unknown."""
     columns = [rows.labels.names.index(n) if n in rows.labels.names else None for n in names]
     positive = rows.values >= 0.5
     return [

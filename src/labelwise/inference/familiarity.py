@@ -61,9 +61,9 @@ class Familiarity:
         """p-values of the chosen labels by their features of unit length; NaN elsewhere, and for labels without any."""
         result = np.full(chosen.shape, np.nan)
         for j in range(min(features.shape[1], chosen.shape[1])):
-            rows, known = np.flatnonzero(chosen[:, j]), self.features[self.labels == j]
-            if len(rows) and len(known):
-                result[rows, j] = p_values(distances(features[rows, j], known), self.label_distances)
+            rows, training = np.flatnonzero(chosen[:, j]), self.features[self.labels == j]
+            if len(rows) and len(training):
+                result[rows, j] = p_values(distances(features[rows, j], training), self.label_distances)
         return result
 
     def save(self, folder: Path) -> Path:
@@ -88,7 +88,7 @@ class Familiarity:
         """
         try:
             state = load_sealed(folder / FAMILIARITY)
-            held = cls(
+            familiarity = cls(
                 state["images"].float().numpy(),
                 state["image_distances"].numpy(),
                 state["features"].float().numpy(),
@@ -102,13 +102,13 @@ class Familiarity:
                 "the file that `labelwise familiarity` wrote",
                 f"run: labelwise familiarity {folder}, or remove the file",
             ) from None
-        if held.model != sha256(folder / WEIGHTS):
+        if familiarity.model != sha256(folder / WEIGHTS):
             raise LabelwiseError(
                 f"{folder / FAMILIARITY} of other weights",
                 "one that the weights of the run computed",
                 f"run: labelwise familiarity {folder}, or remove the file",
             )
-        return held
+        return familiarity
 
 
 def distances(features: np.ndarray, known: Float32[np.ndarray, "n D"], nearest: int = NEAREST) -> np.ndarray:
@@ -161,14 +161,14 @@ class Watched:
     ) -> list[tuple[float, dict[str, float]]]:
         """p-values of each image of that batch, and of its chosen labels by name."""
         # The first map is that of the first view.
-        whole = _unit(self._map[0][: len(chosen)].float().mean((2, 3)))
-        features = _unit(self._features[0].float())
+        whole = _unit_vectors(self._map[0][: len(chosen)].float().mean((2, 3)))
+        features = _unit_vectors(self._features[0].float())
         images, labels = self._familiarity.of_images(whole), self._familiarity.of_labels(features, chosen)
-        own = [
+        label_values = [
             {name: float(p) for name, p in zip(names, row, strict=True) if not np.isnan(p)} for row in labels
         ]
-        return list(zip(images.tolist(), own, strict=True))
+        return list(zip(images.tolist(), label_values, strict=True))
 
 
-def _unit(features: Tensor) -> np.ndarray:
+def _unit_vectors(features: Tensor) -> np.ndarray:
     return normalize(features, dim=-1).cpu().numpy()

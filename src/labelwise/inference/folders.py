@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -22,6 +20,7 @@ from labelwise.export.hub import fetch
 from labelwise.inference.loading import load
 from labelwise.inference.parts import PartPredictions, Parts
 from labelwise.inference.predictor import Predictor, batch_of_inputs
+from labelwise.inference.shared import shared
 from labelwise.runs.run import folder_of
 
 PART = 4096
@@ -67,7 +66,7 @@ def predict_collection(
     part: int = PART,
     bits: int | None = None,
     device: str | None = None,
-    on_part: Callable[[int, int], None] = lambda done, of: None,
+    on_part: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> FolderCounts:
     """Writes the predictions of every image to a folder of parquet files, each written once; existing parts are kept.
@@ -96,10 +95,10 @@ def predict_collection(
         raise LabelwiseError(f"engine {engine!r}", f"one of {', '.join(engines)}", "correct the name")
     if engine == "ray":
         on_ray.require_ray()
-    predictor, known = load(model, device), fingerprint_model(model)
+    predictor, fingerprint = load(model, device), fingerprint_model(model)
     if bits is not None and bits != predictor.transform.config.bits:
-        predictor, known = predictor.with_bits(bits), f"{known} {bits} bits"
-    parts = Parts(Path(out), files, predictor.labels.names, known, part)
+        predictor, fingerprint = predictor.with_bits(bits), f"{fingerprint} {bits} bits"
+    parts = Parts(Path(out), files, predictor.labels.names, fingerprint, part)
     if never := never_selected_note(predictor.never_selected):
         on_note(never)
     if predictor.transform.config.bits == BITS and (dark := first_dark(files[i] for i in evenly(len(files)))):
@@ -119,7 +118,7 @@ def predict_collection(
 def local_answers(predictor: Predictor, work: Work) -> Iterator[PartPredictions]:
     """Predictions by this process, decoding in `workers` other processes."""
     loader = torch.utils.data.DataLoader(
-        _Decoded(work.files, predictor.transform),
+        _DecodedImages(work.files, predictor.transform),
         batch_sampler=batches_within_parts(work),
         num_workers=work.workers,
         collate_fn=list,
@@ -168,12 +167,11 @@ def fingerprint_model(model: str | Path) -> str:
     return digest.hexdigest()
 
 
-class _Decoded(torch.utils.data.Dataset):
-    """Images by index; paths are in an array, since workers would copy a list when they read it."""
+class _DecodedImages(torch.utils.data.Dataset):
+    """Images by index."""
 
     def __init__(self, files: Sequence[str], transform: Transform) -> None:
-        self._files = pa.array([os.fsencode(file) for file in files], pa.large_binary())
-        self._transform = transform
+        self._files, self._transform = shared(files), transform
 
     def __getitem__(self, row: int) -> tuple[int, Tensor | None, str]:
-        return row, *decode_input(self._transform, os.fsdecode(self._files[row].as_py()))
+        return row, *decode_input(self._transform, self._files[row])

@@ -46,8 +46,8 @@ def in_frames(model: str | Path, batch_size: int = 32) -> Callable[[Frames], Fra
                     "rename the column of paths to image",
                 )
             source = frame["content"].map(bytes) if "content" in frame else frame["image"]
-            for first in range(0, len(frame), batch_size):
-                rows = slice(first, first + batch_size)
+            for start in range(0, len(frame), batch_size):
+                rows = slice(start, start + batch_size)
                 inputs = [decode_input(predictor.transform, s) for s in source.iloc[rows]]
                 images, errors = [image for image, _ in inputs], [error for _, error in inputs]
                 predictions = answer(predictor, np.arange(len(inputs)), images, errors)

@@ -37,7 +37,7 @@ def as_images(given: Image | Iterable[Image]) -> Sequence[Image]:
     >>> as_images("a.jpg")
     ['a.jpg']
     """
-    if _is_one(given):
+    if _is_one_image(given):
         images: Sequence[Any] = [given]
     elif isinstance(given, Mapping) or hasattr(given, "read") or not isinstance(given, Iterable):
         raise _unsupported(given, "images")
@@ -50,7 +50,7 @@ def as_images(given: Image | Iterable[Image]) -> Sequence[Image]:
             check_array(image)
         elif is_tensor(image):
             check_tensor(image)
-        elif not _is_one(image):
+        elif not _is_one_image(image):
             raise _unsupported(image, f"image {index}")
     return images
 
@@ -74,12 +74,7 @@ def decode_upright(image: Any, transform: Transform, notes: list[str]) -> Any:
     if isinstance(image, PIL.Image.Image):
         try:
             return transform.accept(pixels_of(image, "PIL image", bits, notes))
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-        ) as error:  # PIL reads the file only now
+        except (OSError, SyntaxError, ValueError, EOFError) as error:  # PIL reads the file only now
             if isinstance(error, LabelwiseError):
                 raise
             raise UnreadableImage(
@@ -101,23 +96,24 @@ def name_of_image(image: Image) -> str:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else ""
 
 
-def _is_one(given: Any) -> bool:
+def _is_one_image(value: Any) -> bool:
     """Whether an object is one image; pixels of four dimensions are several."""
-    if isinstance(given, np.ndarray):
+    if isinstance(value, np.ndarray):
         # An array may also hold names or image objects.
-        return given.dtype.kind not in "OUS" and given.ndim < 4
-    if is_tensor(given):
-        return given.ndim < 4
-    return isinstance(given, str | os.PathLike | bytes | bytearray | memoryview | PIL.Image.Image)
+        return value.dtype.kind not in "OUS" and value.ndim < 4
+    if is_tensor(value):
+        return value.ndim < 4
+    return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | PIL.Image.Image)
 
 
-def _unsupported(given: object, what: str) -> LabelwiseError:
-    if hasattr(given, "read"):
+def _unsupported(value: object, name: str) -> LabelwiseError:
+    """The error for an object that is no image, with a way to make it one."""
+    if hasattr(value, "read"):
         todo = "give its bytes: file.read()"
-    elif isinstance(given, Mapping):
+    elif isinstance(value, Mapping):
         todo = "give its values"
-    elif is_tensor(getattr(given, "image", None)):
+    elif is_tensor(getattr(value, "image", None)):
         todo = "give its .image"
     else:
         todo = "convert it to one of these"
-    return LabelwiseError(f"{what} given as {type(given).__name__}", FORMS, todo)
+    return LabelwiseError(f"{name} given as {type(value).__name__}", FORMS, todo)

@@ -21,7 +21,7 @@ from labelwise.lazy import require_package
 from labelwise.memory import keep_freed_memory
 
 # Normal priority for Ray's workers, and no usage statistics.
-_QUIET = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+_ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 TASK = 4  # batches per task
 
 
@@ -33,7 +33,7 @@ def require_ray() -> None:
 def answers(predictor: Predictor, work: collection.Work) -> Iterator[PartPredictions]:
     """Predictions in the cluster's order; Ray repeats the tasks of a worker that died."""
     with cluster(work.workers) as ray:
-        gpu = 1 if ray.cluster_resources().get("GPU") else 0
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
         pool = ray.data.ActorPoolStrategy
         images = ray.data.from_arrow(_tasks(work)).map_batches(
             Decode,
@@ -48,7 +48,7 @@ def answers(predictor: Predictor, work: collection.Work) -> Iterator[PartPredict
             compute=pool(size=work.workers),
             batch_size=None,
             num_cpus=1,
-            num_gpus=gpu,
+            num_gpus=gpus,
         )
         for batch in predictions.iter_batches(batch_size=None, batch_format="numpy"):
             yield PartPredictions(batch["row"], batch["scores"], batch["chosen"], batch["error"].tolist())
@@ -57,23 +57,23 @@ def answers(predictor: Predictor, work: collection.Work) -> Iterator[PartPredict
 @contextmanager
 def cluster(workers: int) -> Iterator[Any]:
     """Ray: the connected cluster, else the cluster at RAY_ADDRESS, else a new one on this machine."""
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
     import ray.data
 
-    joined = ray.is_initialized()
-    if not joined:
+    was_running = ray.is_initialized()
+    if not was_running:
         # Each worker is a model and a decoder.
-        own: dict[str, Any] = {"num_cpus": 2 * workers, "include_dashboard": False}
-        own = {} if os.environ.get("RAY_ADDRESS") else own
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
+        options: dict[str, Any] = {"num_cpus": 2 * workers, "include_dashboard": False}
+        options = {} if os.environ.get("RAY_ADDRESS") else options
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield ray
     finally:
-        if not joined:
+        if not was_running:
             ray.shutdown()
 
 
@@ -100,13 +100,13 @@ class Decode:
     def __call__(self, task: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         black = torch.zeros(3, *self._transform.config.input_size, dtype=torch.uint8)
         for batch in np.unique(task["batch"]):
-            of = task["batch"] == batch
+            mask = task["batch"] == batch
             inputs = [
-                collection.decode_input(self._transform, os.fsdecode(path)) for path in task["path"][of]
+                collection.decode_input(self._transform, os.fsdecode(path)) for path in task["path"][mask]
             ]
             images = np.stack([(black if image is None else image).numpy() for image, _ in inputs])
             errors = np.array([error for _, error in inputs], object)
-            yield {"row": task["row"][of], "batch": task["batch"][of], "error": errors, "image": images}
+            yield {"row": task["row"][mask], "batch": task["batch"][mask], "error": errors, "image": images}
 
 
 class Network:
@@ -120,14 +120,14 @@ class Network:
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         predictions = []
         for batch in np.unique(block["batch"]):
-            of = block["batch"] == batch
-            errors = block["error"][of].tolist()
-            images = torch.from_numpy(block["image"][of])
+            mask = block["batch"] == batch
+            errors = block["error"][mask].tolist()
+            images = torch.from_numpy(block["image"][mask])
             readable = [None if error else image for image, error in zip(images, errors, strict=True)]
-            predictions.append(collection.answer(self._predictor, block["row"][of], readable, errors))
+            predictions.append(collection.answer(self._predictor, block["row"][mask], readable, errors))
         return {
-            "row": np.concatenate([a.rows for a in predictions]),
-            "scores": np.concatenate([a.scores for a in predictions]),
-            "chosen": np.concatenate([a.chosen for a in predictions]),
-            "error": np.array([error for a in predictions for error in a.errors], object),
+            "row": np.concatenate([part.rows for part in predictions]),
+            "scores": np.concatenate([part.scores for part in predictions]),
+            "chosen": np.concatenate([part.chosen for part in predictions]),
+            "error": np.array([error for part in predictions for error in part.errors], object),
         }

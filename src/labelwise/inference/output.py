@@ -37,12 +37,12 @@ def find_images(paths: Sequence[str], notes: list[str] | None = None) -> list[st
     folders = FolderFiles()
     for path in paths:
         if path.startswith("@"):
-            files += _listed(Path(path[1:]))
+            files += _paths_in_list(Path(path[1:]))
         elif os.path.isdir(path):
-            inside = walk_images(path)
-            files += sorted(inside.images)
-            folders.others += inside.others
-            folders.clutter += inside.clutter
+            folder = walk_images(path)
+            files += sorted(folder.images)
+            folders.others += folder.others
+            folders.clutter += folder.clutter
         elif os.path.lexists(path):
             files.append(path)
         elif glob.has_magic(path):
@@ -72,7 +72,8 @@ def _matched(pattern: str) -> list[str]:
     return [path for path in files if not any(is_clutter(part) for part in {*Path(path).parts} - named)]
 
 
-def _listed(path: Path) -> list[str]:
+def _paths_in_list(path: Path) -> list[str]:
+    """The lines of a list of paths."""
     try:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
         if b"\0" in content:
@@ -93,27 +94,30 @@ def stems(paths: Sequence[str]) -> dict[str, str]:
     {'a/1.jpg': '1', 'b/1.jpg': '1-2', 'b/2.png': '2'}
     """
     files = list(dict.fromkeys(paths))
-    return dict(zip(files, _apart(os.path.splitext(os.path.basename(f))[0] for f in files), strict=True))
+    names = (os.path.splitext(os.path.basename(file))[0] for file in files)
+    return dict(zip(files, _unique_names(names), strict=True))
 
 
-def _apart(names: Iterable[str]) -> list[str]:
+def _unique_names(names: Iterable[str]) -> list[str]:
     """The names, shortened and numbered so that they are unique files, also on systems that ignore case."""
     unique: list[str] = []
-    taken: set[str] = set()
-    last: dict[str, int] = {}  # last number of each name, to avoid quadratic counting of equal names
+    used: set[str] = set()
+    last_numbers: dict[str, int] = {}  # by name, to avoid quadratic counting of equal names
     for name in names:
-        whole = name.encode("utf-8", "surrogateescape")
-        short = name if len(whole) <= LONGEST_NAME else whole[:LONGEST_NAME].decode("utf-8", "ignore")
+        encoded = name.encode("utf-8", "surrogateescape")
+        short_name = (
+            name if len(encoded) <= LONGEST_NAME else encoded[:LONGEST_NAME].decode("utf-8", "ignore")
+        )
         # Equal for names that some file systems treat as one.
-        key = (short if short.isascii() else unicodedata.normalize("NFC", short)).casefold()
-        own, mark, count = short, key, last.get(key, 1)
-        while mark in taken:
+        key = (short_name if short_name.isascii() else unicodedata.normalize("NFC", short_name)).casefold()
+        result, result_key, count = short_name, key, last_numbers.get(key, 1)
+        while result_key in used:
             count += 1
-            own = f"{short}-{count}"
-            mark = f"{key}-{count}"
-        last[key] = count
-        taken.add(mark)
-        unique.append(own)
+            result = f"{short_name}-{count}"
+            result_key = f"{key}-{count}"
+        last_numbers[key] = count
+        used.add(result_key)
+        unique.append(result)
     return unique
 
 
@@ -128,8 +132,8 @@ def write_maps(prediction: Prediction, folder: Path, stem: str, bits: int = BITS
     """
     folder.mkdir(parents=True, exist_ok=True)
     photograph = decode_pixels(prediction.image, bits=bits)
-    plain = ("".join(c if c.isalnum() or c in "-_ " else "_" for c in name) for name in prediction.names)
-    file_names = dict(zip(prediction.names, _apart(plain), strict=True))
+    safe_names = ("".join(c if c.isalnum() or c in "-_ " else "_" for c in name) for name in prediction.names)
+    file_names = dict(zip(prediction.names, _unique_names(safe_names), strict=True))
     for label in prediction.selected:
         picture = overlay(photograph, prediction.over_photograph(label))
         picture.save(folder / f"{stem}.{file_names[label]}.jpg", quality=88)

@@ -64,7 +64,7 @@ class Parts:
 
     def __init__(self, folder: Path, files: Sequence[str], names: tuple[str, ...], model: str, part: int):
         self._folder, self._files, self._names, self._part = folder, files, names, part
-        self._open: dict[int, _Open] = {}
+        self._in_progress: dict[int, _PartInProgress] = {}
         digest = hashlib.sha256()
         for file in files:
             digest.update(os.fsencode(file) + b"\0")
@@ -90,16 +90,16 @@ class Parts:
 
     def add(self, answers: PartPredictions) -> list[int]:
         """Adds predictions, in any order; returns the parts that they complete."""
-        done = []
+        finished = []
         for part in np.unique(answers.rows // self._part).tolist():
-            of = answers.rows // self._part == part
-            if part not in self._open:
-                self._open[part] = _Open(self.rows(part), len(self._names))
-            self._open[part].fill(answers, of)
-            if self._open[part].complete:
-                self._write(part, self._open.pop(part).answers)
-                done.append(part)
-        return done
+            in_part = answers.rows // self._part == part
+            if part not in self._in_progress:
+                self._in_progress[part] = _PartInProgress(self.rows(part), len(self._names))
+            self._in_progress[part].fill(answers, in_part)
+            if self._in_progress[part].complete:
+                self._write(part, self._in_progress.pop(part).answers)
+                finished.append(part)
+        return finished
 
     def unreadable(self) -> int:
         """Number of images of the finished parts with an error."""
@@ -109,11 +109,11 @@ class Parts:
 
     def _write(self, part: int, answers: PartPredictions) -> None:
         files = [self._files[row] for row in self.rows(part)]
-        with whole_file(self.path(part)) as new:
-            pq.write_table(_table(files, answers, self._names), new)
+        with whole_file(self.path(part)) as file:
+            pq.write_table(_table(files, answers, self._names), file)
 
 
-class _Open:
+class _PartInProgress:
     """A part that is not complete."""
 
     def __init__(self, rows: range, labels: int) -> None:
@@ -127,23 +127,24 @@ class _Open:
         """Whether every image has a prediction."""
         return bool(self._seen.all())
 
-    def fill(self, new: PartPredictions, of: np.ndarray) -> None:
+    def fill(self, answers: PartPredictions, mask: np.ndarray) -> None:
         """Adds the predictions selected by a mask."""
-        held = self.answers
-        places = new.rows[of] - held.rows[0]
-        self._seen[places] = True
-        held.scores[places], held.chosen[places] = new.scores[of], new.chosen[of]
-        for place, i in zip(places.tolist(), np.flatnonzero(of).tolist(), strict=True):
-            held.errors[place] = new.errors[i]
+        filled = self.answers
+        positions = answers.rows[mask] - filled.rows[0]
+        self._seen[positions] = True
+        filled.scores[positions], filled.chosen[positions] = answers.scores[mask], answers.chosen[mask]
+        for position, i in zip(positions.tolist(), np.flatnonzero(mask).tolist(), strict=True):
+            filled.errors[position] = answers.errors[i]
 
 
 def _table(files: Sequence[str], answers: PartPredictions, names: tuple[str, ...]) -> pa.Table:
-    bad = np.array([bool(error) for error in answers.errors])
+    """A part as a table, with null probabilities of unreadable images."""
+    unreadable = np.array([bool(error) for error in answers.errors])
     columns = [
         pa.array([os.fsencode(file).decode("utf-8", "replace") for file in files]),
         pa.array([error or None for error in answers.errors], pa.string()),
         pa.array(answers.selected(names), pa.list_(pa.string())),
-        *(pa.array(answers.scores[:, j], pa.float32(), mask=bad) for j in range(len(names))),
+        *(pa.array(answers.scores[:, j], pa.float32(), mask=unreadable) for j in range(len(names))),
     ]
     return pa.Table.from_arrays(columns, schema=columns_of(names))
 
@@ -159,8 +160,8 @@ def _claim(folder: Path, state: dict[str, object]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, state)
         return
-    before = read_json(file)
-    if not isinstance(before, dict):
+    stored = read_json(file)
+    if not isinstance(stored, dict):
         raise LabelwiseError(f"{file}, which is no record", "what predict writes", "choose another --out")
     names = {
         "images": "images",
@@ -169,12 +170,12 @@ def _claim(folder: Path, state: dict[str, object]) -> None:
         "part": "--part",
         "format": "format",
     }
-    differing = [names[key] for key in state if before.get(key) != state[key]]
+    differing = [names[key] for key in state if stored.get(key) != state[key]]
     if differing:
         raise LabelwiseError(
             f"{folder} of another {' and '.join(differing)}",
             "the list, the model and the --part that it was begun with",
             "give the same, or choose another --out",
         )
-    for left in folder.glob(".part-*.part"):
-        left.unlink()
+    for leftover in folder.glob(".part-*.part"):
+        leftover.unlink()

@@ -70,7 +70,7 @@ class Prediction:
         >>> Prediction("", {"young": 0.5, "old": 0.5, "hat": 0.9}, {}, groups=age).choices["age"]["young"].__round__(4)
         0.3333
         """
-        chosen = {}
+        result = {}
         for name, group in self.groups.items():
             members = [label for label in group.labels if label in self.scores]
             if not group.exclusive or len(members) < 2:
@@ -78,12 +78,12 @@ class Prediction:
             # Divided by the largest odds, so that no product overflows.
             p = np.clip([self.scores[label] for label in members], 1e-12, 1 - 1e-12)
             logs = np.log(p) - np.log1p(-p)
-            top = max(0.0, float(logs.max()))
-            odds = np.exp(logs - top)
-            shares = odds / (np.exp(-top) + odds.sum())
+            largest = max(0.0, float(logs.max()))
+            odds = np.exp(logs - largest)
+            shares = odds / (np.exp(-largest) + odds.sum())
             ranked = sorted(zip(members, shares.tolist(), strict=True), key=lambda item: -item[1])
-            chosen[name] = dict(ranked)
-        return chosen
+            result[name] = dict(ranked)
+        return result
 
     def by_group(self) -> dict[str, list[str]]:
         """The selected labels of each group that has one, in the order of the groups; those in none under "".
@@ -91,14 +91,14 @@ class Prediction:
         A label in several groups is listed in the exclusive one, else in the first.
         """
         ordered = sorted(self.groups.items(), key=lambda item: not item[1].exclusive)
-        of_label: dict[str, str] = {}
+        group_of: dict[str, str] = {}
         for name, group in ordered:
             for label in group.labels:
-                of_label.setdefault(label, name)
-        listed: dict[str, list[str]] = {"": [], **{name: [] for name in self.groups}}
+                group_of.setdefault(label, name)
+        by_group: dict[str, list[str]] = {"": [], **{name: [] for name in self.groups}}
         for label in self.selected:
-            listed[of_label.get(label, "")].append(label)
-        return {name: labels for name, labels in listed.items() if labels}
+            by_group[group_of.get(label, "")].append(label)
+        return {name: labels for name, labels in by_group.items() if labels}
 
     def summary(self) -> str:
         """The selected labels with their probabilities, by group if the labels have groups.

@@ -68,8 +68,8 @@ def predict_files(
             if maps and p.error is None:
                 write_maps(p, maps, names[p.image], predictor.transform.config.bits)
     if image_notes:
-        more = len(image_notes) - 1
-        note(image_notes[0] + (f" So are {more:,} more." if more else ""))
+        others = len(image_notes) - 1
+        note(image_notes[0] + (f" So are {others:,} more." if others else ""))
     return failed
 
 

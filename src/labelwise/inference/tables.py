@@ -39,28 +39,28 @@ class ParquetWriter(Writer):
         import pyarrow.parquet as pq
 
         super().__init__(path, names, familiar)
-        self._rows, self._held = rows, list[Prediction]()
+        self._rows, self._buffer = rows, list[Prediction]()
         self._schema = columns_of(names, familiar)
-        self._sink = pq.ParquetWriter(self._part, self._schema)
-        self._open.callback(self._sink.close)
+        self._sink = pq.ParquetWriter(self._temporary, self._schema)
+        self._resources.callback(self._sink.close)
 
     def add(self, prediction: Prediction) -> None:
         """Adds a row."""
-        self._held.append(prediction)
-        if len(self._held) >= self._rows:
+        self._buffer.append(prediction)
+        if len(self._buffer) >= self._rows:
             self.finish()
 
     def finish(self) -> None:
         """Writes the buffered rows."""
         import pyarrow as pa
 
-        held, self._held = self._held, []
+        rows, self._buffer = self._buffer, []
         columns = [
-            pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in held]),
-            pa.array([p.error for p in held], pa.string()),
-            pa.array([None if p.error else p.selected for p in held], pa.list_(pa.string())),
-            *([pa.array([p.familiar for p in held], pa.float32())] if self.familiar else []),
-            *(pa.array([p.scores.get(n) for p in held], pa.float32()) for n in self.names),
+            pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in rows]),
+            pa.array([p.error for p in rows], pa.string()),
+            pa.array([None if p.error else p.selected for p in rows], pa.list_(pa.string())),
+            *([pa.array([p.familiar for p in rows], pa.float32())] if self.familiar else []),
+            *(pa.array([p.scores.get(n) for p in rows], pa.float32()) for n in self.names),
         ]
         self._sink.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 

@@ -27,14 +27,14 @@ def column_names(names: tuple[str, ...], familiar: bool = False) -> list[str]:
     ['image', 'error', 'selected', 'dog', 'score:image']
     """
     columns = ["image", "error", "selected", *([FAMILIAR] if familiar else [])]
-    own = set(columns)
-    taken = own | set(names)
+    fixed = set(columns)
+    used = fixed | set(names)
     for name in names:
         column = name
-        if name in own:
-            while column in taken:
+        if name in fixed:
+            while column in used:
                 column = f"score:{column}"
-            taken.add(column)
+            used.add(column)
         columns.append(column)
     return columns
 
@@ -51,8 +51,8 @@ class Writer:
     def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False) -> None:
         self.names, self.familiar = names, familiar
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._open = ExitStack()
-        self._part = self._open.enter_context(whole_file(path))
+        self._resources = ExitStack()
+        self._temporary = self._resources.enter_context(whole_file(path))
 
     def add(self, prediction: Prediction) -> None:
         """Adds a row."""
@@ -63,7 +63,7 @@ class Writer:
 
     def close(self) -> None:
         """Writes the rest and moves the file to its path."""
-        with self._open:
+        with self._resources:
             self.finish()
 
     def __enter__(self) -> Writer:
@@ -75,7 +75,7 @@ class Writer:
         if kind is None:
             self.close()
         else:
-            self._open.__exit__(kind, error, trace)
+            self._resources.__exit__(kind, error, trace)
 
 
 class TextWriter(Writer):
@@ -93,8 +93,8 @@ class TextWriter(Writer):
         super().__init__(path, names, familiar)
         self._separator = "\t" if path.suffix.lower() == ".tsv" else ","
         self._cell = cell_writer(names)
-        file = open(self._part, "w", encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115
-        self._file = self._open.enter_context(file)
+        file = open(self._temporary, "w", encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115
+        self._file = self._resources.enter_context(file)
         self._write([_quoted(name) for name in column_names(names, familiar)])
 
     def add(self, prediction: Prediction) -> None:
@@ -122,8 +122,8 @@ class LinesWriter(Writer):
     def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False) -> None:
         super().__init__(path, names, familiar)
         # A file name that is not valid UTF-8 is escaped, as JSON does too.
-        file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
-        self._file = self._open.enter_context(file)
+        file = open(self._temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
+        self._file = self._resources.enter_context(file)
 
     def add(self, prediction: Prediction) -> None:
         """Adds a line."""

@@ -71,14 +71,14 @@ def shared_limit(weight: Float[Tensor, "L D"], positive: Bool[Tensor, "N L"]) ->
     gram, count = unit @ unit.T, positive.sum(dim=1)
     result = torch.full((len(positive),), torch.nan, dtype=torch.float64, device=weight.device)
     for k in count.unique().tolist():
-        rows = torch.nonzero(count == k)[:, 0]
+        images = torch.nonzero(count == k)[:, 0]
         if k == 0:
             continue
-        chosen = positive[rows].nonzero()[:, 1].view(-1, k)
-        parts = gram[chosen[:, :, None], chosen[:, None, :]]
-        usable = parts.isfinite().all(dim=(1, 2))
-        inverse = torch.linalg.pinv(parts[usable], hermitian=True).sum(dim=(1, 2))
-        result[rows[usable]] = torch.rad2deg(inverse.rsqrt().clamp(0, 1).arccos())
+        positives = positive[images].nonzero()[:, 1].view(-1, k)
+        grams = gram[positives[:, :, None], positives[:, None, :]]
+        usable = grams.isfinite().all(dim=(1, 2))
+        inverse_sums = torch.linalg.pinv(grams[usable], hermitian=True).sum(dim=(1, 2))
+        result[images[usable]] = torch.rad2deg(inverse_sums.rsqrt().clamp(0, 1).arccos())
     return result
 
 
@@ -98,7 +98,7 @@ class AngleReport:
     """
 
     def __init__(self) -> None:
-        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._batches: list[tuple[np.ndarray, ...]] = []
 
     def update(
         self,
@@ -114,27 +114,27 @@ class AngleReport:
         positive = (values >= 0.5) & known
         angle = label_angles(features, weight)
         margin = boundary_angles(features, weight, bias) - angle
-        part = (
+        batch = (
             angle.float(),
             margin.float(),
             positive,
             known,
             shared_limit(weight, positive.to(weight.device)),
         )
-        if self._parts and self._parts[0][0].shape[1] != angle.shape[1]:
+        if self._batches and self._batches[0][0].shape[1] != angle.shape[1]:
             raise LabelwiseError(
                 f"a batch of {angle.shape[1]} labels",
-                f"{self._parts[0][0].shape[1]}",
+                f"{self._batches[0][0].shape[1]}",
                 "use one model per report",
             )
-        self._parts.append(tuple(tensor.cpu().numpy() for tensor in part))
+        self._batches.append(tuple(tensor.cpu().numpy() for tensor in batch))
 
     @classmethod
     def joined(cls, reports: Sequence[AngleReport]) -> AngleReport:
         """One report from those of several processes."""
-        whole = cls()
-        whole._parts = [part for report in reports for part in report._parts]
-        return whole
+        merged = cls()
+        merged._batches = [batch for report in reports for batch in report._batches]
+        return merged
 
     def compute(self) -> dict[str, object]:
         """The report as JSON data, angles in degrees.
@@ -148,10 +148,10 @@ class AngleReport:
         Raises:
             LabelwiseError: when nothing was added.
         """
-        if not self._parts:
+        if not self._batches:
             raise LabelwiseError("an angle report without data", "at least one batch", "call update first")
         angle, margin, positive, known, limit = (
-            np.concatenate(part) for part in zip(*self._parts, strict=True)
+            np.concatenate(part) for part in zip(*self._batches, strict=True)
         )
         defined = ~np.isnan(angle)
         present, absent = positive & defined, known & ~positive & defined
@@ -161,7 +161,7 @@ class AngleReport:
             "negative": _quartiles(angle, absent),
             "margin": _mean(margin[present]),
             "by_count": {
-                f"{k}" if k < MOST else f"{k}+": _at_count(
+                f"{k}" if k < MOST else f"{k}+": _count_row(
                     (count == k) if k < MOST else (count >= k), angle, present, count, limit
                 )
                 for k in range(1, MOST + 1)
@@ -170,6 +170,7 @@ class AngleReport:
 
 
 def _cosines(features: Tensor, weight: Tensor) -> Tensor:
+    """Cosine of each label's feature and its classifier, `[N, L]` float64."""
     if features.shape[1:] != weight.shape:
         raise LabelwiseError(
             f"features of shape {tuple(features.shape)} with weight {tuple(weight.shape)}",
@@ -185,17 +186,18 @@ def _quartiles(angle: np.ndarray, cells: np.ndarray) -> list[list[float] | None]
     return [np.quantile(column, QUARTILES).tolist() if len(column) else None for column in columns]
 
 
-def _at_count(
-    rows: np.ndarray, angle: np.ndarray, present: np.ndarray, count: np.ndarray, limit: np.ndarray
+def _count_row(
+    in_group: np.ndarray, angle: np.ndarray, present: np.ndarray, count: np.ndarray, limit: np.ndarray
 ) -> dict[str, float | int | None]:
-    thetas = angle[rows][present[rows]]
-    orthonormal = [math.degrees(math.acos(1 / math.sqrt(k))) for k in count[rows].tolist()]
+    """The entry of `by_count` for the images in a group; angles are `None` without a cell."""
+    thetas = angle[in_group][present[in_group]]
+    orthonormal = [math.degrees(math.acos(1 / math.sqrt(k))) for k in count[in_group].tolist()]
     return {
-        "images": int(rows.sum()),
+        "images": int(in_group.sum()),
         "cells": len(thetas),
         "mean": _mean(thetas),
         "orthonormal": _mean(np.array(orthonormal)),
-        "gram": _mean(limit[rows][~np.isnan(limit[rows])]),
+        "gram": _mean(limit[in_group][~np.isnan(limit[in_group])]),
     }
 
 

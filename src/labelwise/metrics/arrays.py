@@ -42,10 +42,10 @@ class Cells:
             raise LabelwiseError(
                 f"scores of shape {s.shape}", "[images, labels]", "add the missing axis, also for one label"
             )
-        for name, other in (("targets", t), ("known", k)):
-            if other is not None and other.shape != s.shape:
+        for name, array in (("targets", t), ("known", k)):
+            if array is not None and array.shape != s.shape:
                 raise LabelwiseError(
-                    f"{name} of shape {other.shape}",
+                    f"{name} of shape {array.shape}",
                     f"{s.shape}, the shape of the scores",
                     "give one row per image and one column per label in the same order",
                 )
@@ -67,7 +67,7 @@ class Cells:
         if self.known is not None:
             ones, nonzero = ones & self.known[rows, columns], nonzero & self.known[rows, columns]
         if np.count_nonzero(ones) != np.count_nonzero(nonzero):
-            raise self._bad_cell("target", self.targets, (self.targets != 0) & (self.targets != 1))
+            raise self._cell_error("target", self.targets, (self.targets != 0) & (self.targets != 1))
         return ones
 
     def by_label(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -88,26 +88,27 @@ class Cells:
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(self.scores.sum()):  # one cheap pass; the sum itself may overflow
                 return
-        bad = ~np.isfinite(self.scores)
+        invalid = ~np.isfinite(self.scores)
         if self.known is not None:
-            bad &= self.known
-        if bad.any():
-            raise self._bad_cell("score", self.scores, bad)
+            invalid &= self.known
+        if invalid.any():
+            raise self._cell_error("score", self.scores, invalid)
 
     def check_probabilities(self) -> None:
         """Raises `LabelwiseError` for a known score outside [0, 1]."""
         self.check_scores()
         with np.errstate(invalid="ignore"):
-            bad = (self.scores < 0) | (self.scores > 1)
+            invalid = (self.scores < 0) | (self.scores > 1)
         if self.known is not None:
-            bad &= self.known
-        if bad.any():
-            raise self._bad_cell("probability", self.scores, bad)
+            invalid &= self.known
+        if invalid.any():
+            raise self._cell_error("probability", self.scores, invalid)
 
-    def _bad_cell(self, what: str, values: np.ndarray, bad: np.ndarray) -> LabelwiseError:
+    def _cell_error(self, kind: str, values: np.ndarray, invalid: np.ndarray) -> LabelwiseError:
+        """The error that names the first invalid known cell."""
         if self.known is not None:
-            bad = bad & self.known
-        row, column = np.argwhere(bad)[0]
+            invalid = invalid & self.known
+        row, column = np.argwhere(invalid)[0]
         expected, todo = {
             "target": ("0 or 1 where known", "mark the cell unknown (known=...) or harden the target"),
             "score": (
@@ -115,8 +116,8 @@ class Cells:
                 "look for an overflow, or mark the cell unknown",
             ),
             "probability": ("a value in [0, 1]", "apply a sigmoid to the logits first"),
-        }[what]
-        return LabelwiseError(f"{what} {values[row, column]} at row {row}, column {column}", expected, todo)
+        }[kind]
+        return LabelwiseError(f"{kind} {values[row, column]} at row {row}, column {column}", expected, todo)
 
 
 def as_numpy(values: Any) -> np.ndarray:

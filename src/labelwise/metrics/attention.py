@@ -44,9 +44,9 @@ def attention_overlap(
     [1.0]
     """
     overlaps = [maps.new_zeros(0)]
-    for image, own in zip(maps.flatten(2), present, strict=True):
-        first, second = torch.combinations(own.nonzero()[:, 0]).unbind(1)
-        overlaps.append(torch.minimum(image[first], image[second]).sum(1))
+    for image_maps, image_labels in zip(maps.flatten(2), present, strict=True):
+        first, second = torch.combinations(image_labels.nonzero()[:, 0]).unbind(1)
+        overlaps.append(torch.minimum(image_maps[first], image_maps[second]).sum(1))
     return torch.cat(overlaps)
 
 
@@ -74,13 +74,13 @@ class AttentionReport:
     @classmethod
     def joined(cls, reports: Sequence[AttentionReport]) -> AttentionReport:
         """One report from those of several processes."""
-        whole = cls()
+        merged = cls()
         for report in reports:
             for name, value in report._sums.items():
-                whole._sums[name] += value
+                merged._sums[name] += value
             for name, number in report._counts.items():
-                whole._counts[name] += number
-        return whole
+                merged._counts[name] += number
+        return merged
 
     def compute(self) -> dict[str, float]:
         """`entropy` and `overlap`, each in [0, 1] or NaN without samples; counts of `maps` and `pairs`."""

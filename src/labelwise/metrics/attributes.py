@@ -107,14 +107,14 @@ def summarise_attributes(counts: AttributeCounts, f1: str = "of-means") -> dict[
     """The metrics of `attribute_metrics` from counts."""
     labels, images = counts.labels, counts.images[4]
     negatives = labels.known - labels.positives
-    false = labels.predicted - labels.hits
-    rates = (ratio(labels.hits, labels.positives) + ratio(negatives - false, negatives)) / 2
+    false_positives = labels.predicted - labels.hits
+    rates = (ratio(labels.hits, labels.positives) + ratio(negatives - false_positives, negatives)) / 2
     has_known = labels.known > 0
-    accuracy, precision, recall, instance = counts.images[:4] / images if images else np.full(4, np.nan)
+    accuracy, precision, recall, mean_f1 = counts.images[:4] / images if images else np.full(4, np.nan)
     return {
         "mA": float(rates[has_known].mean()) if has_known.any() else float("nan"),
         "accuracy": float(accuracy),
         "precision": float(precision),
         "recall": float(recall),
-        "F1": float(harmonic(precision, recall) if f1 == "of-means" else instance),
+        "F1": float(harmonic(precision, recall) if f1 == "of-means" else mean_f1),
     }

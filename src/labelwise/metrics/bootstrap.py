@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int32, Int64, Num
 from labelwise.metrics.threshold import harmonic, ratio
 
 RESAMPLES = 1000
-_AT_ONCE = 125
+_RESAMPLES_AT_ONCE = 125
 
 
 def bootstrap_counts(
@@ -70,13 +70,13 @@ def bootstrap_average_precision(
     ends, first = np.unique(ends, return_index=True)
     starts = np.concatenate(([0], ends[:-1]))
     values = np.empty(counts.shape[1])
-    for start in range(0, counts.shape[1], _AT_ONCE):
-        part = counts[order[: ends[-1]], start : start + _AT_ONCE]
-        true = np.add.reduceat(part[hits], first, axis=0)
-        called = np.add.reduceat(part, starts, axis=0).cumsum(0)
+    for start in range(0, counts.shape[1], _RESAMPLES_AT_ONCE):
+        block = counts[order[: ends[-1]], start : start + _RESAMPLES_AT_ONCE]
+        true_counts = np.add.reduceat(block[hits], first, axis=0)
+        predicted = np.add.reduceat(block, starts, axis=0).cumsum(0)
         with np.errstate(invalid="ignore"):
-            precision = np.where(true > 0, true.cumsum(0) / called, 0.0)
-            values[start : start + _AT_ONCE] = (true * precision).sum(0) / true.sum(0)
+            precision = np.where(true_counts > 0, true_counts.cumsum(0) / predicted, 0.0)
+            values[start : start + _RESAMPLES_AT_ONCE] = (true_counts * precision).sum(0) / true_counts.sum(0)
     values[counts[~positive].sum(0) == 0] = np.nan
     return values
 
@@ -98,10 +98,9 @@ def bootstrap_map(
     labels = []
     for j in range(scores.shape[1]):
         rows = known[:, j]
-        part = counts if rows.all() else counts[rows]
-        labels.append(
-            bootstrap_average_precision(scores[rows, j].astype(np.float64), targets[rows, j] >= 0.5, part)
-        )
+        known_counts = counts if rows.all() else counts[rows]
+        label_scores, positive = scores[rows, j].astype(np.float64), targets[rows, j] >= 0.5
+        labels.append(bootstrap_average_precision(label_scores, positive, known_counts))
     per_label = np.array(labels)
     defined = ~np.isnan(per_label)
     with np.errstate(invalid="ignore"):
@@ -122,10 +121,10 @@ def bootstrap_macro_f1(
         known: which cells count.
         counts: how often each image occurs in each resample.
     """
-    positive, called = known & (targets >= 0.5), known & selected
+    positive, chosen = known & (targets >= 0.5), known & selected
     weights = counts.T.astype(np.float32)  # exact: sums stay far below 2^24
-    cells = positive & called, called, positive, known & ~positive
-    hits, predicted, positives, negatives = (weights @ m.astype(np.float32) for m in cells)
+    cells = positive & chosen, chosen, positive, known & ~positive
+    hits, predicted, positives, negatives = (weights @ mask.astype(np.float32) for mask in cells)
     f1 = harmonic(ratio(hits, predicted), ratio(hits, positives))
     defined = (positives > 0) & (negatives > 0)
     with np.errstate(invalid="ignore"):
@@ -155,31 +154,31 @@ def bootstrap_attributes(
     {'mA': 0.625, 'accuracy': 0.6667, 'precision': 0.8333, 'recall': 0.8333, 'F1': 0.8333, 'F1_instance': 0.7778}
     """
     weights = counts.T.astype(np.float64)
-    positive, called = known & (targets >= 0.5), known & selected
-    negative, hit = known & ~positive, positive & called
-    hits, right, positives, negatives = (
-        weights @ cells.astype(np.float64) for cells in (hit, negative & ~called, positive, negative)
+    positive, chosen = known & (targets >= 0.5), known & selected
+    negative, hit = known & ~positive, positive & chosen
+    hits, true_negatives, positives, negatives = (
+        weights @ cells.astype(np.float64) for cells in (hit, negative & ~chosen, positive, negative)
     )
     defined = (positives > 0) & (negatives > 0)
-    rates = (ratio(hits, positives) + ratio(right, negatives)) / 2
-    right_of_image, chosen, true = (cells.sum(1) for cells in (hit, called, positive))
-    precision, recall = ratio(right_of_image, chosen), ratio(right_of_image, true)
-    of_image = {
-        "accuracy": ratio(right_of_image, chosen + true - right_of_image),
+    rates = (ratio(hits, positives) + ratio(true_negatives, negatives)) / 2
+    image_hits, image_selected, image_positives = (cells.sum(1) for cells in (hit, chosen, positive))
+    precision, recall = ratio(image_hits, image_selected), ratio(image_hits, image_positives)
+    image_values = {
+        "accuracy": ratio(image_hits, image_selected + image_positives - image_hits),
         "precision": precision,
         "recall": recall,
         "F1_instance": harmonic(precision, recall),
     }
     with np.errstate(invalid="ignore"):
         images = weights @ known.any(1).astype(np.float64)
-        means = {name: weights @ values / images for name, values in of_image.items()}
+        means = {name: weights @ values / images for name, values in image_values.items()}
         mean_accuracy = np.where(defined, rates, 0.0).sum(1) / defined.sum(1)
-    last = means.pop("F1_instance")
+    f1_instance = means.pop("F1_instance")
     return {
         "mA": mean_accuracy,
         **means,
         "F1": harmonic(means["precision"], means["recall"]),
-        "F1_instance": last,
+        "F1_instance": f1_instance,
     }
 
 

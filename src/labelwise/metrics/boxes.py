@@ -51,9 +51,9 @@ def group_cases(boxes: Sequence[Sequence[Box]], labels: int) -> list[Case]:
     >>> [case.area for case in group_cases([[(0, 0.0, 0.0, 0.5, 0.5), (0, 0.25, 0.0, 0.75, 0.5)]], labels=1)]
     [0.375]
     """
-    grouped = []
+    cases = []
     for image, rows in enumerate(boxes):
-        own: dict[int, list[tuple[float, ...]]] = {}
+        by_label: dict[int, list[tuple[float, ...]]] = {}
         for label, x0, y0, x1, y1 in rows:
             if not (0 <= label < labels and 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
                 raise LabelwiseError(
@@ -61,11 +61,11 @@ def group_cases(boxes: Sequence[Sequence[Box]], labels: int) -> list[Case]:
                     f"(label below {labels}, x0, y0, x1, y1) with 0 <= x0 < x1 <= 1, likewise y",
                     "divide pixels by the image's width and height",
                 )
-            own.setdefault(int(label), []).append((x0, y0, x1, y1))
-        for label, label_boxes in own.items():
+            by_label.setdefault(int(label), []).append((x0, y0, x1, y1))
+        for label, label_boxes in by_label.items():
             corners = np.array(label_boxes, dtype=np.float64)
-            grouped.append(Case(image, label, corners, union(corners), len(own) - 1))
-    return grouped
+            cases.append(Case(image, label, corners, union(corners), len(by_label) - 1))
+    return cases
 
 
 def points_in_boxes(
@@ -101,17 +101,17 @@ def coverage(
     """
     cut_x, cut_y = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
     within = points_in_boxes((cut_x[1:] + cut_x[:-1]) / 2, (cut_y[1:] + cut_y[:-1]) / 2, boxes)
-    intersection = _shared(y, cut_y) @ within @ _shared(x, cut_x).T
+    intersection = _overlap_lengths(y, cut_y) @ within @ _overlap_lengths(x, cut_x).T
     return intersection / np.outer(np.diff(y), np.diff(x))
 
 
 def union(boxes: Float[np.ndarray, "n 4"]) -> float:
     """Exact share of the image that the union of the boxes covers."""
-    whole = np.array([0.0, 1.0])
-    return float(coverage(whole, whole, boxes)[0, 0])
+    edges = np.array([0.0, 1.0])
+    return float(coverage(edges, edges, boxes)[0, 0])
 
 
-def _shared(edges: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+def _overlap_lengths(edges: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     """Length of the intersection of each interval of the edges with each interval of the cuts."""
     low = np.maximum(edges[:-1, None], cuts[None, :-1])
     return np.maximum(np.minimum(edges[1:, None], cuts[None, 1:]) - low, 0.0)

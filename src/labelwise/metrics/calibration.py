@@ -52,7 +52,7 @@ def calibration_error(
     >>> calibration_error(p, y).round(6).tolist()
     [0.25]
     """
-    cells = _probabilities(probabilities, targets, known, bins)
+    cells = _checked_cells(probabilities, targets, known, bins)
     one_of("binning", binning, BINNINGS)
     return cells.back(errors(_by_width(cells, bins) if binning == "width" else _by_count(cells, bins)))
 
@@ -73,7 +73,7 @@ def brier_score(probabilities: Array, targets: Array, known: Array | None = None
     >>> brier_score(np.array([[0.9], [0.4]]), np.array([[1], [0]])).round(6).tolist()
     [0.085]
     """
-    cells = _probabilities(probabilities, targets, known, 1)
+    cells = _checked_cells(probabilities, targets, known, 1)
     return cells.back(_mean_known(cells, (cells.scores.astype(np.float64) - cells.positive()) ** 2))
 
 
@@ -82,7 +82,7 @@ def log_loss(probabilities: Array, targets: Array, known: Array | None = None) -
 
     Probabilities are clipped to [1e-7, 1 - 1e-7], since float32 sigmoids reach 0 and 1; a cell costs at most 16.1.
     """
-    cells = _probabilities(probabilities, targets, known, 1)
+    cells = _checked_cells(probabilities, targets, known, 1)
     p = np.clip(cells.scores.astype(np.float64), LOG_FLOOR, 1 - LOG_FLOOR)
     return cells.back(_mean_known(cells, -np.log(np.where(cells.positive(), p, 1 - p))))
 
@@ -105,16 +105,16 @@ def calibration_metrics(
     Raises:
         LabelwiseError: as `calibration_error`.
     """
-    given = (probabilities, targets, known)
-    per_label = as_numpy(calibration_error(*given, bins=bins))
+    inputs = (probabilities, targets, known)
+    per_label = as_numpy(calibration_error(*inputs, bins=bins))
     known_labels = per_label[~np.isnan(per_label)]
     return {
         "ECE": mean_over_labels(per_label),
         "ECE_worst5": mean_over_labels(np.sort(known_labels)[-5:]),
-        "ECE_pooled": pooled_calibration_error(*given, bins=bins),
-        "ECE_adaptive": mean_over_labels(as_numpy(calibration_error(*given, bins=bins, binning="count"))),
-        "Brier": mean_over_labels(as_numpy(brier_score(*given))),
-        "NLL": mean_over_labels(as_numpy(log_loss(*given))),
+        "ECE_pooled": pooled_calibration_error(*inputs, bins=bins),
+        "ECE_adaptive": mean_over_labels(as_numpy(calibration_error(*inputs, bins=bins, binning="count"))),
+        "Brier": mean_over_labels(as_numpy(brier_score(*inputs))),
+        "NLL": mean_over_labels(as_numpy(log_loss(*inputs))),
     }
 
 
@@ -122,7 +122,7 @@ def reliability(
     probabilities: Array, targets: Array, known: Array | None = None, bins: int = BINS
 ) -> BinCounts:
     """Cells, summed probability and summed target per label and equal-width bin, for a reliability plot."""
-    return _by_width(_probabilities(probabilities, targets, known, bins), bins)
+    return _by_width(_checked_cells(probabilities, targets, known, bins), bins)
 
 
 def errors(counts: BinCounts) -> np.ndarray:
@@ -132,7 +132,8 @@ def errors(counts: BinCounts) -> np.ndarray:
     return np.where(total > 0, ratio(gap, total), np.nan)
 
 
-def _probabilities(probabilities: Array, targets: Array, known: Array | None, bins: int) -> Cells:
+def _checked_cells(probabilities: Array, targets: Array, known: Array | None, bins: int) -> Cells:
+    """Cells with probabilities in [0, 1], for at least one bin."""
     if bins < 1:
         raise LabelwiseError(f"bins={bins}", "at least 1", "give a positive number of bins")
     cells = Cells.read(probabilities, targets, known)
@@ -141,6 +142,7 @@ def _probabilities(probabilities: Array, targets: Array, known: Array | None, bi
 
 
 def _mean_known(cells: Cells, values: np.ndarray) -> np.ndarray:
+    """Mean of each column over its known cells; NaN without any."""
     if cells.known is None:
         return values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
     count = cells.known.sum(axis=0)
@@ -148,27 +150,28 @@ def _mean_known(cells: Cells, values: np.ndarray) -> np.ndarray:
 
 
 def _by_width(cells: Cells, bins: int) -> BinCounts:
+    """Counts in bins of equal width."""
     labels = cells.scores.shape[1]
     mask = np.ones(cells.scores.shape, bool) if cells.known is None else cells.known
     p, y = cells.scores[mask].astype(np.float64), cells.positive()[mask]
-    place = np.nonzero(mask)[1] * bins + np.minimum((p * bins).astype(np.int64), bins - 1)
-    sums = (np.bincount(place, weights, minlength=labels * bins) for weights in (None, p, y))
+    bin_index = np.nonzero(mask)[1] * bins + np.minimum((p * bins).astype(np.int64), bins - 1)
+    sums = (np.bincount(bin_index, weights, minlength=labels * bins) for weights in (None, p, y))
     return BinCounts(*(part.reshape(labels, bins).astype(np.float64) for part in sums))
 
 
 def _by_count(cells: Cells, bins: int) -> BinCounts:
-    """Equal counts: the k-th edge lies after `k N / M` cells, moved past cells of equal probability."""
+    """Bins of equal count: the k-th edge lies after `k N / M` cells, moved past cells of equal probability."""
     scores, positive, known = cells.by_label(0, cells.scores.shape[1])
     sums = np.zeros((3, len(scores), bins))
     for label in range(len(scores)):
-        keep = slice(None) if known is None else known[label]
-        p, y = scores[label][keep].astype(np.float64), positive[label][keep]
+        rows = slice(None) if known is None else known[label]
+        p, y = scores[label][rows].astype(np.float64), positive[label][rows]
         if not len(p):
             continue
         order = np.argsort(p, kind="stable")
         p, y = p[order], y[order]
         edges = np.arange(1, bins + 1) * len(p) // bins
         edges = np.where(edges > 0, np.searchsorted(p, p[edges - 1], side="right"), 0)
-        for row, values in zip(sums, (np.ones(len(p)), p, y), strict=True):
-            row[label] = np.diff(np.concatenate(([0.0], np.cumsum(values)))[edges], prepend=0.0)
+        for total, values in zip(sums, (np.ones(len(p)), p, y), strict=True):
+            total[label] = np.diff(np.concatenate(([0.0], np.cumsum(values)))[edges], prepend=0.0)
     return BinCounts(*sums)

@@ -102,8 +102,8 @@ class ThresholdMetrics(Metric):
 
     def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
         """Adds a batch: `[B, L]` each, on the metric's device."""
-        _same_labels(scores, self.counts.shape[1])
-        self.counts += _stack(threshold.count_decisions(scores, targets, known, *self.options)).to(
+        _check_labels(scores, self.counts.shape[1])
+        self.counts += _stacked(threshold.count_decisions(scores, targets, known, *self.options)).to(
             self.counts.device
         )
 
@@ -140,16 +140,16 @@ class AttributeMetrics(Metric):
 
     def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
         """Adds a batch: `[B, L]` each, on the metric's device."""
-        _same_labels(scores, self.counts.shape[1])
-        part = attributes.count_attributes(scores, targets, known, self.threshold)
-        self.counts += _stack(part.labels).to(self.counts.device)
-        self.images += torch.from_numpy(part.images).to(self.images.device)
+        _check_labels(scores, self.counts.shape[1])
+        counts = attributes.count_attributes(scores, targets, known, self.threshold)
+        self.counts += _stacked(counts.labels).to(self.counts.device)
+        self.images += torch.from_numpy(counts.images).to(self.images.device)
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics of `attribute_metrics`, each a float64 scalar."""
         labels = threshold.Counts(*self.counts.cpu().numpy())
-        part = attributes.AttributeCounts(labels, self.images.cpu().numpy())
-        return _scalars(attributes.summarise_attributes(part, self.f1))
+        counts = attributes.AttributeCounts(labels, self.images.cpu().numpy())
+        return _scalars(attributes.summarise_attributes(counts, self.f1))
 
 
 class CalibrationError(Metric):
@@ -168,9 +168,9 @@ class CalibrationError(Metric):
 
     def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
         """Adds a batch of probabilities: `[B, L]` each, on the metric's device."""
-        _same_labels(scores, self.sums.shape[1])
-        part = calibration.reliability(scores, targets, known, self.sums.shape[2])
-        self.sums += torch.from_numpy(np.stack((part.cells, part.probability, part.positive))).to(
+        _check_labels(scores, self.sums.shape[1])
+        counts = calibration.reliability(scores, targets, known, self.sums.shape[2])
+        self.sums += torch.from_numpy(np.stack((counts.cells, counts.probability, counts.positive))).to(
             self.sums.device
         )
 
@@ -186,11 +186,11 @@ def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
     torchmetrics passes a one-dimensional float tensor for a process without data, which cannot be concatenated with
     the others; it is first replaced by an empty tensor of their width and type.
     """
-    forms: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(forms, (tuple(rows.shape[1:]), rows.dtype, len(rows)), group=group)
-    filled = next((form for form in forms if form[2]), None)
-    if filled is not None and not len(rows):
-        rows = torch.zeros((0, *filled[0]), dtype=filled[1], device=rows.device)
+    layouts: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(layouts, (tuple(rows.shape[1:]), rows.dtype, len(rows)), group=group)
+    nonempty = next((layout for layout in layouts if layout[2]), None)
+    if nonempty is not None and not len(rows):
+        rows = torch.zeros((0, *nonempty[0]), dtype=nonempty[1], device=rows.device)
     return gather_all_tensors(rows, group)
 
 
@@ -203,7 +203,7 @@ def _joined(state: list[Tensor] | Tensor) -> Tensor:
     return torch.cat(state)
 
 
-def _same_labels(scores: Tensor, labels: int) -> None:
+def _check_labels(scores: Tensor, labels: int) -> None:
     if scores.shape[-1:] != (labels,):
         raise LabelwiseError(
             f"scores of shape {tuple(scores.shape)}",
@@ -212,7 +212,7 @@ def _same_labels(scores: Tensor, labels: int) -> None:
         )
 
 
-def _stack(counts: threshold.Counts) -> Tensor:
+def _stacked(counts: threshold.Counts) -> Tensor:
     rows = (counts.hits, counts.predicted, counts.positives, counts.known)
     return torch.from_numpy(np.stack(rows).astype(np.int64))
 

@@ -33,15 +33,15 @@ def forgetting(history: Float[np.ndarray, "T U"]) -> Float[np.ndarray, " K"]:
     [0.333333, 0.0]
     """
     if history.ndim != 2 or history.shape[0] != history.shape[1]:
-        raise LabelwiseError(f"a history of shape {history.shape}", "[tasks, tasks]", "judge after each task")
+        raise LabelwiseError(f"a history of shape {history.shape}", "[tasks, tasks]", "test after each task")
     last = len(history) - 1
     best = np.array(
-        [np.where(np.isnan(h), -np.inf, h)[j:].max() for j, h in enumerate(history[:last, :last].T)]
+        [np.where(np.isnan(row), -np.inf, row)[j:].max() for j, row in enumerate(history[:last, :last].T)]
     )
     best[np.isinf(best)] = np.nan
-    end = history[last, :last]
-    lost = np.divide(best - end, np.abs(best), out=np.zeros(last), where=best != 0)
-    return np.where(best != 0, lost, np.where(end == 0, 1.0, -end))
+    final = history[last, :last]
+    drop = np.divide(best - final, np.abs(best), out=np.zeros(last), where=best != 0)
+    return np.where(best != 0, drop, np.where(final == 0, 1.0, -final))
 
 
 def frequency_groups(
@@ -68,5 +68,5 @@ def frequency_groups(
             int(ranked[min(round(2 * third), len(counts) - 1)]),
         )
     low, high = limits
-    place = np.where(counts >= high, 0, np.where(counts >= low, 1, 2))
-    return {name: np.flatnonzero(place == i).tolist() for i, name in enumerate(GROUPS)}, (low, high)
+    group = np.where(counts >= high, 0, np.where(counts >= low, 1, 2))
+    return {name: np.flatnonzero(group == i).tolist() for i, name in enumerate(GROUPS)}, (low, high)

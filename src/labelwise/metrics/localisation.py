@@ -19,7 +19,7 @@ PerLabel = Float[np.ndarray, " L"]
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 MEASURES = ("score", "energy", "centre", "area")
 CASES = ("", "_hard", "_found", "_found_hard")
-_TIE = 1e-6
+_TIE_TOLERANCE = 1e-6  # of the maximum
 _MAPS_AT_ONCE = 64
 
 
@@ -61,8 +61,8 @@ def pointing(
     """
     _check_lengths(len(maps), boxes=boxes, sizes=sizes, covers=covers)
     cases = group_cases(boxes, maps.shape[1])
-    shares = _hits(_chosen(maps, cases), cases, sizes, canvas, tolerance, covers)
-    return _sums(cases, shares, maps.shape[1])
+    shares = _hits(_maps_of_cases(maps, cases), cases, sizes, canvas, tolerance, covers)
+    return _label_sums(cases, shares, maps.shape[1])
 
 
 def energy(
@@ -96,13 +96,13 @@ def energy(
     """
     _check_lengths(len(maps), boxes=boxes, covers=covers)
     cases = group_cases(boxes, maps.shape[1])
-    return _sums(cases, _energies(_chosen(maps, cases), cases, covers), maps.shape[1])
+    return _label_sums(cases, _energies(_maps_of_cases(maps, cases), cases, covers), maps.shape[1])
 
 
 def pointing_centre(boxes: Sequence[Sequence[Box]], labels: int) -> tuple[PerLabel, PerLabel]:
     """Hits and misses per label of always pointing at the image centre; `boxes` as in `pointing`."""
     cases = group_cases(boxes, labels)
-    return _sums(cases, [_centre(case) for case in cases], labels)
+    return _label_sums(cases, [_centre(case) for case in cases], labels)
 
 
 def pointing_area(boxes: Sequence[Sequence[Box]], labels: int) -> tuple[PerLabel, PerLabel]:
@@ -115,7 +115,7 @@ def pointing_area(boxes: Sequence[Sequence[Box]], labels: int) -> tuple[PerLabel
     [0.375]
     """
     cases = group_cases(boxes, labels)
-    return _sums(cases, [case.area for case in cases], labels)
+    return _label_sums(cases, [case.area for case in cases], labels)
 
 
 class PointingGame:
@@ -138,7 +138,7 @@ class PointingGame:
 
     def __init__(self, labels: int, canvas: int = 224, tolerance: float = 0.0) -> None:
         self.labels, self.canvas, self.tolerance = labels, canvas, tolerance
-        self._sums = {name + which: np.zeros((2, labels)) for which in CASES for name in MEASURES}
+        self._sums = {name + suffix: np.zeros((2, labels)) for suffix in CASES for name in MEASURES}
 
     def update(
         self,
@@ -153,28 +153,28 @@ class PointingGame:
             raise LabelwiseError(f"maps of {maps.shape[1]} labels", f"{self.labels}", "use one label order")
         _check_lengths(len(maps), boxes=boxes, sizes=sizes, covers=covers)
         cases = group_cases(boxes, self.labels)
-        chosen = _chosen(maps, cases)
+        case_maps = _maps_of_cases(maps, cases)
         shares: dict[str, Sequence[float] | np.ndarray] = {
-            "score": _hits(chosen, cases, sizes, self.canvas, self.tolerance, covers),
-            "energy": _energies(chosen, cases, covers),
+            "score": _hits(case_maps, cases, sizes, self.canvas, self.tolerance, covers),
+            "energy": _energies(case_maps, cases, covers),
             "centre": [_centre(case) for case in cases],
             "area": [case.area for case in cases],
         }
         hard = np.array([case.hard for case in cases], bool)
         selected = np.array([called is not None and called[case.image, case.label] for case in cases], bool)
-        kept = (np.ones_like(hard), hard, selected, selected & hard)
+        masks = (np.ones_like(hard), hard, selected, selected & hard)
         for name, values in shares.items():
-            for which, some in zip(CASES, kept, strict=True):
-                self._sums[name + which] += _sums(cases, values, self.labels, some)
+            for suffix, mask in zip(CASES, masks, strict=True):
+                self._sums[name + suffix] += _label_sums(cases, values, self.labels, mask)
 
     @classmethod
     def joined(cls, games: Sequence[PointingGame]) -> PointingGame:
         """One game from those of several processes."""
-        whole = cls(games[0].labels, games[0].canvas, games[0].tolerance)
+        merged = cls(games[0].labels, games[0].canvas, games[0].tolerance)
         for game in games:
             for name, sums in game._sums.items():
-                whole._sums[name] += sums
-        return whole
+                merged._sums[name] += sums
+        return merged
 
     def compute(self) -> dict[str, object]:
         """Means over labels with cases, or NaN, and lists by label.
@@ -194,23 +194,23 @@ class PointingGame:
         }
 
 
-def _check_lengths(images: int, **given: Sequence[object] | None) -> None:
-    for name, rows in given.items():
+def _check_lengths(images: int, **lists: Sequence[object] | None) -> None:
+    for name, rows in lists.items():
         if rows is not None and len(rows) != images:
             raise LabelwiseError(
                 f"{name} of {len(rows)} images", f"{images}, as the maps", "pass one an image"
             )
 
 
-def _chosen(maps: Tensor, cases: list[Case]) -> Float[Tensor, "n h w"]:
+def _maps_of_cases(maps: Tensor, cases: list[Case]) -> Float[Tensor, "n h w"]:
     """The map of each case, in fp32 on the CPU."""
     images, labels = [case.image for case in cases], [case.label for case in cases]
-    chosen = maps.detach()[images, labels].float().cpu()
-    bad = ~torch.isfinite(chosen).all(dim=2).all(dim=1)
-    if bad.any():
-        image = cases[int(bad.nonzero()[0, 0])].image
+    selected = maps.detach()[images, labels].float().cpu()
+    invalid = ~torch.isfinite(selected).all(dim=2).all(dim=1)
+    if invalid.any():
+        image = cases[int(invalid.nonzero()[0, 0])].image
         raise LabelwiseError(f"maps of image {image} with NaN or infinity", "finite maps", "check the model")
-    return chosen
+    return selected
 
 
 def _hits(
@@ -236,17 +236,18 @@ def _hits(
         x = x0 + (np.arange(width) + 0.5) / width * (x1 - x0)
         y = y0 + (np.arange(height) + 0.5) / height * (y1 - y0)
         for start in range(0, len(positions), _MAPS_AT_ONCE):
-            part = positions[start : start + _MAPS_AT_ONCE]
-            for n, highest in zip(part, _highest(maps[part], (height, width)), strict=True):
+            block = positions[start : start + _MAPS_AT_ONCE]
+            for n, highest in zip(block, _highest(maps[block], (height, width)), strict=True):
                 within = points_in_boxes(x, y, cases[n].boxes, (tolerance / shape[1], tolerance / shape[0]))
                 hits[n] = np.count_nonzero(highest & within) / np.count_nonzero(highest)
     return hits
 
 
 def _highest(maps: Float[Tensor, "n h w"], size: Size) -> Bool[np.ndarray, "n H W"]:
+    """Masks of the highest pixels of the resized maps."""
     large = interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
-    top = large.amax(dim=(1, 2), keepdim=True)
-    return (large >= top - _TIE * top.abs()).numpy()
+    peak = large.amax(dim=(1, 2), keepdim=True)
+    return (large >= peak - _TIE_TOLERANCE * peak.abs()).numpy()
 
 
 def _energies(
@@ -260,35 +261,37 @@ def _energies(
             f"maps of image {image} below 0", "evidence of 0 or more", "give the positive part"
         )
     height, width = mass.shape[1:]
-    across, down = np.linspace(0, 1, width + 1), np.linspace(0, 1, height + 1)
+    column_edges, row_edges = np.linspace(0, 1, width + 1), np.linspace(0, 1, height + 1)
     shares = np.zeros(len(cases))
     for n, case in enumerate(cases):
         x0, y0, x1, y1 = WHOLE if covers is None else covers[case.image]
-        covered = coverage(x0 + (x1 - x0) * across, y0 + (y1 - y0) * down, case.boxes)
+        box_shares = coverage(x0 + (x1 - x0) * column_edges, y0 + (y1 - y0) * row_edges, case.boxes)
         total = mass[n].sum()
-        shares[n] = (mass[n] * covered).sum() / total if total else covered.mean()
+        shares[n] = (mass[n] * box_shares).sum() / total if total else box_shares.mean()
     return shares
 
 
 def _centre(case: Case) -> float:
+    """1 if the image centre lies in a box, else 0."""
     middle = np.array([0.5])
     return float(points_in_boxes(middle, middle, case.boxes)[0, 0])
 
 
-def _sums(
+def _label_sums(
     cases: list[Case],
     shares: Sequence[float] | np.ndarray,
     labels: int,
-    kept: np.ndarray | slice = slice(None),
+    rows: np.ndarray | slice = slice(None),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums by label of the shares and of their complements to 1."""
-    columns = np.array([case.label for case in cases], int)[kept]
-    values = np.asarray(shares, np.float64)[kept]
+    columns = np.array([case.label for case in cases], int)[rows]
+    values = np.asarray(shares, np.float64)[rows]
     hits = np.bincount(columns, values, minlength=labels)
     return hits, np.bincount(columns, minlength=labels) - hits
 
 
 def _rates(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
+    """Shares of hits; NaN without cases."""
     tested = hits + misses
     return np.divide(hits, tested, out=np.full(len(hits), np.nan), where=tested > 0)
 

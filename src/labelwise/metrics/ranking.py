@@ -54,7 +54,7 @@ def average_precision(scores: Array, targets: Array, known: Array | None = None,
     starts = range(0, labels, width)
 
     def block(start: int) -> list[float]:
-        return _block(cells, start, min(start + width, labels), kind)
+        return _block_values(cells, start, min(start + width, labels), kind)
 
     if threads == 1:
         parts = [block(start) for start in starts]
@@ -112,11 +112,11 @@ def without_average_precision(targets: Array, known: Array | None = None) -> dic
     >>> without_average_precision(np.array([[1, 0, 1], [1, 0, 0]]))
     {0: 'no known negative', 1: 'no known positive'}
     """
-    without, all_ = (set(columns) for columns in one_sided(targets, known))
+    no_positive, no_negative = (set(columns) for columns in one_sided(targets, known))
     reasons = {}
-    for column in sorted(without | all_):
-        lacking = "positive" if column in without else "negative"
-        reasons[column] = "nothing known" if column in without & all_ else f"no known {lacking}"
+    for column in sorted(no_positive | no_negative):
+        missing = "positive" if column in no_positive else "negative"
+        reasons[column] = "nothing known" if column in no_positive & no_negative else f"no known {missing}"
     return reasons
 
 
@@ -150,20 +150,21 @@ def precision_recall(
         raise LabelwiseError(f"points={points}", "at least 2", "request more points")
     cells = Cells.read(scores[:, None], targets[:, None], None if known is None else known[:, None])
     values, positive, mask = cells.by_label(0, 1)
-    row = None if mask is None else mask[0]
-    hits, true_positives, predicted, images = _ranked(cells, values[0], positive[0], row)
+    known_row = None if mask is None else mask[0]
+    hits, true_positives, predicted, images = _ranked(cells, values[0], positive[0], known_row)
     if len(hits) == images:
         hits, true_positives, predicted = hits[:0], true_positives[:0], predicted[:0]
     first = np.flatnonzero(np.diff(hits, prepend=-np.inf))[::-1]  # one point a distinct score, highest first
     precision, recall = true_positives[first] / predicted[first], true_positives[first] / max(len(hits), 1)
-    keep = _thin(recall, precision, points)
-    return cells.back(precision[keep]), cells.back(recall[keep]), cells.back(hits[first][keep])
+    indices = _thin(recall, precision, points)
+    return cells.back(precision[indices]), cells.back(recall[indices]), cells.back(hits[first][indices])
 
 
-def _block(cells: Cells, start: int, stop: int, kind: str) -> list[float]:
+def _block_values(cells: Cells, start: int, stop: int, kind: str) -> list[float]:
+    """Average precision of the labels `start` to `stop`."""
     scores, positive, known = cells.by_label(start, stop)
     return [
-        _one_label(*_ranked(cells, scores[i], positive[i], None if known is None else known[i])[1:], kind)
+        _ap_of_counts(*_ranked(cells, scores[i], positive[i], None if known is None else known[i])[1:], kind)
         for i in range(stop - start)
     ]
 
@@ -179,13 +180,13 @@ def _ranked(
     scores.sort()
     if len(scores) and not (np.isfinite(scores[0]) and np.isfinite(scores[-1])):
         cells.check_scores()
-    tied = np.any(hits[1:] == hits[:-1])
-    true_positives = len(hits) - (np.searchsorted(hits, hits) if tied else np.arange(len(hits)))
+    has_ties = np.any(hits[1:] == hits[:-1])
+    true_positives = len(hits) - (np.searchsorted(hits, hits) if has_ties else np.arange(len(hits)))
     predicted = len(scores) - np.searchsorted(scores, hits)
     return hits, true_positives, predicted, len(scores)
 
 
-def _one_label(true_positives: np.ndarray, predicted: np.ndarray, images: int, kind: str) -> float:
+def _ap_of_counts(true_positives: np.ndarray, predicted: np.ndarray, images: int, kind: str) -> float:
     """Average precision from the counts of `_ranked`, in order of falling recall; NaN for one-sided labels."""
     if len(true_positives) in (0, images):
         return float("nan")
@@ -196,27 +197,27 @@ def _one_label(true_positives: np.ndarray, predicted: np.ndarray, images: int, k
     if kind == "envelope":
         return float(envelope.mean())
     # recall r is reached where 10 * true_positives >= 10 r * positives: integers, hence exact
-    reached = np.searchsorted(-10 * true_positives, -len(true_positives) * np.arange(11), side="right")
-    return float(envelope[reached - 1].mean())
+    places = np.searchsorted(-10 * true_positives, -len(true_positives) * np.arange(11), side="right")
+    return float(envelope[places - 1].mean())
 
 
 def _thin(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:
     """Indices of at most `points` points, ends included, chosen greedily by the largest vertical error."""
     if len(x) <= 2:
         return np.arange(len(x))
-    keep = [0, len(x) - 1]
+    indices = [0, len(x) - 1]
     heap = [_worst(x, y, 0, len(x) - 1)]
-    while len(keep) < points and -heap[0][0] > 5e-4:
-        _, at, low, high = heapq.heappop(heap)
-        keep.append(at)
-        heapq.heappush(heap, _worst(x, y, low, at))
-        heapq.heappush(heap, _worst(x, y, at, high))
-    return np.sort(np.array(keep))
+    while len(indices) < points and -heap[0][0] > 5e-4:
+        _, index, low, high = heapq.heappop(heap)
+        indices.append(index)
+        heapq.heappush(heap, _worst(x, y, low, index))
+        heapq.heappush(heap, _worst(x, y, index, high))
+    return np.sort(np.array(indices))
 
 
 def _worst(x: np.ndarray, y: np.ndarray, low: int, high: int) -> tuple[float, int, int, int]:
     """The negated largest error of the line from point `low` to point `high`, its index, and the two ends."""
     slope = (y[high] - y[low]) / (x[high] - x[low])
     error = np.abs(y[low : high + 1] - y[low] - slope * (x[low : high + 1] - x[low]))
-    at = int(error.argmax())
-    return -float(error[at]), low + at, low, high
+    offset = int(error.argmax())
+    return -float(error[offset]), low + offset, low, high

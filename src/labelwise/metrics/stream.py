@@ -14,7 +14,7 @@ from labelwise.metrics.arrays import Array, Cells, one_of
 from labelwise.metrics.threshold import column_sums
 
 _NEGATIVE, _POSITIVE, _UNKNOWN = 0, 1, 2
-_CELL = 5  # bytes: a float32 score and a state
+_CELL_BYTES = 5  # bytes: a float32 score and a state
 
 
 class RankingStream:
@@ -39,7 +39,7 @@ class RankingStream:
     def __init__(self, folder: str | Path | None = None, buffer_bytes: int = 256 << 20) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the stream
         self._buffer_bytes, self._end, self._labels = buffer_bytes, 0, -1
-        self._held: list[tuple[np.ndarray, np.ndarray]] = []
+        self._buffer: list[tuple[np.ndarray, np.ndarray]] = []
         self._chunks: list[tuple[int, int]] = []  # offset and number of images of each
         self._positives = np.zeros(0, np.int64)
 
@@ -75,8 +75,8 @@ class RankingStream:
         if cells.known is not None:
             states[~cells.known] = _UNKNOWN
         self._positives += column_sums(positive)
-        self._held.append((np.array(cells.scores, np.float32), states))
-        if sum(len(s) for s, _ in self._held) * self._labels * _CELL >= self._buffer_bytes:
+        self._buffer.append((np.array(cells.scores, np.float32), states))
+        if sum(len(s) for s, _ in self._buffer) * self._labels * _CELL_BYTES >= self._buffer_bytes:
             self._flush()
 
     def average_precision(self, kind: str = "raw") -> Float[np.ndarray, " L"]:
@@ -108,29 +108,30 @@ class RankingStream:
         )
 
     def _flush(self) -> None:
-        images = sum(len(scores) for scores, _ in self._held)
+        """Writes the buffer to the file, label by label."""
+        images = sum(len(scores) for scores, _ in self._buffer)
         if not images:
             return
         self._file.seek(self._end)
         for column in (0, 1):
             for start in range(0, self._labels, ranking.MAX_BLOCK):
                 block = slice(start, start + ranking.MAX_BLOCK)
-                parts = [held[column][:, block].T for held in self._held]
+                parts = [batch[column][:, block].T for batch in self._buffer]
                 self._file.write(np.ascontiguousarray(np.concatenate(parts, axis=1)).data)
         self._chunks.append((self._end, images))
-        self._end += images * self._labels * _CELL
-        self._held = []
+        self._end += images * self._labels * _CELL_BYTES
+        self._buffer = []
 
     def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores and states `[l, N]` of some labels."""
         labels, images = stop - start, sum(n for _, n in self._chunks)
         scores, states = np.empty((labels, images), np.float32), np.empty((labels, images), np.uint8)
         first = 0
-        for begin, n in self._chunks:
-            rows = slice(first, first + n)
-            for whole, at in ((scores, begin), (states, begin + 4 * n * self._labels)):
-                self._file.seek(at + start * n * whole.itemsize)
-                data = self._file.read(labels * n * whole.itemsize)
-                whole[:, rows] = np.frombuffer(data, whole.dtype).reshape(labels, n)
-            first += n
+        for chunk_start, count in self._chunks:
+            rows = slice(first, first + count)
+            for array, offset in ((scores, chunk_start), (states, chunk_start + 4 * count * self._labels)):
+                self._file.seek(offset + start * count * array.itemsize)
+                data = self._file.read(labels * count * array.itemsize)
+                array[:, rows] = np.frombuffer(data, array.dtype).reshape(labels, count)
+            first += count
         return scores, states

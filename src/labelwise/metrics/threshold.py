@@ -11,7 +11,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.metrics.arrays import Array, Cells, as_numpy, one_of
 
 TOP_K_RULES = ("and-threshold", "always")
-_FEW = 16
+_LARGEST_SCANNED = 16  # top k are found by k scans up to here, then by a sort
 Number = np.ndarray | np.generic | float
 
 
@@ -80,30 +80,30 @@ def count_decisions(
     limit = per_label(threshold, cells.scores.shape[1])
     sums = np.zeros((4, cells.scores.shape[1]), dtype=np.int64)
     for rows in _chunks(cells.scores.shape):
-        part = cells.scores[rows]
+        tile = cells.scores[rows]
         mask = None if cells.known is None else cells.known[rows]
         predicted = (
-            part >= limit if top_k is None or top_k_rule == "and-threshold" else np.ones(part.shape, bool)
+            tile >= limit if top_k is None or top_k_rule == "and-threshold" else np.ones(tile.shape, bool)
         )
         if top_k is not None:
-            predicted &= highest(part, mask, top_k)
+            predicted &= highest(tile, mask, top_k)
         if mask is not None:
             predicted &= mask
         positive = cells.positive(rows)
         sums[0] += column_sums(predicted & positive)
         sums[1] += column_sums(predicted)
         sums[2] += column_sums(positive)
-        sums[3] += len(part) if mask is None else column_sums(mask)
+        sums[3] += len(tile) if mask is None else column_sums(mask)
     return Counts(*sums)
 
 
 def summarise_decisions(counts: Counts) -> dict[str, float]:
     """The metrics of `threshold_metrics` from counts."""
     negatives = counts.known - counts.positives
-    used = (counts.positives > 0) & (negatives > 0)
-    precision = ratio(counts.hits, counts.predicted)[used]
-    recall = ratio(counts.hits, counts.positives)[used]
-    if not used.any():
+    has_both = (counts.positives > 0) & (negatives > 0)
+    precision = ratio(counts.hits, counts.predicted)[has_both]
+    recall = ratio(counts.hits, counts.positives)[has_both]
+    if not has_both.any():
         precision = recall = np.array([np.nan])
     hits, predicted, positives = counts.hits.sum(), counts.predicted.sum(), counts.positives.sum()
     defined = positives > 0 and negatives.sum() > 0
@@ -123,17 +123,17 @@ def summarise_decisions(counts: Counts) -> dict[str, float]:
 
 def highest(scores: np.ndarray, known: np.ndarray | None, k: int) -> np.ndarray:
     """Bool `[N, L]`: exactly the k highest known cells of each row (all, if fewer); ties are broken by column."""
-    work = scores.copy() if known is None else np.where(known, scores, -np.inf)
+    remaining = scores.copy() if known is None else np.where(known, scores, -np.inf)
     if k >= scores.shape[1]:
         return np.ones(scores.shape, bool) if known is None else known.copy()
     chosen, rows = np.zeros(scores.shape, bool), np.arange(len(scores))
-    if k > _FEW:
-        np.put_along_axis(chosen, np.argsort(-work, axis=1, kind="stable")[:, :k], True, axis=1)
+    if k > _LARGEST_SCANNED:
+        np.put_along_axis(chosen, np.argsort(-remaining, axis=1, kind="stable")[:, :k], True, axis=1)
     else:
         for _ in range(k):
-            best = work.argmax(axis=1)
+            best = remaining.argmax(axis=1)
             chosen[rows, best] = True
-            work[rows, best] = -np.inf
+            remaining[rows, best] = -np.inf
     return chosen if known is None else chosen & known
 
 
@@ -155,9 +155,9 @@ def column_sums(mask: np.ndarray) -> np.ndarray:
     """True cells of each column, `[L]` int64; adds 255 long rows of bytes, which cannot overflow."""
     cells = np.ascontiguousarray(mask).view(np.uint8)
     runs, labels = len(cells) // 255, cells.shape[1]
-    whole = cells[: runs * 255].reshape(255, runs * labels).sum(axis=0, dtype=np.uint8)
-    rest = cells[runs * 255 :].sum(axis=0, dtype=np.uint8)
-    return whole.reshape(runs, labels).sum(axis=0, dtype=np.int64) + rest.astype(np.int64)
+    run_sums = cells[: runs * 255].reshape(255, runs * labels).sum(axis=0, dtype=np.uint8)
+    last_sums = cells[runs * 255 :].sum(axis=0, dtype=np.uint8)
+    return run_sums.reshape(runs, labels).sum(axis=0, dtype=np.int64) + last_sums.astype(np.int64)
 
 
 def ratio(top: Number, bottom: Number) -> np.ndarray:

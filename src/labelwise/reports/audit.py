@@ -26,8 +26,8 @@ PICTURED = 40  # of each kind
 TITLES = {
     "missing": ("Likely missing", "Not given as present, but scored high."),
     "wrong": ("Likely wrong", "Given as present, but scored low."),
-    "duplicate": ("Copies that differ", "Images that look the same, labelled apart."),
-    "contradiction": ("Against a rule", "Labels that rule each other out, or hardly ever come apart."),
+    "duplicate": ("Copies that differ", "Images that look the same, with different labels."),
+    "contradiction": ("Against a rule", "Labels that exclude each other, or nearly always occur together."),
 }
 STATES = {1: "present", 0: "absent", None: "unknown"}
 
@@ -49,7 +49,7 @@ def pictures(audit: Audit, predictor: EvidenceSource) -> dict[int, Picture]:
     """Photograph and evidence of the first findings of each kind, by index of the finding."""
     chosen = []
     for kind in KINDS:
-        chosen += [index for index, f in enumerate(audit.findings) if f.kind == kind][:PICTURED]
+        chosen += [index for index, finding in enumerate(audit.findings) if finding.kind == kind][:PICTURED]
     photos: dict[int, Image.Image] = {}
     for index in sorted(chosen):
         try:
@@ -58,8 +58,8 @@ def pictures(audit: Audit, predictor: EvidenceSource) -> dict[int, Picture]:
             continue
         photos[index] = thumbnail(image)
     findings = [audit.findings[index] for index in photos]
-    images = [audit.rows.encoded(f.row) for f in findings]
-    maps = predictor.evidence(images, [f.label for f in findings]) if findings else []
+    images = [audit.rows.encoded(finding.row) for finding in findings]
+    maps = predictor.evidence(images, [finding.label for finding in findings]) if findings else []
     return {
         index: Picture(photo, np.asarray(evidence, np.float32))
         for (index, photo), evidence in zip(photos.items(), maps, strict=True)
@@ -97,9 +97,9 @@ def estimate(audit: Audit) -> str:
     """Sentences on the expected number of wrong annotations, and on the check by planted errors."""
     if audit.wrong is None or audit.check is None:
         return "No label is judged, so no number of wrong annotations is estimated."
-    judged = int((~np.isnan(audit.wrong)).sum())
+    judged_count = int((~np.isnan(audit.wrong)).sum())
     return (
-        f"By their probabilities, about {audit.expected.sum():,.0f} of {judged:,} judged annotations are wrong. "
+        f"By their probabilities, about {audit.expected.sum():,.0f} of {judged_count:,} judged annotations are wrong. "
         f"With {audit.check.planted:,} errors planted in a copy, the estimate rises by {audit.check.rise:,.0f}."
     )
 
@@ -114,24 +114,26 @@ def _unjudged(audit: Audit) -> list[dict[str, Any]]:
 
 
 def _group(audit: Audit, shown: Mapping[int, Picture], kind: str) -> dict[str, Any]:
+    """The section of one kind of finding."""
     title, meaning = TITLES[kind]
-    indices = [index for index, f in enumerate(audit.findings) if f.kind == kind]
+    indices = [index for index, finding in enumerate(audit.findings) if finding.kind == kind]
     tiles = [_tile(audit, index, shown[index]) for index in indices if index in shown]
     return {"kind": kind, "title": title, "meaning": meaning, "count": len(indices), "tiles": tiles}
 
 
 def _tile(audit: Audit, index: int, picture: Picture) -> dict[str, Any]:
-    f: Finding = audit.findings[index]
+    """A finding beside its picture."""
+    finding: Finding = audit.findings[index]
     names = audit.rows.labels.names
-    others = [names[j] for j in np.flatnonzero(audit.rows.positive[f.row]) if j != f.label]
+    others = [names[j] for j in np.flatnonzero(audit.rows.positive[finding.row]) if j != finding.label]
     return {
         "rank": index + 1,
-        "image": os.path.basename(audit.rows.image_id(f.row)),
-        "label": names[f.label],
-        "current": STATES[f.current],
-        "proposed": STATES[f.proposed],
-        "score": f.score,
-        "reason": f.reason,
+        "image": os.path.basename(audit.rows.image_id(finding.row)),
+        "label": names[finding.label],
+        "current": STATES[finding.current],
+        "proposed": STATES[finding.proposed],
+        "score": finding.score,
+        "reason": finding.reason,
         "others": others,
         "size": picture.photo.size,
         "photo": data_uri(picture.photo, "JPEG"),
@@ -153,9 +155,9 @@ def _facts(audit: Audit) -> list[tuple[str, str]]:
 def _labels(audit: Audit) -> list[dict[str, Any]]:
     """Findings of each label by kind, labels with most first; labels without any are left out."""
     counts = np.zeros((len(audit.rows.labels), len(KINDS)), int)
-    for f in audit.findings:
-        counts[f.label, KINDS.index(f.kind)] += 1
-    order = [j for j in np.argsort(-counts.sum(1), kind="stable").tolist() if counts[j].any()]
+    for finding in audit.findings:
+        counts[finding.label, KINDS.index(finding.kind)] += 1
+    listed = [j for j in np.argsort(-counts.sum(1), kind="stable").tolist() if counts[j].any()]
     positive, unknown = audit.rows.positive.sum(0), (~audit.rows.known).sum(0)
     expected = audit.expected
     return [
@@ -166,5 +168,5 @@ def _labels(audit: Audit) -> list[dict[str, Any]]:
             "counts": counts[j].tolist(),
             "expected": float(expected[j]),
         }
-        for j in order
+        for j in listed
     ]

@@ -36,7 +36,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
             "name each run once; use labelwise sweep for many runs",
         )
     records = [read_run(run) for run in runs]
-    names = _names([record.path for record in records])
+    names = _run_names([record.path for record in records])
     split = _common_split(records)
     text = page(
         "comparison.html.j2",
@@ -45,20 +45,20 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
         split=split,
         images=len(records[0].scores[split].ids),
         rows=_rows(records, names, split),
-        differing=_differing(records),
+        differing=_differing_settings(records),
         epochs=epochs_chart(records),
-        labels=_labels(records, split),
+        labels=_label_rows(records, split),
         left_out=without_ap(records[0].splits[split].get("metrics", {})),
     )
     write_page(out, text)
     return out
 
 
-def _names(paths: list[Path]) -> list[str]:
+def _run_names(paths: list[Path]) -> list[str]:
     """Folder names, with as many parent folders as make them unique."""
     parts = [path.resolve().parts for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(p[-depth:]) for p in parts]
+        names = ["/".join(folders[-depth:]) for folders in parts]
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]
@@ -111,11 +111,11 @@ def _rows(records: list[RunRecord], names: list[str], split: str) -> list[dict[s
     return rows
 
 
-def _differing(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
+def _differing_settings(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
     """Settings that differ between the runs."""
     settings = [dict(flatten(record.config)) for record in records]
-    keys = dict.fromkeys(key for each in settings for key in each)
-    rows = [(key, [each.get(key, NONE) for each in settings]) for key in keys]
+    keys = dict.fromkeys(key for flat in settings for key in flat)
+    rows = [(key, [flat.get(key, NONE) for flat in settings]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
@@ -139,12 +139,12 @@ def epochs_chart(records: list[RunRecord]) -> Markup | None:
     return figures.drawing(frame, inner, "Validation mAP by epoch of each run", "wide")
 
 
-def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
+def _label_rows(records: list[RunRecord], split: str) -> dict[str, Any]:
     """AP of each label in each run as a row of dots, labels with the largest spread first, then the rare ones."""
     rows: list[dict[str, Any]] = []
     for name in records[0].names:
         per_label = [r.splits[split].get("per_label", {}).get(name, {}) for r in records]
-        values = [finite_number(figures_of.get("AP")) for figures_of in per_label]
+        values = [finite_number(label_figures.get("AP")) for label_figures in per_label]
         defined = [v for v in values if v is not None]
         if defined:
             positives = finite_number(per_label[0].get("positives"))
@@ -153,12 +153,12 @@ def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
     rare = rare_labels({row["name"]: row["positives"] for row in rows if row["positives"] is not None})
     rows.sort(key=lambda row: (row["name"] in rare, -row["spread"]))
     shown = rows[:SHOWN_LABELS]
-    low = min((v for row in shown for v in row["values"] if v is not None), default=0.0)
-    floor = min(0.9, int(low * 10) / 10)  # a round number at the left end
+    lowest = min((v for row in shown for v in row["values"] if v is not None), default=0.0)
+    left = min(0.9, int(lowest * 10) / 10)  # a round number at the left end
     for row in shown:
         row["dots"] = [
-            (i, 100 * (v - floor) / (1 - floor)) for i, v in enumerate(row["values"]) if v is not None
+            (i, 100 * (v - left) / (1 - left)) for i, v in enumerate(row["values"]) if v is not None
         ]
-        ends = [at for _, at in row["dots"]]
+        ends = [position for _, position in row["dots"]]
         row["from"], row["wide"] = min(ends), max(ends) - min(ends)
-    return {"rows": shown, "left": percent(floor), "hidden": len(rows) - len(shown)}
+    return {"rows": shown, "left": percent(left), "hidden": len(rows) - len(shown)}

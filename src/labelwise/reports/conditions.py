@@ -28,11 +28,11 @@ def _by_content(run: RunRecord, part: str) -> list[tuple[str, list[tuple[str, st
     lists: list[tuple[list[str], list[tuple[str, str]]]] = []
     for split, result in run.splits.items():
         rows = flatten(result.get(part) or {})
-        same = next((splits for splits, content in lists if content == rows), None)
-        if same is None:
+        equal_splits = next((splits for splits, content in lists if content == rows), None)
+        if equal_splits is None:
             lists.append(([split], rows))
         else:
-            same.append(split)
+            equal_splits.append(split)
     return [(f"{part.capitalize()}, {' and '.join(splits)}", rows) for splits, rows in lists]
 
 

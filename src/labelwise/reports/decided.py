@@ -23,17 +23,16 @@ def decided(run: RunRecord) -> dict[str, Any]:
     for name, key in (("Macro F1", "CF1_macro"), ("CF1", "CF1"), ("OF1", "OF1")):
         before = _with_interval(metrics, metrics.get(key), key)
         rows.append((name, before, _with_interval(metrics, tuned.get(key), f"tuned_{key}")))
-    if loose := metrics.get("tuned_without_rules"):
+    if without_rules := metrics.get("tuned_without_rules"):
         for name, key in (("CF1, thresholds alone", "CF1"), ("OF1, thresholds alone", "OF1")):
-            rows.append((name, "-", percent(loose.get(key))))
-        rows.append(
-            ("Images against a rule, thresholds alone", "-", percent(loose.get("images_against_a_rule")))
-        )
+            rows.append((name, "-", percent(without_rules.get(key))))
+        broken = percent(without_rules.get("images_against_a_rule"))
+        rows.append(("Images against a rule, thresholds alone", "-", broken))
     before, after = (percent((calibration.get(when) or {}).get("ECE")) for when in ("before", "after"))
     rows.append(("Calibration error, mean over labels", before, after))
-    crossed = run.splits[run.shown_split].get("conditions", {}).get(CROSS_FITTED)
+    is_cross_fitted = run.splits[run.shown_split].get("conditions", {}).get(CROSS_FITTED)
     return {
-        "rule": run.thresholds_from + (", cross-fitted" if crossed else ""),
+        "rule": run.thresholds_from + (", cross-fitted" if is_cross_fitted else ""),
         "interval": _interval(metrics, "mAP"),
         "rows": rows if tuned and calibration else [],
     }
@@ -56,11 +55,12 @@ def floors(run: RunRecord) -> dict[str, Any] | None:
 
 
 def _with_interval(metrics: Mapping[str, Any], value: Any, name: str) -> str:
-    ends = _interval(metrics, name)
-    return percent(value) + (f" ({ends})" if ends else "")
+    interval = _interval(metrics, name)
+    return percent(value) + (f" ({interval})" if interval else "")
 
 
 def _interval(metrics: Mapping[str, Any], name: str) -> str | None:
-    ends = (metrics.get("intervals") or {}).get(name) or {}
-    low, high = finite_number(ends.get("low")), finite_number(ends.get("high"))
+    """The interval of a metric as `low to high`, in percent."""
+    interval = (metrics.get("intervals") or {}).get(name) or {}
+    low, high = finite_number(interval.get("low")), finite_number(interval.get("high"))
     return None if low is None or high is None else f"{percent(low)} to {percent(high)}"

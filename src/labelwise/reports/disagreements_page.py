@@ -39,11 +39,11 @@ def write_disagreements(
         for model in models
     ]
     tiles = [
-        _tile(cell, source, [(name, evidence) for name, evidence in zip(names, both, strict=True)])
-        for cell, source, *both in zip(cells, sources, *maps, strict=True)
+        _tile(cell, source, [(name, evidence) for name, evidence in zip(names, evidences, strict=True)])
+        for cell, source, *evidences in zip(cells, sources, *maps, strict=True)
     ]
     counts = sorted(differences.labels.items(), key=lambda item: -item[1]["only_a"] - item[1]["only_b"])
-    only = [
+    only_lines = [
         f"Only {name} has: {', '.join(labels[:8])}"
         for name, labels in zip(names, differences.only_in, strict=True)
         if labels
@@ -58,7 +58,7 @@ def write_disagreements(
             ("Labels that differ", f"{len(differences.cells):,}"),
             ("Unreadable", f"{differences.unreadable:,}"),
         ],
-        only=only,
+        only=only_lines,
         tiles=tiles,
         total=len(differences.cells),
         counts=counts,
@@ -67,9 +67,9 @@ def write_disagreements(
 
 
 def _tile(cell: Disagreement, source: Path | bytes, overlays: list[Any]) -> dict[str, Any]:
-    by = [
+    scores = [
         f"{letter} {score:.2f} {'selected' if selected else 'not selected'}"
         for letter, score, selected in zip("AB", cell.scores, cell.selected, strict=True)
     ]
-    lines = [", ".join(by), STATES[cell.truth]]
+    lines = [", ".join(scores), STATES[cell.truth]]
     return photo_tile(cell.image, lines, title=cell.label, overlays=overlays, source=source)

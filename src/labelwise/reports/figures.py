@@ -22,9 +22,9 @@ def nice_ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
     """
     if not high > low:
         return [low]
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    rough_step = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough_step))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough_step * 0.999)
     # 1e-9 keeps both ends of the axis if they are multiples of the step but for rounding.
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
@@ -60,10 +60,10 @@ class Frame:
     def at(self, x: Number, y: Number) -> tuple[Number, Number]:
         """Drawing units of a data point."""
         left, top, right, bottom = self.margin
-        across = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
-        up = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
+        x_share = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
+        y_share = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
         width, height = self.size[0] - left - right, self.size[1] - top - bottom
-        return left + across * width, top + (1 - up) * height
+        return left + x_share * width, top + (1 - y_share) * height
 
     def path(self, points: Points) -> str:
         """The `d` of a line through data points."""
@@ -101,12 +101,12 @@ def axes(
         x = frame.at(tick, frame.y[0])[0]
         anchor = "end" if x > width - right - 2 else "start" if x < left + 2 and left < 20 else "middle"
         parts.append(_tick(x, height - bottom + 15, anchor, tick))
-    base = frame.at(frame.x[0], max(frame.y[0], 0.0) if frame.y[0] < 0 else frame.y[0])[1]
-    parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{base:.1f}" y2="{base:.1f}"/>')
+    axis_y = frame.at(frame.x[0], max(frame.y[0], 0.0) if frame.y[0] < 0 else frame.y[0])[1]
+    parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{axis_y:.1f}" y2="{axis_y:.1f}"/>')
     if x_name:
         middle = (left + width - right) / 2
-        where = f'x="{middle:.0f}" y="{height - 6}"'
-        parts.append(f'<text class="name" {where} text-anchor="middle">{escape(x_name)}</text>')
+        position = f'x="{middle:.0f}" y="{height - 6}"'
+        parts.append(f'<text class="name" {position} text-anchor="middle">{escape(x_name)}</text>')
     if y_name:
         middle = (top + height - bottom) / 2
         parts.append(
@@ -116,8 +116,8 @@ def axes(
     return Markup("".join(parts))
 
 
-def _tick(x: Number, y: Number, anchor: str, value: Number, more: str = "") -> str:
-    attributes = f'x="{x:.1f}" y="{y:.1f}" {more} text-anchor="{anchor}"'
+def _tick(x: Number, y: Number, anchor: str, value: Number, extra: str = "") -> str:
+    attributes = f'x="{x:.1f}" y="{y:.1f}" {extra} text-anchor="{anchor}"'
     return f'<text class="tick" {attributes}>{tick_text(value)}</text>'
 
 
@@ -129,9 +129,9 @@ def loss_chart(points: Points) -> Markup:
     last = float(xs[-1]) if xs[-1] > xs[0] else float(xs[0]) + 1
     frame = Frame((float(xs[0]), last), (0.0, high), (480, 260), (46, 22, 14, 44))
     smooth_x, smooth_y = _thin(xs, _running_mean(ys), 200)
-    clip = np.minimum(raw_y, high)
+    clipped = np.minimum(raw_y, high)
     inner = axes(frame, nice_ticks(*frame.x), nice_ticks(*frame.y), "step", "loss")
-    inner += Markup('<path class="faint" d="{}"/>').format(frame.path(list(zip(raw_x, clip, strict=True))))
+    inner += Markup('<path class="faint" d="{}"/>').format(frame.path(list(zip(raw_x, clipped, strict=True))))
     inner += Markup('<path class="line" d="{}"/>').format(
         frame.path(list(zip(smooth_x, np.minimum(smooth_y, high), strict=True)))
     )
@@ -142,10 +142,10 @@ def epoch_chart(points: Points, best: Number | None) -> Markup:
     """A validation metric per epoch with the chosen epoch marked."""
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     low, high = min(ys), max(ys)
-    pad = max((high - low) * 0.15, 0.01)
+    padding = max((high - low) * 0.15, 0.01)
     span = (min(xs), max(xs)) if len(xs) > 1 else (xs[0] - 1, xs[0] + 1)
-    frame = Frame(span, (max(0.0, low - pad), min(1.0, high + pad)), (480, 260), (46, 22, 14, 44))
-    x_ticks = sorted({float(round(t)) for t in nice_ticks(*span)} & set(map(float, xs))) or [xs[0]]
+    frame = Frame(span, (max(0.0, low - padding), min(1.0, high + padding)), (480, 260), (46, 22, 14, 44))
+    x_ticks = sorted({float(round(tick)) for tick in nice_ticks(*span)} & set(map(float, xs))) or [xs[0]]
     inner = axes(frame, x_ticks, nice_ticks(*frame.y), "epoch", "mAP, validation")
     inner += Markup('<path class="line" d="{}"/>').format(frame.path(points))
     if len(points) <= 40:
@@ -154,18 +154,19 @@ def epoch_chart(points: Points, best: Number | None) -> Markup:
             inner += Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(x, y)
     chosen = next((point for point in points if point[0] == best), None)
     if chosen is not None:
-        inner += _marked(frame, chosen, f"epoch {chosen[0]:g}: {chosen[1]:.3f}")
+        inner += _ring(frame, chosen, f"epoch {chosen[0]:g}: {chosen[1]:.3f}")
     return drawing(frame, inner, f"Validation mAP per epoch, from {ys[0]:.3f} to {ys[-1]:.3f}", "wide")
 
 
-def _marked(frame: Frame, point: tuple[Number, Number], text: str) -> Markup:
+def _ring(frame: Frame, point: tuple[Number, Number], text: str) -> Markup:
+    """A ring around the point, with text beside it."""
     x, y = frame.at(*point)
     right_half = x > frame.size[0] * 0.6
-    height = y - 13 if y > 24 else y + 26
+    text_y = y - 13 if y > 24 else y + 26
     return Markup(
         '<circle class="best" cx="{:.1f}" cy="{:.1f}" r="5"/>'
         '<text class="mark" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
-    ).format(x, y, x + (6 if right_half else -6), height, "end" if right_half else "start", text)
+    ).format(x, y, x + (6 if right_half else -6), text_y, "end" if right_half else "start", text)
 
 
 def curve_tile(points: Points, operating: tuple[Number, Number] | None, title: str) -> Markup:
@@ -222,6 +223,7 @@ def histogram_tile(
 
 
 def _running_mean(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The mean of each value and those before it, within a window of 1/40 of all."""
     window = max(1, len(values) // 40)
     sums = np.cumsum(np.insert(values, 0, 0.0))
     ends = np.arange(1, len(values) + 1)
@@ -230,9 +232,10 @@ def _running_mean(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def _thin(
-    xs: Float[np.ndarray, " n"], ys: Float[np.ndarray, " n"], most: int
+    xs: Float[np.ndarray, " n"], ys: Float[np.ndarray, " n"], limit: int
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    if len(xs) <= most:
+    """At most `limit` of the points, at equal distances."""
+    if len(xs) <= limit:
         return xs, ys
-    keep = np.unique(np.linspace(0, len(xs) - 1, most).round().astype(int))
-    return xs[keep], ys[keep]
+    indices = np.unique(np.linspace(0, len(xs) - 1, limit).round().astype(int))
+    return xs[indices], ys[indices]

@@ -32,11 +32,11 @@ def finish_report(path: Path, by: Sequence[str] = ()) -> Path:
         LabelwiseError: not a run, or a run that is not finished.
     """
     run = Run.open(path)
-    written = _write(run, by)
-    return written if run.path == path else Path(shutil.copy(written, path / written.name))
+    report = _write_report(run, by)
+    return report if run.path == path else Path(shutil.copy(report, path / report.name))
 
 
-def _write(run: Run, by: Sequence[str]) -> Path:
+def _write_report(run: Run, by: Sequence[str]) -> Path:
     try:
         data = ensure_splits(read(run.config.data.source), seed=run.config.seed)
         dataset = same_labels(data, run.labels.names)  # boxes refer to their label by its column
@@ -50,6 +50,6 @@ def _write(run: Run, by: Sequence[str]) -> Path:
 
 def _heights(run: Run, rows: Dataset, split: str) -> np.ndarray:
     """Of the images with stored scores, which lack those that could not be read."""
-    place = {name: i for i, name in enumerate(rows.image_ids(np.arange(len(rows))))}
+    row_of = {name: i for i, name in enumerate(rows.image_ids(np.arange(len(rows))))}
     ids = StoredScores.read(run.path / "scores" / f"{split}.npz").ids
-    return heights_of(rows.take([place[str(name)] for name in ids]))
+    return heights_of(rows.take([row_of[str(name)] for name in ids]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from labelwise.reports.record import RunRecord
@@ -17,12 +16,9 @@ def frequency(run: RunRecord) -> dict[str, Any]:
     groups = run.splits[run.shown_split].get("metrics", {}).get("frequency") or {}
     low, high = run.config.get("frequency_bounds") or (20, 100)
     ranges = {"head": f"over {high}", "medium": f"{low} to {high}", "tail": f"under {low}"}
-    rows = [
-        (name, ranges.get(name, ""), format_count(row.get("labels")), percent(row.get("mAP")), _named(row))
-        for name, row in groups.items()
-    ]
+    rows = []
+    for name, row in groups.items():
+        without_ap = ", ".join(row.get("labels_without_AP") or {})
+        labels, mean = format_count(row.get("labels")), percent(row.get("mAP"))
+        rows.append((name, ranges.get(name, ""), labels, mean, without_ap))
     return {"rows": rows, "left_out": any(row[-1] for row in rows)}
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    return ", ".join(row.get("labels_without_AP") or {})

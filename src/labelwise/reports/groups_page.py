@@ -24,19 +24,18 @@ def write_groups(out: Path, groups: Groups, collection: str | Path) -> None:
         tiles = [result_tile(row, label) for row in kind["examples"]]
         summary = f"{kind['size']:,} of {groups.grouped:,} images; those nearest the centre."
         sections.append((f"Kind {number}", summary, tiles))
-    apart = [
+    unlike = [
         {**tile, "lines": [f"mean similarity of neighbours {row['neighbours']:.3f}", *tile["lines"]]}
         for row in groups.apart
         for tile in [result_tile(row, label)]
     ]
-    sections.append(("Unlike the others", "Far from their nearest neighbours, the farthest first.", apart))
-    copies: list[dict[str, Any]] = []
+    sections.append(("Unlike the others", "Far from their nearest neighbours, the farthest first.", unlike))
+    copy_tiles: list[dict[str, Any]] = []
     for pair in groups.copies:
         title = "the same file" if pair["same"] else f"similarity {pair['similarity']:.3f}"
-        copies += [{**result_tile(row, label), "title": title} for row in pair["images"]]
-    sections.append(
-        ("Near copies", f"Pairs with a similarity of at least {COPY_COSINE}, one after the other.", copies)
-    )
+        copy_tiles += [{**result_tile(row, label), "title": title} for row in pair["images"]]
+    summary = f"Pairs with a similarity of at least {COPY_COSINE}, one after the other."
+    sections.append(("Near copies", summary, copy_tiles))
     best = max(groups.silhouettes.values(), default=0.0)
     rule = f"largest mean silhouette, {best:.2f}"
     if len(groups.kinds) == 1:

@@ -24,21 +24,21 @@ def heat_map(rate: Float[np.ndarray, "k k"], chances: Int[np.ndarray, "k k"], na
         chances: `[k, k]` images behind each cell.
         names: `k` label names; long ones are shortened in the drawing and complete in the cells' tooltips.
     """
-    shown = np.where(chances >= FEWEST, rate, np.nan)
-    np.fill_diagonal(shown, np.nan)
-    highest = float(np.nanmax(shown)) if np.isfinite(shown).any() else 0.0
-    side = 8 + int(6.4 * min(LONGEST, max(len(name) for name in names)))
-    size = side + CELL * len(names)
+    visible = np.where(chances >= FEWEST, rate, np.nan)
+    np.fill_diagonal(visible, np.nan)
+    highest = float(np.nanmax(visible)) if np.isfinite(visible).any() else 0.0
+    margin = 8 + int(6.4 * min(LONGEST, max(len(name) for name in names)))
+    size = margin + CELL * len(names)
     inner = Markup("")
     for i, name in enumerate(names):
-        inner += _heads(side, i, name)
+        inner += _label_texts(margin, i, name)
         for j, other in enumerate(names):
-            share = float(shown[i, j])
+            share = float(visible[i, j])
             if np.isfinite(share):
                 tip = f"{name} without {other}, {chances[i, j]} images: {100 * share:.1f} % predicted {other}"
-                inner += _tinted(side, i, j, share, share / (highest or 1.0), tip)
+                inner += _tinted_cell(margin, i, j, share, share / (highest or 1.0), tip)
             elif i != j:
-                inner += Markup('<rect class="blank" {}/>').format(_square(side, i, j))
+                inner += Markup('<rect class="blank" {}/>').format(_cell_attributes(margin, i, j))
     title = "Share of images with one label in which another one is wrongly predicted"
     return drawing(Frame((0, 1), (0, 1), (size + 46, size + 4), (0, 0, 0, 0)), inner, title, "heat")
 
@@ -52,27 +52,28 @@ def shorten(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
-def _heads(side: int, i: int, name: str) -> Markup:
-    middle = side + CELL * (i + 0.5)
+def _label_texts(margin: int, i: int, name: str) -> Markup:
+    """The label's name beside its row and above its column."""
+    middle = margin + CELL * (i + 0.5)
     row = Markup('<text class="label" x="{}" y="{}" dy=".35em" text-anchor="end">{}</text>')
     column = Markup('<text class="label" transform="translate({} {}) rotate(-50)">{}</text>')
-    short = shorten(name)
-    return row.format(side - 6, middle, short) + column.format(middle, side - 5, short)
+    short_name = shorten(name)
+    return row.format(margin - 6, middle, short_name) + column.format(middle, margin - 5, short_name)
 
 
-def _square(side: int, i: int, j: int) -> Markup:
+def _cell_attributes(margin: int, i: int, j: int) -> Markup:
     return Markup('x="{}" y="{}" width="{}" height="{}" rx="2"').format(
-        side + CELL * j + 1, side + CELL * i + 1, CELL - 2, CELL - 2
+        margin + CELL * j + 1, margin + CELL * i + 1, CELL - 2, CELL - 2
     )
 
 
-def _tinted(side: int, i: int, j: int, share: float, strength: float, tip: str) -> Markup:
+def _tinted_cell(margin: int, i: int, j: int, share: float, strength: float, tooltip: str) -> Markup:
     cell = Markup('<rect class="cell" fill-opacity="{:.2f}" {}><title>{}</title></rect>').format(
-        0.04 + 0.96 * strength, _square(side, i, j), tip
+        0.04 + 0.96 * strength, _cell_attributes(margin, i, j), tooltip
     )
     if share < 0.01:
         return cell
     kind = "value strong" if strength > 0.6 else "value"
-    x, y = side + CELL * (j + 0.5), side + CELL * (i + 0.5)
+    x, y = margin + CELL * (j + 0.5), margin + CELL * (i + 0.5)
     number = Markup('<text class="{}" x="{}" y="{}" dy=".34em">{:.0f}</text>')
     return cell + number.format(kind, x, y, 100 * share)

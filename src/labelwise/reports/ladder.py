@@ -26,29 +26,29 @@ def ladder(run: RunRecord) -> list[dict[str, str]]:
     if run.path.resolve().parent.name != STAGES or not file.is_file():
         return []
     stages = json.loads(file.read_text(encoding="utf-8"))["ladder"]
-    kept = [stage["stage"] for stage in stages if stage.get("chosen")][-1:]
-    return [_row(stage, stage["stage"] in kept) for stage in stages]
+    last_chosen = [stage["stage"] for stage in stages if stage.get("chosen")][-1:]
+    return [_row(stage, stage["stage"] in last_chosen) for stage in stages]
 
 
-def _fate(stage: Mapping[str, Any]) -> str:
+def _outcome(stage: Mapping[str, Any]) -> str:
     """The outcome of a stage that is not the chosen one."""
     if stage["chosen"]:
         return "replaced"
     return "worse" if stage["high"] < 0 else "not better beyond noise"
 
 
-def _row(stage: Mapping[str, Any], kept: bool) -> dict[str, str]:
+def _row(stage: Mapping[str, Any], is_final: bool) -> dict[str, str]:
     if "left_out" in stage:
         empty = {"seconds": "", "map": "", "gain": ""}
-        return {"name": stage["stage"], **empty, "fate": f"left out: {stage['left_out']}"}
+        return {"name": stage["stage"], **empty, "outcome": f"left out: {stage['left_out']}"}
     gain = ""
     if "gain" in stage:
-        ends = " to ".join(f"{100 * stage[end]:+.1f}" for end in ("low", "high"))
-        gain = f"{100 * stage['gain']:+.1f} ({ends}) over {stage['against']}"
+        interval = " to ".join(f"{100 * stage[end]:+.1f}" for end in ("low", "high"))
+        gain = f"{100 * stage['gain']:+.1f} ({interval}) over {stage['against']}"
     return {
         "name": stage["stage"],
         "seconds": f"{stage['seconds']:.0f}",
         "map": percent(stage["val_mAP"]),
         "gain": gain,
-        "fate": "chosen" if kept else _fate(stage),
+        "outcome": "chosen" if is_final else _outcome(stage),
     }

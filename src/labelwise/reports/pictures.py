@@ -103,15 +103,15 @@ def make_tiles(
     ]
     if not isinstance(predictor, Predictor) or predictor.familiarity is None:
         return tiles
-    familiar = predictor.predict(encoded)
-    return [replace(tile, unfamiliar=p.unfamiliar) for tile, p in zip(tiles, familiar, strict=True)]
+    predictions = predictor.predict(encoded)
+    return [replace(tile, unfamiliar=p.unfamiliar) for tile, p in zip(tiles, predictions, strict=True)]
 
 
 def thumbnail(image: UInt8[torch.Tensor, "3 H W"]) -> Image.Image:
     """The image with its longest side at most 256 px."""
-    small = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    small.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-    return small
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    return picture
 
 
 def data_uri(image: Image.Image, form: str) -> str:
@@ -122,9 +122,10 @@ def data_uri(image: Image.Image, form: str) -> str:
 
 
 def _rows_of(ids: Sequence[str], images: ImageSource) -> dict[str, int]:
-    wanted = set(ids)
-    rows = {name: row for row in range(len(images)) if (name := images.image_id(row)) in wanted}
-    missing = sorted(wanted - set(rows))
+    """The row of each of these images."""
+    id_set = set(ids)
+    rows = {name: row for row in range(len(images)) if (name := images.image_id(row)) in id_set}
+    missing = sorted(id_set - set(rows))
     if missing:
         raise LabelwiseError(
             f"image {missing[0]!r} of the scores is not in the data set",
@@ -145,7 +146,7 @@ def _tile(
 ) -> Tile:
     scores = run.scores[split]
     true = np.flatnonzero(scores.true[pick.row] & scores.known[pick.row])
-    own = [box for box in boxes if box[0] == pick.label]
+    label_boxes = [box for box in boxes if box[0] == pick.label]
     return Tile(
         photo=data_uri(photo, "JPEG"),
         overlay=data_uri(tint(evidence.astype(np.float32)), "PNG"),
@@ -155,5 +156,7 @@ def _tile(
         threshold=float(run.thresholds[pick.label]),
         others=tuple(run.names[i] for i in true if i != pick.label),
         image=image,
-        boxes=tuple((100 * x0, 100 * y0, 100 * (x1 - x0), 100 * (y1 - y0)) for _, x0, y0, x1, y1 in own),
+        boxes=tuple(
+            (100 * x0, 100 * y0, 100 * (x1 - x0), 100 * (y1 - y0)) for _, x0, y0, x1, y1 in label_boxes
+        ),
     )

@@ -160,11 +160,11 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
         if isinstance(value, Mapping) and value:
             rows += flatten(value, name + ".")
         else:
-            rows.append((name, _plain(value)))
+            rows.append((name, _setting_text(value)))
     return rows
 
 
-def _plain(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     if value is None or value in ([], {}, ""):
         return "none"
     if isinstance(value, bool):
@@ -172,7 +172,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(item) for item in value)
+        return ", ".join(_setting_text(item) for item in value)
     return str(value)
 
 
@@ -211,11 +211,11 @@ def _read_scores(
                 f"{shape} for {len(ids)} images and {len(decisions)} labels",
                 "evaluate the run again",
             )
-    p = decisions.probabilities(logits)
-    selected, known = decisions.select(p), known.astype(bool)
-    if (fitted := fit(StoredScores(ids, logits, values, known))) is not None:
-        p, selected = fitted.probabilities, fitted.selected
-    return RecordedScores(ids, p.astype(np.float32), values >= 0.5, known, selected)
+    probabilities = decisions.probabilities(logits)
+    selected, known = decisions.select(probabilities), known.astype(bool)
+    if (tuning := fit(StoredScores(ids, logits, values, known))) is not None:
+        probabilities, selected = tuning.probabilities, tuning.selected
+    return RecordedScores(ids, probabilities.astype(np.float32), values >= 0.5, known, selected)
 
 
 def _read_bad_images(file: Path) -> list[tuple[str, str]]:

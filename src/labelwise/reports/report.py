@@ -70,9 +70,9 @@ def gallery(
         )
         return {"missing": f"the report was written without {absent}"}
     scores, thresholds = record.scores[split], record.thresholds
-    invented, missed = confident_errors(scores, thresholds)
+    false_positives, missed = confident_errors(scores, thresholds)
     groups = (
-        ("Predicted, not labelled", "invented", invented),
+        ("Predicted, not labelled", "invented", false_positives),
         ("Labelled, not predicted", "missed", missed),
         ("Right: typical finds", "found", typical_finds(scores, thresholds)),
     )

@@ -41,7 +41,7 @@ def write_search(
         notes: to the user.
     """
     rows = results.to_pylist()
-    lead = (
+    order_text = (
         f"In order of the cosine of the feature of {label}. The frame shows where the model saw it."
         if by != "score"
         else f"In order of the probability of {label}. The frame shows where the model saw it."
@@ -56,11 +56,11 @@ def write_search(
         facts=[*facts, *([("Condition", where)] if where else [])],
         notes=list(notes),
         queries=[
-            (title, [_query_tile(query) for query in given])
-            for title, given in (("Photographs", queries), ("Unlike", negatives))
-            if given
+            (title, [_query_tile(query) for query in photographs])
+            for title, photographs in (("Photographs", queries), ("Unlike", negatives))
+            if photographs
         ],
-        lead=lead,
+        lead=order_text,
         tiles=[result_tile(row, label) for row in rows],
     )
     write_page(out, text)

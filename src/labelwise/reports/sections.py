@@ -26,14 +26,14 @@ def percent(value: Any) -> str:
     >>> percent(0.8734), percent(None)
     ('87.3', '–')
     """
-    known = finite_number(value)
-    return NONE if known is None else f"{100 * known:.1f}"
+    number = finite_number(value)
+    return NONE if number is None else f"{100 * number:.1f}"
 
 
 def format_probability(value: Any) -> str:
     """A probability with two decimals, a dash for no value."""
-    known = finite_number(value)
-    return NONE if known is None else f"{known:.2f}"
+    number = finite_number(value)
+    return NONE if number is None else f"{number:.2f}"
 
 
 def format_count(value: Any) -> str:
@@ -42,8 +42,8 @@ def format_count(value: Any) -> str:
     >>> format_count(12345)
     '12\\u202f345'
     """
-    known = finite_number(value)
-    return NONE if known is None else f"{known:,.0f}".replace(",", "\u202f")
+    number = finite_number(value)
+    return NONE if number is None else f"{number:,.0f}".replace(",", "\u202f")
 
 
 def duration(seconds: Any) -> str:
@@ -52,15 +52,15 @@ def duration(seconds: Any) -> str:
     >>> duration(42), duration(150), duration(8100)
     ('42 s', '2 min 30 s', '2 h 15 min')
     """
-    known = finite_number(seconds)
-    if known is None:
+    number = finite_number(seconds)
+    if number is None:
         return NONE
-    whole = round(known)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = round(number)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s" if rounded % 60 else f"{rounded // 60} min"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
 
 
 def headline(run: RunRecord) -> dict[str, Any]:
@@ -98,15 +98,16 @@ def headline(run: RunRecord) -> dict[str, Any]:
 def rare_figures(run: RunRecord) -> dict[str, Any]:
     """`without_rare` of the shown split, also for results that do not hold it."""
     per_label = run.splits[run.shown_split].get("per_label", {})
-    counted = {
+    rows = {
         name: {"AP": finite_number(row.get("AP")), "positives": row["positives"]}
         for name, row in per_label.items()
         if finite_number(row.get("positives")) is not None
     }
-    return without_rare(counted)
+    return without_rare(rows)
 
 
 def _facts(run: RunRecord, backbone: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, text) of the backbone, the image size and the training, as far as the run stores them."""
     weights = backbone.get("weights")
     size = run.config.get("image_size")
     speed = finite_number(run.training.get("images_per_second"))
@@ -124,23 +125,23 @@ def _facts(run: RunRecord, backbone: Mapping[str, Any]) -> list[tuple[str, str]]
 
 def training(run: RunRecord) -> dict[str, Any]:
     """The two curves of the training, each `None` if the log lacks its data."""
-    losses = [
-        (float(s["step"]), x)
+    loss_points = [
+        (float(s["step"]), value)
         for s in run.steps
-        if (x := finite_number(s.get("loss"))) is not None and "step" in s
+        if (value := finite_number(s.get("loss"))) is not None and "step" in s
     ]
-    means = [
-        (float(e["epoch"]), x)
+    val_points = [
+        (float(e["epoch"]), value)
         for e in run.epochs
-        if (x := finite_number((e.get("val") or {}).get("mAP"))) is not None and "epoch" in e
+        if (value := finite_number((e.get("val") or {}).get("mAP"))) is not None and "epoch" in e
     ]
     best = finite_number(run.training.get("best_epoch"))
     if best is None:
         best = next((float(e["epoch"]) for e in reversed(run.epochs) if e.get("best") and "epoch" in e), None)
     return {
-        "loss": figures.loss_chart(losses) if len(losses) > 1 else None,
-        "epochs": figures.epoch_chart(means, best) if len(means) > 1 else None,
-        "only": percent(means[0][1]) if len(means) == 1 else None,
+        "loss": figures.loss_chart(loss_points) if len(loss_points) > 1 else None,
+        "epochs": figures.epoch_chart(val_points, best) if len(val_points) > 1 else None,
+        "only": percent(val_points[0][1]) if len(val_points) == 1 else None,
     }
 
 
@@ -150,9 +151,10 @@ def rows_of_labels(run: RunRecord) -> dict[str, Any]:
     rare = rare_figures(run)["rare_labels"]
     rows: list[dict[str, Any]] = []
     for j, (name, threshold) in enumerate(zip(run.names, run.thresholds, strict=True)):
-        figures_of = per_label.get(name, {})
-        row = {
-            key: finite_number(figures_of.get(key)) for key in (*RATES, "positives", "negatives", "unknown")
+        label_figures = per_label.get(name, {})
+        rates = {
+            key: finite_number(label_figures.get(key))
+            for key in (*RATES, "positives", "negatives", "unknown")
         }
         rows.append(
             {
@@ -160,7 +162,7 @@ def rows_of_labels(run: RunRecord) -> dict[str, Any]:
                 "threshold": float(threshold),
                 "never": j in run.never,
                 "rare": name in rare,
-                **row,
+                **rates,
             }
         )
     rows.sort(key=lambda row: (row["AP"] is None, row["rare"], -(row["AP"] or 0.0)))
@@ -179,26 +181,28 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
     split = run.shown_split
     if split not in run.scores:
         return None
-    items = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
+    label_curves = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
     rare = rare_figures(run)["rare_labels"]
-    curved = sorted((d for d in items if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
-    ranked = [d for d in curved if d["name"] not in rare]
+    drawable = sorted(
+        (d for d in label_curves if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0
+    )
+    ranked = [d for d in drawable if d["name"] not in rare]
     only_rare = not ranked
-    ranked = ranked or curved
-    few = only_rare or len(ranked) <= 2 * TILES
-    worst = ranked[: 2 * TILES] if few else ranked[:TILES]
-    best = [] if few else ranked[-TILES:][::-1]
+    ranked = ranked or drawable
+    one_list = only_rare or len(ranked) <= 2 * TILES
+    worst = ranked[: 2 * TILES] if one_list else ranked[:TILES]
+    best = [] if one_list else ranked[-TILES:][::-1]
     first = ranked[0]["index"] if ranked else 0
     return {
         "only_rare": only_rare,
-        "without_rare": len(curved) - len(ranked),
-        "worst": [_tile(d) for d in worst],
-        "best": [_tile(d) for d in best],
+        "without_rare": len(drawable) - len(ranked),
+        "worst": [_curve_tile(d) for d in worst],
+        "best": [_curve_tile(d) for d in best],
         "histograms": [_histogram(d) for d in ranked[:TILES]],
-        "explorer": [_explored(d) for d in items],
-        "order": sorted(range(len(items)), key=lambda i: run.names[i].casefold()),
+        "explorer": [_explorer_data(d) for d in label_curves],
+        "order": sorted(range(len(label_curves)), key=lambda i: run.names[i].casefold()),
         "first": first,
-        "faintness": f"{min(0.6, 0.12 + 10 / len(items)):.2f}",
+        "faintness": f"{min(0.6, 0.12 + 10 / len(label_curves)):.2f}",
         "curve_axes": figures.axes(
             figures.LARGE, figures.nice_ticks(0, 1), figures.nice_ticks(0, 1), "recall", "precision"
         ),
@@ -210,28 +214,28 @@ def _label_curve(run: RunRecord, scores: RecordedScores, label: int) -> dict[str
     """Precision and recall of one label, its operating point and the shares of its scores."""
     known = scores.known[:, label]
     p, true = scores.probabilities[known, label], scores.true[known, label]
-    figures_of = run.splits[run.shown_split].get("per_label", {}).get(run.names[label], {})
+    label_figures = run.splits[run.shown_split].get("per_label", {}).get(run.names[label], {})
     points: list[tuple[float, float]] = []
     if true.any() and not true.all():
         precision, recall, _ = precision_recall(p, true)
         points = [(float(r), float(q)) for r, q in zip(recall, precision, strict=True)]
         points = [(0.0, points[0][1]), *points, (1.0, float(true.mean()))]
-    called = scores.selected[known, label]
-    hits, chosen = int(called[true].sum()), int(called.sum())
+    selected = scores.selected[known, label]
+    hits, predicted = int(selected[true].sum()), int(selected.sum())
     return {
         "index": label,
         "name": run.names[label],
-        "AP": finite_number(figures_of.get("AP")),
+        "AP": finite_number(label_figures.get("AP")),
         "positives": int(true.sum()),
         "negatives": int((~true).sum()),
         "threshold": float(run.thresholds[label]),
         "points": points,
-        "operating": (hits / int(true.sum()), hits / chosen) if chosen and true.any() else None,
+        "operating": (hits / int(true.sum()), hits / predicted) if predicted and true.any() else None,
         "shares": score_shares(scores, label),
     }
 
 
-def _tile(curve: dict[str, Any]) -> dict[str, Any]:
+def _curve_tile(curve: dict[str, Any]) -> dict[str, Any]:
     chart = figures.curve_tile(curve["points"], curve["operating"], curve["name"])
     return {"name": curve["name"], "AP": curve["AP"], "positives": curve["positives"], "chart": chart}
 
@@ -242,20 +246,20 @@ def _histogram(curve: dict[str, Any]) -> dict[str, Any]:
     return {"name": curve["name"], "threshold": curve["threshold"], "chart": chart}
 
 
-def _explored(curve: dict[str, Any]) -> dict[str, Any]:
+def _explorer_data(curve: dict[str, Any]) -> dict[str, Any]:
     """The data of one label's large chart: paths in drawing units and a sentence."""
     operating = curve["operating"]
     x, y = figures.LARGE.at(*operating) if operating else (-20.0, -20.0)
     threshold = figures.LARGE_BARS.at(curve["threshold"], 0)[0]
     positives, negatives = curve["shares"]
     highest = float(max(positives.max(), negatives.max()))
-    at = (
+    rates = (
         f"precision {percent(operating[1])}\u202f%, recall {percent(operating[0])}\u202f%"
         if operating
         else "nothing is predicted"
     )
     for side in ("positives", "negatives"):
-        at = at if curve[side] else f"no {side}, so no curve"
+        rates = rates if curve[side] else f"no {side}, so no curve"
     return {
         "name": curve["name"],
         "curve": figures.LARGE.path(curve["points"]),
@@ -265,7 +269,7 @@ def _explored(curve: dict[str, Any]) -> dict[str, Any]:
         "down": figures.bars_path(figures.LARGE_BARS, negatives, highest, -1),
         "threshold": round(threshold, 1),
         "text": f"AP {percent(curve['AP'])}\u202f%, {format_count(curve['positives'])} positives, "
-        f"{format_count(curve['negatives'])} negatives. At the threshold {curve['threshold']:.2f}: {at}.",
+        f"{format_count(curve['negatives'])} negatives. At the threshold {curve['threshold']:.2f}: {rates}.",
     }
 
 
@@ -274,23 +278,23 @@ def confusions(run: RunRecord) -> dict[str, Any] | None:
     split = run.shown_split
     if split not in run.scores:
         return None
-    counted = count_confusions(run.scores[split])
-    shown = most_confused(counted)
-    if len(shown) < 2:
+    counts = count_confusions(run.scores[split])
+    labels = most_confused(counts)
+    if len(labels) < 2:
         return {"chart": None, "pairs": [], "shown": 0}
-    grid = np.ix_(shown, shown)
+    grid = np.ix_(labels, labels)
     return {
-        "chart": heat_map(counted.rate[grid], counted.chances[grid], [run.names[i] for i in shown]),
+        "chart": heat_map(counts.rate[grid], counts.chances[grid], [run.names[i] for i in labels]),
         "pairs": [
             {
                 "true": run.names[i],
                 "predicted": run.names[j],
-                "wrong": int(counted.wrong[i, j]),
-                "chances": int(counted.chances[i, j]),
-                "rate": float(counted.rate[i, j]),
-                "usual": float(counted.usual[j]),
+                "wrong": int(counts.wrong[i, j]),
+                "chances": int(counts.chances[i, j]),
+                "rate": float(counts.rate[i, j]),
+                "usual": float(counts.usual[j]),
             }
-            for i, j in strongest_pairs(counted)
+            for i, j in strongest_pairs(counts)
         ],
-        "shown": len(shown),
+        "shown": len(labels),
     }

@@ -69,13 +69,13 @@ def score_shares(
 
 def count_confusions(scores: RecordedScores) -> Confusions:
     """Counts wrong predictions of each label j in the images where each other label i is true."""
-    true = (scores.true & scores.known).astype(np.float32)
-    false = ~scores.true & scores.known
-    invented = false & scores.selected
-    wrong = (true.T @ invented.astype(np.float32)).round().astype(np.int64)
-    chances = (true.T @ false.astype(np.float32)).round().astype(np.int64)
-    usual = invented.sum(0) / np.maximum(1, false.sum(0))
-    return Confusions(wrong, chances, usual)
+    positives = (scores.true & scores.known).astype(np.float32)
+    negatives = ~scores.true & scores.known
+    false_positives = negatives & scores.selected
+    wrong = (positives.T @ false_positives.astype(np.float32)).round().astype(np.int64)
+    chances = (positives.T @ negatives.astype(np.float32)).round().astype(np.int64)
+    usual_rates = false_positives.sum(0) / np.maximum(1, negatives.sum(0))
+    return Confusions(wrong, chances, usual_rates)
 
 
 def most_confused(confusions: Confusions) -> list[int]:
@@ -88,7 +88,7 @@ def most_confused(confusions: Confusions) -> list[int]:
 
 
 def strongest_pairs(confusions: Confusions) -> list[tuple[int, int]]:
-    """At most 10 pairs (i true, j invented) with the most wrong predictions beyond j's usual rate, most first."""
+    """At most 10 pairs (i true, j predicted) with the most wrong predictions beyond j's usual rate, most first."""
     excess = confusions.wrong - confusions.chances * confusions.usual[None, :]
     np.fill_diagonal(excess, 0)
     order = np.argsort(-excess, axis=None, kind="stable")[:10]
@@ -99,16 +99,16 @@ def strongest_pairs(confusions: Confusions) -> list[tuple[int, int]]:
 def confident_errors(
     scores: RecordedScores, thresholds: Float[np.ndarray, " L"], count: int = 12
 ) -> tuple[list[Pick], list[Pick]]:
-    """The false positives and the missed labels furthest from their thresholds: (invented, missed).
+    """The false positives and the missed labels furthest from their thresholds: (false positives, missed).
 
     At most one pick per image and a few per label, so that one bad label does not fill the page.
     """
     distance = margins(scores, thresholds)
     predicted = scores.selected
-    invented = _furthest(distance, scores.known & ~scores.true & predicted, count)
+    false_positives = _furthest(distance, scores.known & ~scores.true & predicted, count)
     selectable = np.asarray(thresholds) < 1  # the others are missed by rule, not by a wrong score
     missed = _furthest(-distance, scores.known & scores.true & ~predicted & selectable, count)
-    return invented, [Pick(pick.row, pick.label, -pick.margin) for pick in missed]
+    return false_positives, [Pick(pick.row, pick.label, -pick.margin) for pick in missed]
 
 
 def typical_finds(scores: RecordedScores, thresholds: Float[np.ndarray, " L"]) -> list[Pick]:
@@ -116,33 +116,36 @@ def typical_finds(scores: RecordedScores, thresholds: Float[np.ndarray, " L"]) -
     distance = margins(scores, thresholds)
     correct = scores.known & scores.true & scores.selected
     picks: list[Pick] = []
-    used: set[int] = set()
+    used_rows: set[int] = set()
     for label in np.argsort(-correct.sum(0), kind="stable"):
         rows = np.flatnonzero(correct[:, label])
         rows = rows[np.argsort(distance[rows, label], kind="stable")]
         middle = len(rows) // 2
-        free = [int(row) for row in rows[middle : middle + 20] if int(row) not in used]
-        if free and len(picks) < 6:
-            used.add(free[0])
-            picks.append(Pick(free[0], int(label), float(distance[free[0], label])))
+        unused = [int(row) for row in rows[middle : middle + 20] if int(row) not in used_rows]
+        if unused and len(picks) < 6:
+            used_rows.add(unused[0])
+            picks.append(Pick(unused[0], int(label), float(distance[unused[0], label])))
     return picks
 
 
-def _furthest(distance: Float[np.ndarray, "N L"], chosen: Bool[np.ndarray, "N L"], count: int) -> list[Pick]:
-    cells = np.flatnonzero(chosen)
-    pool = min(len(cells), 40 * count)
+def _furthest(
+    distance: Float[np.ndarray, "N L"], candidates: Bool[np.ndarray, "N L"], count: int
+) -> list[Pick]:
+    """At most `count` picks of these cells, the largest distance first."""
+    cells = np.flatnonzero(candidates)
+    examined = min(len(cells), 40 * count)
     values = distance.reshape(-1)[cells]
-    nearest = np.argsort(-values, kind="stable")[:pool]
+    order = np.argsort(-values, kind="stable")[:examined]
     per_label = max(2, math.ceil(count / distance.shape[1]))
     picks: list[Pick] = []
-    rows: set[int] = set()
-    taken: dict[int, int] = {}
-    for position in nearest:
+    used_rows: set[int] = set()
+    label_counts: dict[int, int] = {}
+    for position in order:
         row, label = divmod(int(cells[position]), distance.shape[1])
-        if row in rows or taken.get(label, 0) >= per_label:
+        if row in used_rows or label_counts.get(label, 0) >= per_label:
             continue
-        rows.add(row)
-        taken[label] = taken.get(label, 0) + 1
+        used_rows.add(row)
+        label_counts[label] = label_counts.get(label, 0) + 1
         picks.append(Pick(row, label, float(values[position])))
         if len(picks) == count:
             break

@@ -39,15 +39,15 @@ def photo_tile(
         photo = thumbnail(decode_image(path if source is None else source, shrink_to=LONGEST))
     except (LabelwiseError, OSError):
         return {**tile, "photo": None, "overlays": []}
-    sides = None
+    box_percent = None
     if box is not None:
-        x0, y0, x1, y1 = (100 * side for side in box)
-        sides = (x0, y0, x1 - x0, y1 - y0)
+        x0, y0, x1, y1 = (100 * edge for edge in box)
+        box_percent = (x0, y0, x1 - x0, y1 - y0)
     return {
         **tile,
         "photo": data_uri(photo, "JPEG"),
         "size": photo.size,
-        "box": sides,
+        "box": box_percent,
         "overlays": [(name, data_uri(tint(evidence), "PNG")) for name, evidence in overlays],
     }
 
@@ -55,7 +55,7 @@ def photo_tile(
 def result_tile(row: Mapping[str, Any], label: str) -> dict[str, Any]:
     """The tile of a row of `Collection.search` by a label."""
     others = [name for name in row["labels"] if name != label]
-    likeness = "" if row.get("similarity") is None else f"similarity {row['similarity']:.3f}"
-    lines = [likeness, f"score {row['score']:.2f}", ", ".join(others[:5])]
+    similarity = "" if row.get("similarity") is None else f"similarity {row['similarity']:.3f}"
+    lines = [similarity, f"score {row['score']:.2f}", ", ".join(others[:5])]
     title = f"{row['rank']}." if row.get("rank") else ""
     return photo_tile(row["path"], [line for line in lines if line], title=title, box=row["box"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,29 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
         ) from error
 
 
+def new_folder(out: str | Path) -> Path:
+    """The folder to write to.
+
+    Raises:
+        LabelwiseError: none was named, or it holds something.
+    """
+    target = Path(out)
+    if not str(out) or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        given = f"{target}, which holds something" if str(out) else "no folder for the run"
+        raise LabelwiseError(given, "a new folder", "choose another --out")
+    return target
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; surrogates, as in odd file names, become escapes that JSON and YAML read."""
     write_atomic(path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def save_csv(path: Path, rows: Iterable[Sequence[Any]], line_end: str = "\n") -> None:
+    """Write rows, the header first, as CSV atomically."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=line_end).writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, data: Any) -> None:

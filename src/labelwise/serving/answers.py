@@ -31,7 +31,7 @@ class Answers:
         self._columns = {name: j for j, name in enumerate(self.names)}
         engine: Any = predictor.engine
         takes_states = getattr(getattr(engine, "model", None), "takes_states", False)  # a model in PyTorch
-        self._with_states = engine if takes_states else None
+        self._stateful_engine = engine if takes_states else None
 
     def decode(self, data: bytes | np.ndarray) -> Any:
         """Decodes and transforms an image, a file or upright pixels `[H, W, 3]`, for the engine.
@@ -48,10 +48,10 @@ class Answers:
         """Predictions of a batch; queries with maps or known states are computed apart from those without."""
         answers: dict[int, Prediction] = {}
         for maps in (False, True):
-            for known in (False, True):
-                rows = [i for i, q in enumerate(queries) if q.maps == maps and bool(q.states) == known]
+            for has_states in (False, True):
+                rows = [i for i, q in enumerate(queries) if q.maps == maps and bool(q.states) == has_states]
                 if rows:
-                    states = [queries[i].states for i in rows] if known else None
+                    states = [queries[i].states for i in rows] if has_states else None
                     answers |= zip(
                         rows, self._predict([queries[i].image for i in rows], maps, states), strict=True
                     )
@@ -73,7 +73,7 @@ class Answers:
             raise Refused(
                 400, "maps of an export without them", "an export with maps", "export again with --maps"
             )
-        if states and self._with_states is None:
+        if states and self._stateful_engine is None:
             raise Refused(
                 400, "label states for a model that cannot use them", "no `states`", "leave them out"
             )
@@ -83,27 +83,33 @@ class Answers:
 
     def describe(self) -> dict[str, Any]:
         """The labels in their order with their thresholds and rules, and the model's properties for the page."""
-        d, names = self._predictor.decisions, self.names
-        never = [j in d.never for j in range(len(names))]
-        rows = zip(names, d.thresholds, d.scale, d.bias, never, strict=True)
+        decisions, names = self._predictor.decisions, self.names
+        never = [j in decisions.never for j in range(len(names))]
+        rows = zip(names, decisions.thresholds, decisions.scale, decisions.bias, never, strict=True)
         return {
             "labels": [
-                {"name": n, "threshold": float(t), "scale": float(s), "bias": float(b), "never_selected": no}
-                for n, t, s, b, no in rows
+                {
+                    "name": name,
+                    "threshold": float(threshold),
+                    "scale": float(scale),
+                    "bias": float(bias),
+                    "never_selected": is_never,
+                }
+                for name, threshold, scale, bias, is_never in rows
             ],
             "groups": [
                 {"name": name, "labels": list(group.labels), "exclusive": group.exclusive}
                 for name, group in self._predictor.labels.groups.items()
             ],
-            "exclusive": [[names[j] for j in group] for group in d.exclusive],
+            "exclusive": [[names[j] for j in group] for group in decisions.exclusive],
             "rules": {
-                "implies": [[names[j] for j in pair] for pair in d.implies],
-                "exactly_one": [[names[j] for j in group] for group in d.exactly_one],
-                "parts": [part.to_json(names) for part in projection(d.rules).parts],
+                "implies": [[names[j] for j in pair] for pair in decisions.implies],
+                "exactly_one": [[names[j] for j in group] for group in decisions.exactly_one],
+                "parts": [part.to_json(names) for part in projection(decisions.rules).parts],
             },
-            "top_k": d.top_k,
+            "top_k": decisions.top_k,
             "engine": self._predictor.engine.name,
-            "takes_states": self._with_states is not None,
+            "takes_states": self._stateful_engine is not None,
             "gives_maps": self.has_maps,
             "view": {
                 "resize": self._predictor.transform.config.resize,
@@ -116,10 +122,10 @@ class Answers:
         self, images: list[Any], maps: bool, states: list[Mapping[str, bool]] | None
     ) -> list[Prediction]:
         predictor = self._predictor
-        if states is not None and self._with_states is not None:
+        if states is not None and self._stateful_engine is not None:
             from labelwise.serving.states import EngineWithStates
 
-            engine = EngineWithStates(self._with_states, self._columns, states)
+            engine = EngineWithStates(self._stateful_engine, self._columns, states)
             predictor = Predictor(predictor.labels, predictor.decisions, predictor.transform, engine)
         return predictor.of_prepared(images, maps)
 

@@ -108,7 +108,6 @@ class Server:
 
     async def predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
         """The answers of a request, in the order of its images."""
-
         within = self.limits.within_of(request.headers)
         self.batcher.check(0, within)  # before its images are received
 
@@ -154,12 +153,12 @@ class Server:
     ) -> list[Prediction | str]:
         self.answers.check(maps, states)
         if request is not None:
-            request.state.seen["images"] = len(uploads)
+            request.state.log_fields["images"] = len(uploads)
         with self.batcher.admitted(len(uploads), within):
-            answers = asyncio.gather(*(self._one(upload, maps, states) for upload in uploads))
-            return await (answers if request is None else _unless_gone(request, answers))
+            answers = asyncio.gather(*(self._predict_one(upload, maps, states) for upload in uploads))
+            return await (answers if request is None else _until_disconnect(request, answers))
 
-    async def _one(self, upload: Upload, maps: bool, states: Mapping[str, bool]) -> Prediction | str:
+    async def _predict_one(self, upload: Upload, maps: bool, states: Mapping[str, bool]) -> Prediction | str:
         error = upload.error
         if error is None:
             try:
@@ -172,22 +171,22 @@ class Server:
         return error
 
 
-async def _unless_gone(request: Request, answers: asyncio.Future[list[T]]) -> list[T]:
+async def _until_disconnect(request: Request, answers: asyncio.Future[list[T]]) -> list[T]:
     """The answers; cancels them when the client closes its connection, since unused work would delay others.
 
     Raises:
         Refused: 499, which appears only in the log and the metrics.
     """
-    gone = asyncio.ensure_future(_closed(request))
+    disconnect = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait((answers, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((answers, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if not answers.done():
             raise Refused(
                 499, "a client that closed its connection", "one that waits", "nothing is to be done"
             )
         return answers.result()
     finally:
-        gone.cancel()
+        disconnect.cancel()
         answers.cancel()
         answers.add_done_callback(_retrieve)
 
@@ -198,7 +197,8 @@ def _retrieve(answers: asyncio.Future[Any]) -> None:
         answers.exception()
 
 
-async def _closed(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
+    """Returns when the client closes its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -291,7 +291,7 @@ def _add_api(app: FastAPI, server: Server, pages: Mapping[str, bool]) -> None:
 
 def _add_page(app: FastAPI, path: str, file: str, pages: Mapping[str, bool]) -> None:
     text = (PAGE / file).read_bytes()
-    for name in (name for name, there in pages.items() if there):
+    for name in (name for name, exists in pages.items() if exists):
         text = text.replace(b' id="to-%s" hidden' % name.encode(), b"")
 
     @app.get(path, include_in_schema=False)

@@ -38,9 +38,11 @@ class QueuedImage:
 
 @dataclass
 class _Waiting:
+    """An image in the queue: when it arrived, since when it is decoded, and its answer."""
+
     query: QueuedImage
-    came: float
-    since: float
+    arrived: float
+    decoded: float
     answer: asyncio.Future[Prediction]
 
 
@@ -71,12 +73,12 @@ class Batcher:
         self._decoders = ThreadPoolExecutor(usable_cores(), "decode")
         self._engine = ThreadPoolExecutor(1, "engine")
         self._waiting: deque[_Waiting] = deque()
-        self._came = asyncio.Event()
-        self._held, self._decoding = 0, 0
+        self._arrival = asyncio.Event()
+        self._admitted, self._decoding = 0, 0
         # Seconds between the answers of two images while others wait, and the end of the last batch.
-        self._pace, self._ended = 0.0, 0.0
+        self._image_seconds, self._last_end = 0.0, 0.0
         self._task: asyncio.Task[None] | None = None
-        self._began: float | None = None
+        self._started: float | None = None
         self.abandoned = False
 
     def start(self) -> None:
@@ -85,7 +87,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Answers all accepted images, then stops the threads; a stalled engine is abandoned, see `abandoned`."""
-        while self._held and not self.stalled:
+        while self._admitted and not self.stalled:
             await asyncio.sleep(0.01)
         self.abandoned = self.stalled
         if self._task is not None:
@@ -96,12 +98,12 @@ class Batcher:
     @property
     def full(self) -> bool:
         """Whether no further image would be accepted."""
-        return self._held >= self._limits.waiting
+        return self._admitted >= self._limits.waiting
 
     @property
     def stalled(self) -> bool:
         """Whether the engine has been running one batch for longer than a request may take."""
-        return self._began is not None and time.perf_counter() - self._began > self._limits.seconds
+        return self._started is not None and time.perf_counter() - self._started > self._limits.seconds
 
     def check(self, count: int, seconds: float = math.inf) -> None:
         """Refuses images that cannot be answered in time.
@@ -118,17 +120,17 @@ class Batcher:
             raise Refused(
                 503, "an engine that stalls", "one that answers", "restart the server; see its log", 30
             )
-        wait, seconds = self._held * self._pace, min(seconds, self._limits.within)
-        if self._held + max(1, count) > self._limits.waiting:
+        wait, seconds = self._admitted * self._image_seconds, min(seconds, self._limits.within)
+        if self._admitted + max(1, count) > self._limits.waiting:
             expected = f"at most {self._limits.waiting} at a time"
-        elif self._held and wait + count * self._pace > MARGIN * seconds:
+        elif self._admitted and wait + count * self._image_seconds > MARGIN * seconds:
             expected = f"a queue that is answered in {seconds:g} s"
         else:
             return
         self._metrics.images.labels("refused").inc(max(1, count))
         raise Refused(
             429,
-            f"more images with {self._held} waiting",
+            f"more images with {self._admitted} waiting",
             expected,
             "send them again later",
             max(1, math.ceil(wait)),
@@ -138,11 +140,11 @@ class Batcher:
     def admitted(self, count: int, seconds: float = math.inf) -> Iterator[None]:
         """Reserves places in the queue for a number of images and releases them at the end; see `check`."""
         self.check(count, seconds)
-        self._hold(count)
+        self._reserve(count)
         try:
             yield
         finally:
-            self._hold(-count)
+            self._reserve(-count)
 
     async def submit(self, data: Any, maps: bool, states: Mapping[str, bool]) -> Prediction:
         """The prediction for one admitted image.
@@ -151,24 +153,25 @@ class Batcher:
             UnreadableImage: not an image, damaged, or too many pixels.
         """
         loop = asyncio.get_running_loop()
-        came = loop.time()
+        arrived = loop.time()
         self._decoding += 1
         try:
             image = await loop.run_in_executor(self._decoders, self._decode, data)
-            waiting = _Waiting(QueuedImage(image, maps, states), came, loop.time(), loop.create_future())
+            waiting = _Waiting(QueuedImage(image, maps, states), arrived, loop.time(), loop.create_future())
             self._waiting.append(waiting)
         finally:
             self._decoding -= 1
-            self._came.set()
+            self._arrival.set()
         return await waiting.answer
 
     async def _work(self) -> None:
+        """Answers batch after batch."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = await self._gather()
+            batch = await self._next_batch()
             if not batch:
                 continue
-            self._began = started = time.perf_counter()
+            self._started = started = time.perf_counter()
             try:
                 answers = await loop.run_in_executor(self._engine, self._answer, [w.query for w in batch])
             except Exception as error:  # a failing batch must not stop the server
@@ -176,49 +179,51 @@ class Batcher:
                     _settle(w.answer, error)
                 continue
             finally:
-                self._began = None
-            self._note(batch, started)
+                self._started = None
+            self._measure(batch, started)
             for w, prediction in zip(batch, answers, strict=True):
                 _settle(w.answer, prediction)
 
-    async def _gather(self) -> list[_Waiting]:
+    async def _next_batch(self) -> list[_Waiting]:
         """Waits for a batch; cancelled queries are left out."""
-        self._came.clear()
+        self._arrival.clear()
         if not self._waiting:
-            await self._came.wait()
+            await self._arrival.wait()
         while self._waiting and self._decoding and len(self._waiting) < self._limits.batch:
-            left = self._waiting[0].since + self._limits.wait_ms / 1000 - asyncio.get_running_loop().time()
-            if left <= 0:
+            wait = self._waiting[0].decoded + self._limits.wait_ms / 1000 - asyncio.get_running_loop().time()
+            if wait <= 0:
                 break
-            self._came.clear()
+            self._arrival.clear()
             try:
-                await asyncio.wait_for(self._came.wait(), left)
+                await asyncio.wait_for(self._arrival.wait(), wait)
             except asyncio.TimeoutError:
                 break
         count = min(len(self._waiting), self._limits.batch)
         batch = [w for w in (self._waiting.popleft() for _ in range(count)) if not w.answer.done()]
         now = asyncio.get_running_loop().time()
         for w in batch:
-            self._metrics.queue.observe(now - w.came)
+            self._metrics.queue.observe(now - w.arrived)
         return batch
 
-    def _hold(self, count: int) -> None:
-        self._held += count
-        self._metrics.waiting.set(self._held)
+    def _reserve(self, count: int) -> None:
+        """Changes the number of admitted images."""
+        self._admitted += count
+        self._metrics.waiting.set(self._admitted)
 
-    def _note(self, batch: Sequence[_Waiting], started: float) -> None:
+    def _measure(self, batch: Sequence[_Waiting], started: float) -> None:
         """Measures a batch that has just been answered."""
         now = time.perf_counter()
         self._metrics.batch.observe(len(batch))
         self._metrics.engine.observe(now - started)
         # A batch that waited for the one before it shows the pace of everything, decoding and requests included.
-        waited = asyncio.get_running_loop().time() - min(w.came for w in batch)
-        pace = min(now - self._ended, waited) / len(batch)
-        self._pace += (0.2 if self._pace else 1.0) * (pace - self._pace)
-        self._ended = now
+        waited = asyncio.get_running_loop().time() - min(w.arrived for w in batch)
+        pace = min(now - self._last_end, waited) / len(batch)
+        self._image_seconds += (0.2 if self._image_seconds else 1.0) * (pace - self._image_seconds)
+        self._last_end = now
 
 
 def _settle(answer: asyncio.Future[Prediction], result: Prediction | Exception) -> None:
+    """Sets the answer of an image, unless its request was cancelled."""
     if answer.done():
         return
     if isinstance(result, Exception):

@@ -135,11 +135,11 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
             boxes = tuple(
                 (identifier, read_box(sides)) for identifier, _, sides in (b.partition(":") for b in box)
             )
-        question = SearchRequest(
+        search = SearchRequest(
             label or None, tuple(like), tuple(unlike), tuple(present), tuple(absent), least, by, boxes
         )
         with _refusing():
-            return searches.results(question, page)
+            return searches.results(search, page)
 
     @routes.post(
         "/photographs",
@@ -193,8 +193,8 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
             photograph = searches.photographs.shown(searches.collection, photo)
             content = make(photograph)
         # An address with the file's version never changes what it shows.
-        kept = "max-age=31536000, immutable" if version == photograph.version else "no-cache"
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": f"private, {kept}"})
+        caching = "max-age=31536000, immutable" if version == photograph.version else "no-cache"
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": f"private, {caching}"})
 
     return routes
 
@@ -203,8 +203,8 @@ def predictions_csv(collection: Collection, images: Sequence[int]) -> bytes:
     """Paths, selected labels and probabilities of images, as CSV in the form of `labelwise predict`."""
     rows = collection.rows(images, None, ("path", "error", "labels", "scores"))
     # In the order of the selection.
-    place = {number: i for i, number in enumerate(rows["image"].to_pylist())}
-    order = [place[number] for number in dict.fromkeys(images) if number in place]
+    index = {number: i for i, number in enumerate(rows["image"].to_pylist())}
+    order = [index[number] for number in dict.fromkeys(images) if number in index]
     rows = rows.take(pa.array(order, pa.int64()))
     names = collection.identity.labels
     cell, schema = cell_writer(names), columns_of(names).set(2, pa.field("selected", pa.string()))
@@ -215,9 +215,9 @@ def predictions_csv(collection: Collection, images: Sequence[int]) -> bytes:
         pa.array([cell(labels) for labels in rows["labels"].to_pylist()], pa.string()),
         *(pa.array(scores[:, j]) for j in range(len(names))),
     ]
-    out = io.BytesIO()
-    csv.write_csv(pa.Table.from_arrays(columns, schema=schema), out)
-    return out.getvalue()
+    buffer = io.BytesIO()
+    csv.write_csv(pa.Table.from_arrays(columns, schema=schema), buffer)
+    return buffer.getvalue()
 
 
 @contextmanager

@@ -25,29 +25,29 @@ class ConnectionSweep:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._since: dict[Any, tuple[object, float]] = {}
+        self._states: dict[Any, tuple[object, float]] = {}
 
     def look(self, connections: Collection[Any], now: float) -> int:
         """Closes overdue connections and returns their number."""
-        held = {c: self._since.get(c, (None, now)) for c in connections}
+        states = {connection: self._states.get(connection, (None, now)) for connection in connections}
         waiting: list[tuple[float, Any]] = []
         closed = 0
-        for connection, (last_request, since) in held.items():
-            request = _work(connection)
+        for connection, (last_request, start) in states.items():
+            request = _current_request(connection)
             if request is not last_request:
-                held[connection] = (request, now)
-                since = now
+                states[connection] = (request, now)
+                start = now
             longest = self._limits.head_seconds if request is None else 2 * self._limits.seconds
-            if now - since > longest:
+            if now - start > longest:
                 connection.transport.abort()
                 closed += 1
             elif request is None:
-                waiting.append((since, connection))
-        excess = max(0, len(held) - closed - self._limits.connections)
+                waiting.append((start, connection))
+        excess = max(0, len(states) - closed - self._limits.connections)
         for _, connection in sorted(waiting, key=lambda pair: pair[0])[:excess]:
             connection.transport.abort()
             closed += 1
-        self._since = held
+        self._states = states
         return closed
 
     async def run(self, connections: Collection[Any]) -> None:
@@ -57,7 +57,7 @@ class ConnectionSweep:
             await asyncio.sleep(PERIOD)
 
 
-def _work(connection: Any) -> object:
+def _current_request(connection: Any) -> object:
     """The current request, `None` between requests."""
     cycle = connection.cycle
     return None if cycle is None or cycle.response_complete else cycle

@@ -71,11 +71,11 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 def _messages() -> dict[str, Any]:
     """The classes of the messages, in a pool of their own beside those of clients in the same process."""
     file = FileDescriptorProto(name="labelwise/inference.proto", package="inference", syntax="proto3")
-    made: dict[str, DescriptorProto] = {}
+    messages: dict[str, DescriptorProto] = {}
     for path, fields in _FIELDS.items():
         outer, _, name = path.rpartition(".")
-        message = (made[outer].nested_type if outer else file.message_type).add(name=name)
-        made[path] = message
+        message = (messages[outer].nested_type if outer else file.message_type).add(name=name)
+        messages[path] = message
         for text in fields:
             _add_field(message, path, text)
     pool = DescriptorPool()
@@ -84,6 +84,7 @@ def _messages() -> dict[str, Any]:
 
 
 def _add_field(message: DescriptorProto, path: str, text: str) -> None:
+    """Adds the field that a text of `_FIELDS` describes."""
     head, kind, *choice = text.split()
     name, _, number = head.partition("=")
     field = message.field.add(name=name, number=int(number))
@@ -99,9 +100,9 @@ def _add_field(message: DescriptorProto, path: str, text: str) -> None:
         _add_field(entry, "", "key=1 string")
         _add_field(entry, "", "value=2 InferParameter")
         kind = f"{path}.{entry.name}"
-    plain = f"TYPE_{kind.upper()}"
-    if plain in FieldDescriptorProto.Type.keys():  # noqa: SIM118 - an enumeration, which is no mapping
-        field.type = FieldDescriptorProto.Type.Value(plain)
+    type_name = f"TYPE_{kind.upper()}"
+    if type_name in FieldDescriptorProto.Type.keys():  # noqa: SIM118 - an enumeration, which is no mapping
+        field.type = FieldDescriptorProto.Type.Value(type_name)
         return
     field.type = field.TYPE_MESSAGE
     nested = f"{path}.{kind}"

@@ -85,6 +85,7 @@ async def read_request(request: Request, limits: Limits) -> PredictRequest:
 
 
 async def _from_form(request: Request, limits: Limits) -> PredictRequest:
+    """The images of multipart files."""
     try:
         form = await request.form(max_files=limits.files, max_fields=8)
     except HTTPException as error:
@@ -97,12 +98,13 @@ async def _from_form(request: Request, limits: Limits) -> PredictRequest:
     if not files:
         raise Refused(400, "a form without `files`", FORMS, "name the field `files`")
     text = form.get("states")
-    states = _states(_parsed(text.encode())) if isinstance(text, str) and text else {}
-    return PredictRequest([_checked(f.filename or "", f, f.size or 0, limits) for f in files], states)
+    states = _states(_parsed_json(text.encode())) if isinstance(text, str) and text else {}
+    return PredictRequest([_upload_within(f.filename or "", f, f.size or 0, limits) for f in files], states)
 
 
 async def _from_json(body: bytes, limits: Limits) -> PredictRequest:
-    content = _parsed(body)
+    """The image of a JSON body, in base64 or behind a URL."""
+    content = _parsed_json(body)
     if not isinstance(content, dict) or ("image_base64" in content) == ("url" in content):
         raise Refused(400, "JSON without an image", FORMS, "give one of image_base64 and url")
     unknown = sorted(set(content) - {"image_base64", "url", "states", "name"})
@@ -111,8 +113,8 @@ async def _from_json(body: bytes, limits: Limits) -> PredictRequest:
     states = _states(content.get("states", {}))
     if "url" in content:
         address = str(content["url"])
-        _allow(address, limits)
-        return PredictRequest([await asyncio.to_thread(_fetched, address, limits)], states)
+        _check_host(address, limits)
+        return PredictRequest([await asyncio.to_thread(_fetched_upload, address, limits)], states)
     text = content["image_base64"]
     try:
         # Data URLs from browsers start with `data:image/jpeg;base64,`.
@@ -121,23 +123,25 @@ async def _from_json(body: bytes, limits: Limits) -> PredictRequest:
         raise Refused(
             400, "image_base64 that is no base64", "an image file in base64", "correct it"
         ) from None
-    return PredictRequest([_checked(str(content.get("name", "")), data, len(data), limits)], states)
+    return PredictRequest([_upload_within(str(content.get("name", "")), data, len(data), limits)], states)
 
 
-def _parsed(text: bytes) -> Any:
+def _parsed_json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise Refused(400, "JSON that cannot be read", FORMS, "correct it") from None
 
 
-def _states(given: Any) -> dict[str, bool]:
-    if not isinstance(given, dict) or not all(isinstance(v, bool) for v in given.values()):
+def _states(value: Any) -> dict[str, bool]:
+    """Known label states, if the value has their form."""
+    if not isinstance(value, dict) or not all(isinstance(v, bool) for v in value.values()):
         raise Refused(400, "states of another form", '{"label": true or false}', "correct them")
-    return given
+    return value
 
 
-def _checked(name: str, file: bytes | UploadFile, size: int, limits: Limits) -> Upload:
+def _upload_within(name: str, file: bytes | UploadFile, size: int, limits: Limits) -> Upload:
+    """An upload, or the reason why its file is too large."""
     # The name is part of the answer, which cannot hold lone surrogates from JSON.
     name = name[:LONGEST_NAME].encode("utf-8", "replace").decode()
     if size > limits.file_bytes:
@@ -147,7 +151,7 @@ def _checked(name: str, file: bytes | UploadFile, size: int, limits: Limits) -> 
     return Upload(name, file)
 
 
-def _allow(address: str, limits: Limits) -> None:
+def _check_host(address: str, limits: Limits) -> None:
     """Refuses a URL of another host, which could be reachable only from this machine."""
     try:
         parts = urlsplit(address)
@@ -164,16 +168,19 @@ def _allow(address: str, limits: Limits) -> None:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, which could lead to a host that is not allowed."""
+
     def redirect_request(self, *_args: Any, **_more: Any) -> None:
         return None
 
 
-def _fetched(address: str, limits: Limits) -> Upload:
+def _fetched_upload(address: str, limits: Limits) -> Upload:
+    """The file behind a URL, or the reason why it is missing."""
     try:
         opener = urllib.request.build_opener(_NoRedirects)
-        with opener.open(address, timeout=min(10.0, limits.seconds)) as answer:
-            data = answer.read(limits.file_bytes + 1)
+        with opener.open(address, timeout=min(10.0, limits.seconds)) as response:
+            data = response.read(limits.file_bytes + 1)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
         return Upload(address, None, f"address not fetched ({reason}); expected an image file; correct it")
-    return _checked(address, data, len(data), limits)
+    return _upload_within(address, data, len(data), limits)

@@ -27,14 +27,14 @@ class KeptPictures:
 
     def __init__(self, file: Path, budget: int) -> None:
         self._budget, self._lock = budget, threading.Lock()
-        self._base: sqlite3.Connection | None = None
+        self._database: sqlite3.Connection | None = None
         try:
-            self._base = _opened(file)
+            self._database = _open_database(file)
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError):
                 with suppress(OSError, sqlite3.Error):
                     file.unlink()
-                    self._base = _opened(file)
+                    self._database = _open_database(file)
         except OSError:
             pass
         self._total = self.total()
@@ -73,6 +73,7 @@ class KeptPictures:
         return content
 
     def _shrink(self) -> None:
+        """Removes the files unused for longest, until `SHARE` of the budget is left."""
         total = self.total()
         if total > self._budget:
             excess = total - SHARE * self._budget
@@ -84,23 +85,24 @@ class KeptPictures:
         self._total = self.total()
 
     def _run(self, command: str, *values: object) -> list[tuple]:
+        """The rows of a command; none where the database cannot be used."""
         # A full disk or a lock held for long by another process costs time, not the answer.
         with self._lock, suppress(sqlite3.Error):
-            if self._base is not None:
-                with self._base:
-                    return self._base.execute(command, values).fetchall()
+            if self._database is not None:
+                with self._database:
+                    return self._database.execute(command, values).fetchall()
         return []
 
 
-def _opened(file: Path) -> sqlite3.Connection:
+def _open_database(file: Path) -> sqlite3.Connection:
     file.parent.mkdir(parents=True, exist_ok=True)
-    base = sqlite3.connect(file, timeout=5, check_same_thread=False)
-    base.execute("PRAGMA journal_mode=WAL")
+    database = sqlite3.connect(file, timeout=5, check_same_thread=False)
+    database.execute("PRAGMA journal_mode=WAL")
     # The last files may be lost in a power cut; they are made again.
-    base.execute("PRAGMA synchronous=NORMAL")
-    with base:
-        base.execute(
+    database.execute("PRAGMA synchronous=NORMAL")
+    with database:
+        database.execute(
             "CREATE TABLE IF NOT EXISTS pictures (key TEXT PRIMARY KEY, content BLOB, size INTEGER, used REAL)"
         )
-        base.execute("CREATE INDEX IF NOT EXISTS by_use ON pictures (used, key, size)")
-    return base
+        database.execute("CREATE INDEX IF NOT EXISTS by_use ON pictures (used, key, size)")
+    return database

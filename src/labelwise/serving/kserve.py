@@ -84,7 +84,7 @@ def routes(
         ready: whether images are answered now.
     """
     router = APIRouter()
-    away: dict[int | str, dict[str, Any]] = {404: REFUSALS[404]}
+    unknown_model: dict[int | str, dict[str, Any]] = {404: REFUSALS[404]}
 
     def check(name: str) -> None:
         if name != model:
@@ -105,7 +105,7 @@ def routes(
     async def server_ready() -> JSONResponse:
         return state()
 
-    @router.get("/v2/models/{name}", summary="Inputs and outputs of the model", responses=away)
+    @router.get("/v2/models/{name}", summary="Inputs and outputs of the model", responses=unknown_model)
     async def metadata(name: str) -> dict[str, Any]:
         check(name)
         return model_metadata(model, names)
@@ -113,7 +113,7 @@ def routes(
     @router.get(
         "/v2/models/{name}/ready",
         summary="Whether the model answers now",
-        responses={**away, 503: REFUSALS[503]},
+        responses={**unknown_model, 503: REFUSALS[503]},
     )
     async def model_ready(name: str) -> JSONResponse:
         check(name)
@@ -124,8 +124,8 @@ def routes(
     )
     async def infer(request: Request, name: str) -> Response:
         check(name)
-        wanted = read_inference(await request.body(), request.headers, limits)
-        predictions = await predict(request, wanted.images, "maps" in wanted.outputs)
-        return response(wanted, predictions, names, model)
+        requested = read_inference(await request.body(), request.headers, limits)
+        predictions = await predict(request, requested.images, "maps" in requested.outputs)
+        return response(requested, predictions, names, model)
 
     return router

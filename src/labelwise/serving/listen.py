@@ -57,8 +57,8 @@ def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, lim
     listener = bound(host, port)
     LOG.addHandler(logging.StreamHandler(sys.stderr))
     LOG.setLevel(logging.INFO)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listener.getsockname()[1]}"
+    host_text = f"[{host}]" if ":" in host else host
+    address = f"http://{host_text}:{listener.getsockname()[1]}"
     print(f"serving {title}: page {address}  API {address}/docs", file=sys.stderr, flush=True)
     if host not in LOOPBACK and not guarded:
         print("anyone who reaches this address is answered; --token requires a token", file=sys.stderr)

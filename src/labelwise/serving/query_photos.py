@@ -93,7 +93,7 @@ class Photographs:
     """
 
     def __init__(self, embedder: Embedder | GraphEmbedder, kept: KeptPictures, pixels: int) -> None:
-        self._embedder, self._kept, self._pixels = embedder, kept, pixels
+        self._embedder, self._pictures, self._pixels = embedder, kept, pixels
         self._computing, self._decoding = threading.Lock(), threading.Semaphore(usable_cores())
         self._photographs: Recent[Photograph] = Recent(4096)
         self._queries: Recent[Query] = Recent(512)
@@ -121,12 +121,12 @@ class Photographs:
             Refused: 404, none of this id.
         """
         if not ID.fullmatch(identifier):
-            raise _unknown(identifier)
+            raise _unknown_photograph(identifier)
         if identifier.startswith("u"):
             return self._photographs.of(identifier, lambda: self._uploaded(self._upload_of(identifier[1:])))
         if int(identifier) >= len(collection):
-            raise _unknown(identifier)
-        return self._photographs.of(identifier, lambda: _stored(collection, int(identifier)))
+            raise _unknown_photograph(identifier)
+        return self._photographs.of(identifier, lambda: _stored_photograph(collection, int(identifier)))
 
     def boxed(self, photograph: Photograph, marked: Box) -> Photograph:
         """A box of a photograph, with the labels that the model sees in it.
@@ -141,7 +141,7 @@ class Photographs:
             raise
         except LabelwiseError as error:
             raise Refused(422, error.given, error.expected, error.todo) from None
-        labels = _labels(self._embedder.predictor.labels.names, result.scores[0], result.chosen[0])
+        labels = _named_labels(self._embedder.predictor.labels.names, result.scores[0], result.chosen[0])
         return replace(photograph, labels=labels, marked=marked)
 
     def upload(self, content: bytes) -> Photograph:
@@ -151,7 +151,7 @@ class Photographs:
             UnreadableImage: not an image, damaged, or too many pixels.
         """
         photograph = self._uploaded(content)
-        self._kept.put(f"upload {photograph.digest}", content)
+        self._pictures.put(f"upload {photograph.digest}", content)
         return self._photographs.of(photograph.id, lambda: photograph)
 
     def query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
@@ -169,7 +169,7 @@ class Photographs:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return self._thumbnails.get(*self._wanted(photograph))
+        return self._thumbnails.get(*self._thumbnail_job(photograph))
 
     def begin_thumbnails(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Makes the thumbnails of photographs that are about to be shown, given by their rows in the collection."""
@@ -179,12 +179,13 @@ class Photographs:
         ]
         for photograph in photographs:
             self._remember(photograph)
-        self._thumbnails.begin(map(self._wanted, photographs[:FIRST]))
+        self._thumbnails.begin(map(self._thumbnail_job, photographs[:FIRST]))
 
     def _remember(self, photograph: Photograph) -> None:
         self._shown.of(photograph.id, lambda: photograph)
 
-    def _wanted(self, photograph: Photograph) -> tuple[str, Callable[[], bytes]]:
+    def _thumbnail_job(self, photograph: Photograph) -> tuple[str, Callable[[], bytes]]:
+        """The key of a thumbnail, and what makes it."""
         key = f"thumbnail {photograph.digest}"
         return key, lambda: jpeg(self._content(photograph), THUMBNAIL, self._pixels)
 
@@ -211,6 +212,7 @@ class Photographs:
         return path
 
     def _query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
+        """The stored feature of a whole photograph of the collection, else a computed one."""
         if photograph.path and photograph.marked is None:
             columns = ("path", "feature", "score", "selected", "box", "digest")
             for row in collection.rows([int(photograph.id)], label, columns).to_pylist():
@@ -227,6 +229,7 @@ class Photographs:
         return self._looks.of((photograph.id, photograph.marked), look)
 
     def _content(self, photograph: Photograph) -> bytes:
+        """The file of a photograph, while it is the one of the collection."""
         if not photograph.path:
             return self._upload_of(photograph.digest)
         path = Path(photograph.path)
@@ -243,7 +246,7 @@ class Photographs:
         return content
 
     def _upload_of(self, digest: str) -> bytes:
-        content = self._kept.get(f"upload {digest}")
+        content = self._pictures.get(f"upload {digest}")
         if content is None:
             raise Refused(
                 404, "an uploaded photograph that is no longer kept", "a recent one", "upload it again"
@@ -251,6 +254,7 @@ class Photographs:
         return content
 
     def _uploaded(self, content: bytes) -> Photograph:
+        """An uploaded file as a photograph, with its labels."""
         size = image_size(content, max_pixels=self._pixels)
         predictor = self._embedder.predictor
         with self._decoding:
@@ -258,26 +262,28 @@ class Photographs:
             with self._computing:
                 result = self._embedder(pixels[None], maps=False)
         digest = hashlib.sha256(content).hexdigest()
-        labels = _labels(predictor.labels.names, result.scores[0], result.chosen[0])
+        labels = _named_labels(predictor.labels.names, result.scores[0], result.chosen[0])
         return Photograph(f"u{digest}", "", digest, size, labels)
 
 
-def _stored(collection: Collection, number: int) -> Photograph:
+def _stored_photograph(collection: Collection, number: int) -> Photograph:
+    """An image of the collection, with its labels."""
     columns = ("path", "digest", "width", "height", "labels", "scores")
     row = collection.rows([number], None, columns).to_pylist()[0]
     names = collection.identity.labels
     chosen = np.isin(names, row["labels"])
-    labels = _labels(names, np.array(row["scores"], np.float32), chosen)
+    labels = _named_labels(names, np.array(row["scores"], np.float32), chosen)
     return Photograph(str(number), row["path"], row["digest"], (row["width"], row["height"]), labels)
 
 
-def _labels(
+def _named_labels(
     names: tuple[str, ...], scores: np.ndarray, chosen: np.ndarray
 ) -> tuple[tuple[str, float, bool], ...]:
+    """See `labels` of `Photograph`."""
     order = [int(j) for j in np.argsort(-scores, kind="stable")]
-    shown = [j for rank, j in enumerate(order) if chosen[j] or rank < NAMED]
-    return tuple((names[j], float(scores[j]), bool(chosen[j])) for j in shown)
+    columns = [j for rank, j in enumerate(order) if chosen[j] or rank < NAMED]
+    return tuple((names[j], float(scores[j]), bool(chosen[j])) for j in columns)
 
 
-def _unknown(identifier: str) -> Refused:
+def _unknown_photograph(identifier: str) -> Refused:
     return Refused(404, f"photograph {identifier[:80]!r}", "the id of one in the collection", "search again")

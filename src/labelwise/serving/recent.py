@@ -14,15 +14,15 @@ class Recent(Generic[T]):
     """Results by their keys; those unused for longest are dropped.
 
     Args:
-        most: number of results that are kept.
+        limit: number of results that are kept.
 
     >>> squares = Recent(2)
     >>> [squares.of(n, lambda n=n: n * n) for n in (2, 3, 2)]
     [4, 9, 4]
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self._lock = most, threading.Lock()
+    def __init__(self, limit: int) -> None:
+        self._limit, self._lock = limit, threading.Lock()
         self._results: OrderedDict[Hashable, T] = OrderedDict()
 
     def of(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -34,6 +34,6 @@ class Recent(Generic[T]):
         result = make()
         with self._lock:
             self._results[key] = result
-            while len(self._results) > self._most:
+            while len(self._results) > self._limit:
                 self._results.popitem(last=False)
         return result

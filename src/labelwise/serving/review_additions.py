@@ -36,7 +36,7 @@ def add_cells(review: Review, label: str, scores: Mapping[str, float]) -> dict[s
     rows = {} if data is None else _rows(data)
     items: list[Item] = []
     for path, score in scores.items():
-        image, current = _beside(review, path), ""
+        image, current = _path_beside_audit(review, path), ""
         if data is not None:
             row = rows.get(path)
             image = None if row is None else data.image_id(row)
@@ -61,11 +61,13 @@ def _rows(data: Dataset) -> dict[str, int]:
     return {path_text(os.fspath(data.encoded(i))): i for i in range(len(data))}  # type: ignore[arg-type]
 
 
-def _beside(review: Review, path: str) -> str | None:
+def _path_beside_audit(review: Review, path: str) -> str | None:
+    """The path relative to the audit's folder; `None` for one outside it."""
     folder = path_text(os.fspath(review.audit.parent))
     return os.path.relpath(path, folder) if path.startswith(folder + os.sep) else None
 
 
 def _annotation(data: Dataset, row: int, label: str) -> str:
+    """`1`, `0`, or an empty text where it is unknown."""
     j = data.labels.names.index(label)
     return str(int(data.values[row, j] >= 0.5)) if data.known[row, j] else ""

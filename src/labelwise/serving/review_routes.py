@@ -40,17 +40,17 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
         return review.to_json()
 
     @routes.post("/items/{i}", summary="Decide on an item")
-    def decide(i: int, choice: Choice) -> dict[str, Any]:
-        _within(review, i)
+    def decide(i: int, decision: Choice) -> dict[str, Any]:
+        _check_index(review, i)
         try:
-            review.decide(i, choice.choice)
+            review.decide(i, decision.choice)
         except LabelwiseError as error:
             raise Refused(507, error.given, error.expected, error.todo) from None
-        return {"choice": choice.choice, "decided": review.decided}
+        return {"choice": decision.choice, "decided": review.decided}
 
     @routes.get("/items/{i}/photo", summary="An item's photograph, upright, as JPEG", response_class=Response)
     def photo(i: int) -> Response:
-        _within(review, i)
+        _check_index(review, i)
         try:
             return Response(jpeg(review.encoded(i)), media_type="image/jpeg")
         except UnreadableImage as error:
@@ -58,14 +58,14 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
 
     @routes.get("/items/{i}/map", summary="Where the model sees the item's label")
     async def evidence(i: int) -> dict[str, Any]:
-        _within(review, i)
+        _check_index(review, i)
         if not answers.has_maps or review.items[i].label not in answers.names:
             return {"map": None}
-        file = review.encoded(i)
+        picture = review.encoded(i)
         try:
-            data = file if isinstance(file, bytes) else await asyncio.to_thread(file.read_bytes)
+            content = picture if isinstance(picture, bytes) else await asyncio.to_thread(picture.read_bytes)
             with batcher.admitted(1):
-                prediction = await batcher.submit(data, True, {})
+                prediction = await batcher.submit(content, True, {})
         except (UnreadableImage, OSError):
             return {"map": None}
         return {"map": None if prediction.maps is None else prediction.map(review.items[i].label).tolist()}
@@ -80,6 +80,6 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
     return routes
 
 
-def _within(review: Review, i: int) -> None:
+def _check_index(review: Review, i: int) -> None:
     if not 0 <= i < len(review):
         raise Refused(404, f"item {i}", f"0 to {len(review) - 1}", "reload the page")

@@ -70,7 +70,7 @@ class Searches:
         collection = Collection.open(path)
         self.run = run
         self.photographs = Photographs(open_embedder(collection.identity, run, path), kept, pixels)
-        self._state, self._looked = (0, collection), time.monotonic()
+        self._state, self._last_look = (0, collection), time.monotonic()
         self._reopening = threading.Lock()
         self._rankings: Recent[Ranking] = Recent(128)
         self._counts: Recent[dict[str, int]] = Recent(1)
@@ -82,20 +82,20 @@ class Searches:
 
     def _latest(self) -> tuple[int, Collection]:
         """The collection, and how often it was opened again."""
-        if time.monotonic() - self._looked > FRESH and self._reopening.acquire(blocking=False):
+        if time.monotonic() - self._last_look > FRESH and self._reopening.acquire(blocking=False):
             try:
-                number, collection = self._state
+                generation, collection = self._state
                 latest = collection.latest()
-                self._state = (number + (latest is not collection), latest)
-                self._looked = time.monotonic()
+                self._state = (generation + (latest is not collection), latest)
+                self._last_look = time.monotonic()
             finally:
                 self._reopening.release()
         return self._state
 
     def describe(self) -> dict[str, Any]:
         """The collection, and the number of photographs with each label, the most frequent first."""
-        number, collection = self._latest()
-        counts = self._counts.of(number, collection.counts)
+        generation, collection = self._latest()
+        counts = self._counts.of(generation, collection.counts)
         labels = [{"name": name, "photographs": count} for name, count in counts.items()]
         return {
             "name": Path(collection.path).resolve().name,
@@ -114,23 +114,23 @@ class Searches:
         """
         collection = self.collection
         _check_labels(SearchRequest(present=(label,)), collection)
-        j = collection.identity.labels.index(label)
+        column = collection.identity.labels.index(label)
         rows = collection.rows(images, None, ("path", "scores")).to_pylist()
-        return {row["path"]: float(row["scores"][j]) for row in rows}
+        return {row["path"]: float(row["scores"][column]) for row in rows}
 
-    def results(self, question: SearchRequest, page: int) -> dict[str, Any]:
+    def results(self, search: SearchRequest, page: int) -> dict[str, Any]:
         """A page of results, with the photographs of the search.
 
         Raises:
             Refused: 404, an unknown label or photograph.
             LabelwiseError: the collection or a photograph of the search cannot be read.
         """
-        number, collection = self._latest()
-        _check_labels(question, collection)
-        boxes = dict(question.boxes)
-        near, far = (
-            [self._photograph(collection, identifier, boxes.pop(identifier, None)) for identifier in given]
-            for given in (question.like, question.unlike)
+        generation, collection = self._latest()
+        _check_labels(search, collection)
+        boxes = dict(search.boxes)
+        like, unlike = (
+            [self._photograph(collection, identifier, boxes.pop(identifier, None)) for identifier in ids]
+            for ids in (search.like, search.unlike)
         )
         if boxes:
             raise Refused(
@@ -139,26 +139,28 @@ class Searches:
                 "a photograph of the search",
                 "leave the box out",
             )
-        label = question.label or _best(near, collection.labels)
+        label = search.label or _likeliest_label(like, collection.labels)
         queries: list[list[Query]] = [[], []]
         if label is not None:
-            queries = [[self.photographs.query(collection, p, label) for p in side] for side in (near, far)]
-        by_feature = bool(queries[0]) and question.by == "feature"
+            queries = [
+                [self.photographs.query(collection, p, label) for p in side] for side in (like, unlike)
+            ]
+        by_feature = bool(queries[0]) and search.by == "feature"
         depth = NEAR if PAGE * page <= NEAR else MOST
         ranking = self._rankings.of(
-            (number, label, by_feature and depth, question),
+            (generation, label, by_feature and depth, search),
             lambda: _ranking(
                 collection,
                 label,
-                question,
+                search,
                 queries if by_feature else None,
                 depth,
-                lambda: self._counts.of(number, collection.counts),
+                lambda: self._counts.of(generation, collection.counts),
             ),
         )
         pages = max(1, -(-ranking.listed // PAGE))
         page = min(page, pages)
-        rows = _rows(collection, label, question, ranking, PAGE * (page - 1))
+        rows = _result_rows(collection, label, search, ranking, PAGE * (page - 1))
         self.photographs.begin_thumbnails([row for row, _ in rows])
         return {
             "label": label,
@@ -167,9 +169,9 @@ class Searches:
             "listed": ranking.listed,
             "page": page,
             "pages": pages,
-            "like": _sides(near, queries[0]),
-            "unlike": _sides(far, queries[1]),
-            "results": [_row(*row) for row in rows],
+            "like": _query_photographs(like, queries[0]),
+            "unlike": _query_photographs(unlike, queries[1]),
+            "results": [_result(*row) for row in rows],
         }
 
     def _photograph(self, collection: Collection, identifier: str, box: Box | None) -> Photograph:
@@ -177,17 +179,19 @@ class Searches:
         return photograph if box is None else self.photographs.boxed(photograph, box)
 
 
-def _check_labels(question: SearchRequest, collection: Collection) -> None:
+def _check_labels(search: SearchRequest, collection: Collection) -> None:
+    """Refuses a search with an unknown label, or by one whose features are not stored."""
     known, stored = collection.identity.labels, collection.labels
-    named = [(name, known) for name in (*question.present, *question.absent)]
-    for name, names in [*named, *([(question.label, stored)] if question.label else [])]:
+    named = [(name, known) for name in (*search.present, *search.absent)]
+    for name, names in [*named, *([(search.label, stored)] if search.label else [])]:
         if name not in names:
             raise Refused(
                 404, f"label {name[:80]!r}", f"one of {', '.join(names[:8])}", "choose one of the list"
             )
 
 
-def _best(photographs: Sequence[Photograph], stored: Sequence[str]) -> str | None:
+def _likeliest_label(photographs: Sequence[Photograph], stored: Sequence[str]) -> str | None:
+    """The most probable stored label of the first photograph."""
     names = [name for photograph in photographs[:1] for name, *_ in photograph.labels if name in stored]
     return names[0] if names else None
 
@@ -195,20 +199,20 @@ def _best(photographs: Sequence[Photograph], stored: Sequence[str]) -> str | Non
 def _ranking(
     collection: Collection,
     label: str | None,
-    question: SearchRequest,
+    search: SearchRequest,
     queries: list[list[Query]] | None,
     depth: int,
     counts: Callable[[], Mapping[str, int]],
 ) -> Ranking:
     """The images of a search in their order, at most `MOST` of them."""
-    condition = question.condition(label, collection.identity.labels)
+    condition = search.condition(label, collection.identity.labels)
     if label is None:
         total = collection.count(None, condition)
         return Ranking(total, total)
     if queries is None:
         images = collection.scores(label, condition)["image"]
         return Ranking(len(images), len(images), np.asarray(images))
-    near, far = (
+    like, unlike = (
         np.array([query.feature for query in side], np.float32).reshape(-1, collection.identity.dim)
         for side in queries
     )
@@ -216,39 +220,38 @@ def _ranking(
     total = counts().get(label, 0) if condition is None else collection.count(label, condition)
     hits = collection.nearest(
         label,
-        combined(near, far),
+        combined(like, unlike),
         condition,
         depth + len(digests),
         exact=total <= EXACT,
         columns=("image", "digest"),
     )
-    others = hits.filter(pc.invert(pc.is_in(hits["digest"], digests)))
+    different = hits.filter(pc.invert(pc.is_in(hits["digest"], digests)))
     # The photographs of the search are the most similar ones, so that they are among the hits.
-    total -= len(hits) - len(others)
-    listed = min(total, MOST) if len(hits) == depth + len(digests) else len(others)
-    others = others.slice(0, listed)
-    return Ranking(total, listed, np.asarray(others["image"]), np.asarray(others["similarity"]))
+    total -= len(hits) - len(different)
+    listed = min(total, MOST) if len(hits) == depth + len(digests) else len(different)
+    different = different.slice(0, listed)
+    return Ranking(total, listed, np.asarray(different["image"]), np.asarray(different["similarity"]))
 
 
-def _rows(
-    collection: Collection, label: str | None, question: SearchRequest, ranking: Ranking, first: int
+def _result_rows(
+    collection: Collection, label: str | None, search: SearchRequest, ranking: Ranking, first: int
 ) -> list[tuple[dict[str, Any], float | None]]:
     """Rows of a page of results, and their likeness."""
     if ranking.images is None:
-        condition = question.condition(label, collection.identity.labels)
+        condition = search.condition(label, collection.identity.labels)
         return [(row, None) for row in collection.readable(condition, first, PAGE, _IMAGE).to_pylist()]
     numbers = ranking.images[first : first + PAGE].tolist()
     cosines = ranking.similarity
     similarity = [None] * len(numbers) if cosines is None else cosines[first : first + PAGE].tolist()
     rows = {row["image"]: row for row in collection.rows(numbers, label, _ROW).to_pylist()}
     return [
-        (rows[number], likeness)
-        for number, likeness in zip(numbers, similarity, strict=True)
-        if number in rows
+        (rows[number], cosine) for number, cosine in zip(numbers, similarity, strict=True) if number in rows
     ]
 
 
-def _row(row: dict[str, Any], likeness: float | None) -> dict[str, Any]:
+def _result(row: dict[str, Any], similarity: float | None) -> dict[str, Any]:
+    """An image of the collection as JSON data."""
     return {
         "id": str(row["image"]),
         "name": os.path.basename(row["path"]),
@@ -259,11 +262,11 @@ def _row(row: dict[str, Any], likeness: float | None) -> dict[str, Any]:
         "labels": row["labels"],
         "score": row.get("score"),
         "box": row.get("box"),
-        "similarity": likeness,
+        "similarity": similarity,
     }
 
 
-def _sides(photographs: Sequence[Photograph], queries: Sequence[Query]) -> list[dict[str, Any]]:
+def _query_photographs(photographs: Sequence[Photograph], queries: Sequence[Query]) -> list[dict[str, Any]]:
     """The photographs of a search with where the model sees the label."""
     answers = [photograph.to_json() for photograph in photographs]
     for answer, query in zip(answers, queries, strict=False):

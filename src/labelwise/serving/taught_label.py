@@ -36,13 +36,13 @@ def teach_label(
     collection, photographs, run = searches.collection, searches.photographs, Path(searches.run).resolve()
     base = f"{run.name}-{re.sub(r'[^a-zA-Z0-9]+', '-', name).strip('-')[:40] or 'label'}"
     with _ONE_AT_A_TIME, TemporaryDirectory() as folder:
-        numbered = (run.with_name(f"{base}-{i}" if i > 1 else base) for i in itertools.count(1))
-        out = next(path for path in numbered if not path.exists())
-        near, far = (
+        candidates = (run.with_name(f"{base}-{i}" if i > 1 else base) for i in itertools.count(1))
+        out = next(path for path in candidates if not path.exists())
+        positive_files, negative_files = (
             [photographs.file(photographs.find(collection, i), Path(folder)) for i in side]
             for side in (positives, negatives)
         )
-        taught = teach(run, collection, name, near, far, out)
+        taught = teach(run, collection, name, positive_files, negative_files, out)
     return {
         "run": str(out),
         "learned": taught.learned,

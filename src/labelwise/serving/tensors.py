@@ -50,19 +50,19 @@ def read_inference(body: bytes, headers: Mapping[str, str], limits: Limits) -> I
     """
     if (coding := headers.get("content-encoding", "identity")) != "identity":
         raise Refused(415, f"a body in {coding}", "a body without compression", "send it plain")
-    text, rest = body, b""
+    text, binary = body, b""
     if (length := headers.get(HEADER)) is not None:
         if not length.isdecimal() or int(length) > len(body):
-            raise _other(f"{HEADER} {length!r}", f"at most the {len(body):,} bytes of the body")
-        text, rest = body[: int(length)], body[int(length) :]
+            raise protocol_error(f"{HEADER} {length!r}", f"at most the {len(body):,} bytes of the body")
+        text, binary = body[: int(length)], body[int(length) :]
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
-        raise _other("JSON that cannot be read", "an inference request") from None
-    return inference(content, rest, limits)
+        raise protocol_error("JSON that cannot be read", "an inference request") from None
+    return inference(content, binary, limits)
 
 
-def inference(content: Any, rest: bytes, limits: Limits) -> Inference:
+def inference(content: Any, binary: bytes, limits: Limits) -> Inference:
     """The images and the requested outputs of the JSON part of a request, with the binary tensors after it.
 
     Raises:
@@ -70,54 +70,54 @@ def inference(content: Any, rest: bytes, limits: Limits) -> Inference:
     """
     entries = content.get("inputs") if isinstance(content, dict) else None
     if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
-        raise _other("a request without one input", "the input `image` or `pixels`")
-    images = _images(entries[0], rest, limits)
+        raise protocol_error("a request without one input", "the input `image` or `pixels`")
+    images = _images(entries[0], binary, limits)
     if len(images) > limits.files:
         raise Refused(
             413, f"{len(images)} images", f"at most {limits.files} in a request", "send them in parts"
         )
-    number = content.get("id")
+    request_id = content.get("id")
     uploads = [Upload("", image, _too_large(image, limits)) for image in images]
-    return Inference(uploads, _outputs(content), number if isinstance(number, str) else None)
+    return Inference(uploads, _outputs(content), request_id if isinstance(request_id, str) else None)
 
 
 def response(
-    wanted: Inference, predictions: Sequence[Prediction | str], names: tuple[str, ...], model: str
+    requested: Inference, predictions: Sequence[Prediction | str], names: tuple[str, ...], model: str
 ) -> Response:
     """The response to a request: its tensors in JSON, or after it where binary data were requested."""
-    for place, prediction in enumerate(predictions):
+    for index, prediction in enumerate(predictions):
         if isinstance(prediction, str):
-            return JSONResponse({"error": f"image {place}: {prediction}"}, 422)
-    outputs, tail = [], b""
-    for name, kind, tensor in tensors_of(wanted, predictions, names):
+            return JSONResponse({"error": f"image {index}: {prediction}"}, 422)
+    outputs, binary = [], b""
+    for name, kind, tensor in tensors_of(requested, predictions, names):
         entry: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(tensor.shape)}
-        if wanted.outputs[name]:
+        if requested.outputs[name]:
             data = raw(kind, tensor)
             entry["parameters"] = {"binary_data_size": len(data)}
-            tail += data
+            binary += data
         else:
             entry["data"] = tensor.ravel().tolist()
         outputs.append(entry)
-    whole = {"model_name": model, "outputs": outputs, **({"id": wanted.id} if wanted.id else {})}
-    if not tail:
-        return JSONResponse(whole)
-    head = json.dumps(whole).encode()
-    return Response(head + tail, media_type="application/octet-stream", headers={HEADER: str(len(head))})
+    content = {"model_name": model, "outputs": outputs, **({"id": requested.id} if requested.id else {})}
+    if not binary:
+        return JSONResponse(content)
+    head = json.dumps(content).encode()
+    return Response(head + binary, media_type="application/octet-stream", headers={HEADER: str(len(head))})
 
 
 def tensors_of(
-    wanted: Inference, predictions: Sequence[Prediction | str], names: tuple[str, ...]
+    requested: Inference, predictions: Sequence[Prediction | str], names: tuple[str, ...]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """Name, datatype and values of each requested output, for images that were all read."""
-    read = [p for p in predictions if isinstance(p, Prediction)]
-    for name in wanted.outputs:
+    readable = [p for p in predictions if isinstance(p, Prediction)]
+    for name in requested.outputs:
         if name == "scores":
-            yield name, "FP32", np.array([[p.scores[n] for n in names] for p in read], np.float32)
+            yield name, "FP32", np.array([[p.scores[n] for n in names] for p in readable], np.float32)
         elif name == "selected":
-            chosen = [set(p.selected) for p in read]
-            yield name, "BOOL", np.array([[n in one for n in names] for one in chosen], bool)
+            selections = [set(p.selected) for p in readable]
+            yield name, "BOOL", np.array([[n in selected for n in names] for selected in selections], bool)
         elif name == "maps":
-            yield name, "FP32", np.stack([np.asarray(p.maps, np.float32) for p in read])
+            yield name, "FP32", np.stack([np.asarray(p.maps, np.float32) for p in readable])
         else:
             yield name, "BYTES", np.array(names, object)
 
@@ -133,44 +133,45 @@ def elements(values: Iterable[bytes]) -> bytes:
 
 
 def _outputs(content: Mapping[str, Any]) -> dict[str, bool]:
+    """Requested outputs, and whether each is returned as binary data."""
     known = {"scores", "selected", "maps", "labels"}
-    every = _parameters(content).get("binary_data_output") is True
+    all_binary = _parameters(content).get("binary_data_output") is True
     listed = content.get("outputs")
     if listed is None or listed == []:
-        return {"scores": every, "selected": every}
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise _other("outputs of another form", "a list of objects")
-    names = [one.get("name") for one in listed]
+        return {"scores": all_binary, "selected": all_binary}
+    if not isinstance(listed, list) or not all(isinstance(output, dict) for output in listed):
+        raise protocol_error("outputs of another form", "a list of objects")
+    names = [output.get("name") for output in listed]
     for name in names:
         if not isinstance(name, str) or name not in known:
-            raise _other(f"the output {name!r}", ", ".join(sorted(known)))
+            raise protocol_error(f"the output {name!r}", ", ".join(sorted(known)))
     return {
-        name: _parameters(one).get("binary_data", every) is True
-        for name, one in zip(names, listed, strict=True)
+        name: _parameters(output).get("binary_data", all_binary) is True
+        for name, output in zip(names, listed, strict=True)
     }
 
 
-def _images(entry: Mapping[str, Any], rest: bytes, limits: Limits) -> list[bytes | np.ndarray]:
+def _images(entry: Mapping[str, Any], binary: bytes, limits: Limits) -> list[bytes | np.ndarray]:
     """The images of the input, encoded files or arrays `[H, W, 3]`."""
     name, shape, kind = entry.get("name"), entry.get("shape"), entry.get("datatype")
-    known = {one["name"]: one["datatype"] for one in INPUTS}
+    known = {tensor["name"]: tensor["datatype"] for tensor in INPUTS}
     if not isinstance(name, str) or known.get(name) != kind:
-        raise _other(f"the input {name!r} of {kind!r}", "`image` of BYTES or `pixels` of UINT8")
+        raise protocol_error(f"the input {name!r} of {kind!r}", "`image` of BYTES or `pixels` of UINT8")
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-        raise _other(f"{name} of shape {shape!r}", "positive sizes")
+        raise protocol_error(f"{name} of shape {shape!r}", "positive sizes")
     count, size = math.prod(shape), _parameters(entry).get("binary_data_size")
     if (name == "image" and count != shape[0]) or (name == "pixels" and (len(shape) != 4 or shape[3] != 3)):
-        raise _other(f"{name} of shape {shape}", "[N] of image, [N, H, W, 3] of pixels")
-    if size is not None and (type(size) is not int or size != len(rest)):
-        raise _other(f"binary_data_size {size!r}", f"the {len(rest):,} bytes after the JSON")
+        raise protocol_error(f"{name} of shape {shape}", "[N] of image, [N, H, W, 3] of pixels")
+    if size is not None and (type(size) is not int or size != len(binary)):
+        raise protocol_error(f"binary_data_size {size!r}", f"the {len(binary):,} bytes after the JSON")
     if name == "image":
-        files = _read_elements(rest) if size is not None else _decoded(entry.get("data"))
+        files = _read_elements(binary) if size is not None else _decoded_base64(entry.get("data"))
         if len(files) != count:
-            raise _other(f"{len(files)} images of shape {shape}", f"{count} images")
+            raise protocol_error(f"{len(files)} images of shape {shape}", f"{count} images")
         return list(files)
-    flat = np.frombuffer(rest, np.uint8) if size is not None else _whole_numbers(entry.get("data"))
+    flat = np.frombuffer(binary, np.uint8) if size is not None else _whole_numbers(entry.get("data"))
     if flat.size != count:
-        raise _other(f"{flat.size:,} values of shape {shape}", f"{count:,} values")
+        raise protocol_error(f"{flat.size:,} values of shape {shape}", f"{count:,} values")
     return list(flat.reshape(shape))
 
 
@@ -181,17 +182,19 @@ def _read_elements(data: bytes) -> list[bytes]:
         length = int.from_bytes(data[start : start + 4], "little")
         end = start + 4 + length
         if end > len(data):
-            raise _other("an element that ends after the body", "the length of each element before it")
+            raise protocol_error(
+                "an element that ends after the body", "the length of each element before it"
+            )
         values.append(data[start + 4 : end])
         start = end
     return values
 
 
-def _decoded(data: Any) -> list[bytes]:
+def _decoded_base64(data: Any) -> list[bytes]:
     try:
         return [base64.b64decode(text, validate=True) for text in np.ravel(np.array(data, object)).tolist()]
     except (binascii.Error, ValueError, TypeError):
-        raise _other("data of `image` that are no base64", "image files in base64") from None
+        raise protocol_error("data of `image` that are no base64", "image files in base64") from None
 
 
 def _whole_numbers(data: Any) -> np.ndarray:
@@ -200,11 +203,12 @@ def _whole_numbers(data: Any) -> np.ndarray:
     except (ValueError, OverflowError):
         values = np.array([""])
     if values.dtype.kind not in "iu" or not values.size or values.min() < 0 or values.max() > 255:
-        raise _other("data of `pixels` that are not 0 to 255", "whole numbers from 0 to 255")
+        raise protocol_error("data of `pixels` that are not 0 to 255", "whole numbers from 0 to 255")
     return values.astype(np.uint8).ravel()
 
 
 def _too_large(image: bytes | np.ndarray, limits: Limits) -> str | None:
+    """Why an image exceeds the limits; `None` for one that does not."""
     if isinstance(image, bytes) and len(image) > limits.file_bytes:
         return f"file of {len(image):,} bytes; expected at most {limits.file_bytes:,}; shrink it"
     if not isinstance(image, bytes) and image.size // 3 > limits.pixels:
@@ -213,9 +217,10 @@ def _too_large(image: bytes | np.ndarray, limits: Limits) -> str | None:
 
 
 def _parameters(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    given = entry.get("parameters")
-    return given if isinstance(given, dict) else {}
+    parameters = entry.get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
 
 
-def _other(given: str, expected: str) -> Refused:
+def protocol_error(given: str, expected: str) -> Refused:
+    """The refusal of content that is not of the protocol."""
     return Refused(400, given, expected, "see the Open Inference Protocol")

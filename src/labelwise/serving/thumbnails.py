@@ -18,9 +18,9 @@ class Thumbnails:
     """
 
     def __init__(self, kept: KeptPictures) -> None:
-        self._kept, self._lock = kept, threading.Lock()
+        self._pictures, self._lock = kept, threading.Lock()
         self._pool = ThreadPoolExecutor(usable_cores(), "thumbnail")
-        self._making: dict[str, Future[bytes]] = {}
+        self._futures: dict[str, Future[bytes]] = {}
 
     def begin(self, wanted: Iterable[tuple[str, Callable[[], bytes]]]) -> None:
         """Makes pictures that will be asked for soon; those that cannot be made fail when they are asked for.
@@ -29,22 +29,23 @@ class Thumbnails:
             wanted: a key and what makes the picture.
         """
         for key, make in wanted:
-            self._submitted(key, make)
+            self._future(key, make)
 
     def get(self, key: str, make: Callable[[], bytes]) -> bytes:
         """The picture of a key, kept, on its way, or made now by `make`."""
-        content = self._kept.get(key)
-        return self._submitted(key, make).result() if content is None else content
+        content = self._pictures.get(key)
+        return self._future(key, make).result() if content is None else content
 
-    def _submitted(self, key: str, make: Callable[[], bytes]) -> Future[bytes]:
+    def _future(self, key: str, make: Callable[[], bytes]) -> Future[bytes]:
+        """The picture on its way, begun if it is not."""
         with self._lock:
-            if key not in self._making:
-                self._making[key] = self._pool.submit(self._made, key, make)
-            return self._making[key]
+            if key not in self._futures:
+                self._futures[key] = self._pool.submit(self._make, key, make)
+            return self._futures[key]
 
-    def _made(self, key: str, make: Callable[[], bytes]) -> bytes:
+    def _make(self, key: str, make: Callable[[], bytes]) -> bytes:
         try:
-            return self._kept.made(key, make)
+            return self._pictures.made(key, make)
         finally:
             with self._lock:
-                del self._making[key]
+                del self._futures[key]

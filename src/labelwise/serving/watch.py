@@ -49,49 +49,50 @@ class ServerMiddleware:
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: ServerMetrics, token: str | None) -> None:
         self._app, self._limits, self._metrics, self._token = app, limits, metrics, token
-        self._held = 0
+        self._bytes_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        seen: dict[str, Any] = {"id": _request_id(headers), "status": 0, "bytes": 0}
-        scope.setdefault("state", {})["seen"] = seen
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        fields: dict[str, Any] = {"id": _request_id(headers), "status": 0, "bytes": 0}
+        scope.setdefault("state", {})["log_fields"] = fields
         started = time.perf_counter()
 
-        async def sending(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                seen["status"] = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", seen["id"].encode())]
+                fields["status"] = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", fields["id"].encode())]
             await send(message)
 
         try:
             self._check(scope["path"], headers)
-            await self._app(scope, self._counted(receive, seen), sending)
+            await self._app(scope, self._counting(receive, fields), send_with_id)
         except Refused as error:
             refused = JSONResponse({"error": str(error)}, error.status, error.headers)
-            await self._say(refused, seen, scope, receive, sending)
+            await self._respond(refused, fields, scope, receive, send_with_id)
         except Exception:
-            log_line("failure", id=seen["id"], path=scope["path"], traceback=traceback.format_exc())
-            failed = JSONResponse({"error": f"the server failed on request {seen['id']}; see its log"}, 500)
-            await self._say(failed, seen, scope, receive, sending)
+            log_line("failure", id=fields["id"], path=scope["path"], traceback=traceback.format_exc())
+            failed = JSONResponse({"error": f"the server failed on request {fields['id']}; see its log"}, 500)
+            await self._respond(failed, fields, scope, receive, send_with_id)
         finally:
-            self._held -= seen["bytes"]
-            self._note(scope, seen, time.perf_counter() - started)
+            self._bytes_held -= fields["bytes"]
+            self._record(scope, fields, time.perf_counter() - started)
 
-    async def _say(
-        self, answer: JSONResponse, seen: dict[str, Any], scope: Scope, receive: Receive, send: Send
+    async def _respond(
+        self, response: JSONResponse, fields: dict[str, Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if not seen["status"]:
-            await answer(scope, receive, send)
+        """Sends a response, unless one has begun."""
+        if not fields["status"]:
+            await response(scope, receive, send)
 
     def _check(self, path: str, headers: dict[str, str]) -> None:
         """Refuses requests without the token, and requests whose declared length is too large."""
         if self._token is not None and path not in OPEN and not path.startswith("/assets/"):
-            given = headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            authorization = headers.get("authorization", "")
+            if not hmac.compare_digest(authorization.encode(), f"Bearer {self._token}".encode()):
                 raise Refused(
                     401, "a request without the token", "Authorization: Bearer TOKEN", "send the token"
                 )
@@ -99,18 +100,20 @@ class ServerMiddleware:
         if length.isdecimal() and int(length) > self._limits.request_bytes:
             raise self._too_large(int(length))
 
-    def _counted(self, receive: Receive, seen: dict[str, Any]) -> Receive:
+    def _counting(self, receive: Receive, fields: dict[str, Any]) -> Receive:
+        """`receive` that counts bytes, and refuses too many."""
+
         async def receiving() -> Message:
             message = await receive()
-            received = len(message.get("body", b""))
-            seen["bytes"] += received
-            self._held += received
-            if seen["bytes"] > self._limits.request_bytes:
-                raise self._too_large(seen["bytes"])
-            if self._held > self._limits.held_bytes:
+            byte_count = len(message.get("body", b""))
+            fields["bytes"] += byte_count
+            self._bytes_held += byte_count
+            if fields["bytes"] > self._limits.request_bytes:
+                raise self._too_large(fields["bytes"])
+            if self._bytes_held > self._limits.held_bytes:
                 raise Refused(
                     429,
-                    f"a request with {self._held:,} bytes of all requests in memory",
+                    f"a request with {self._bytes_held:,} bytes of all requests in memory",
                     f"at most {self._limits.held_bytes:,} at a time",
                     "send it again later",
                     5,
@@ -127,14 +130,15 @@ class ServerMiddleware:
             "send the images in parts",
         )
 
-    def _note(self, scope: Scope, seen: dict[str, Any], took: float) -> None:
+    def _record(self, scope: Scope, fields: dict[str, Any], seconds: float) -> None:
+        """Updates the metrics and writes the line of a request."""
         # Routes are counted, not paths, so that no client can fill the registry with names.
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.requests.labels(route, str(seen["status"])).inc()
-        self._metrics.seconds.labels(route).observe(took)
-        log_line("request", method=scope["method"], path=scope["path"], ms=round(1000 * took, 1), **seen)
+        self._metrics.requests.labels(route, str(fields["status"])).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        log_line("request", method=scope["method"], path=scope["path"], ms=round(1000 * seconds, 1), **fields)
 
 
 def _request_id(headers: dict[str, str]) -> str:
-    given = headers.get("x-request-id", "")
-    return given if re.fullmatch(r"[\w.-]{1,64}", given) else uuid.uuid4().hex
+    identifier = headers.get("x-request-id", "")
+    return identifier if re.fullmatch(r"[\w.-]{1,64}", identifier) else uuid.uuid4().hex

@@ -20,16 +20,16 @@ export class LabelwiseError extends Error {
 
 async function bytesOf(url, progress = () => {}) {
   const name = url.pathname.split("/").at(-1);
-  const missing = (why) => new LabelwiseError(`${name} (${why})`, "every file of the export", "copy the whole folder again");
+  const missingError = (reason) => new LabelwiseError(`${name} (${reason})`, "every file of the export", "copy the whole folder again");
   if (url.protocol === "file:") {
     const { readFile } = await import("node:fs/promises");
-    return readFile(url).then((bytes) => new Uint8Array(bytes), (error) => Promise.reject(missing(error.code)));
+    return readFile(url).then((bytes) => new Uint8Array(bytes), (error) => Promise.reject(missingError(error.code)));
   }
-  const answer = await fetch(url).catch((error) => Promise.reject(missing(error.message)));
-  if (!answer.ok) throw missing(`status ${answer.status}`);
+  const response = await fetch(url).catch((error) => Promise.reject(missingError(error.message)));
+  if (!response.ok) throw missingError(`status ${response.status}`);
   const parts = [];
   let size = 0;
-  for (const reader = answer.body.getReader(); ;) {
+  for (const reader = response.body.getReader(); ;) {
     const { done, value } = await reader.read();
     if (done) break;
     parts.push(value);
@@ -72,11 +72,11 @@ export async function load(url = new URL(".", import.meta.url), { provider = "au
   }
   const folder = new URL(url, globalThis.document?.baseURI ?? import.meta.url);
   if (!folder.pathname.endsWith("/")) folder.pathname += "/";
-  const raw = (name) => bytesOf(new URL(name, folder), progress);
-  const first = await Promise.all(["checksums.json", "artefact.json"].map(raw));
-  const checksums = parsed(first[0], "checksums.json");
-  const file = async (name) => verified(await raw(name), name, checksums);
-  const artefact = parsed(await verified(first[1], "artefact.json", checksums), "artefact.json");
+  const rawFile = (name) => bytesOf(new URL(name, folder), progress);
+  const contents = await Promise.all(["checksums.json", "artefact.json"].map(rawFile));
+  const checksums = parsed(contents[0], "checksums.json");
+  const file = async (name) => verified(await rawFile(name), name, checksums);
+  const artefact = parsed(await verified(contents[1], "artefact.json", checksums), "artefact.json");
   if (!(artefact.format_version <= ARTEFACT)) {
     throw new LabelwiseError(`artefact.json of format version ${artefact.format_version}`, `version ${ARTEFACT} or older`, "use the labelwise.js of this export");
   }
@@ -186,9 +186,9 @@ class Model {
 
   /** Names that thresholds, exclusive groups and rules select. */
   select(scores) {
-    const named = (values) => new Map(this._names.map((name, j) => [name, values[j]]));
-    const thresholds = named(this.labels.map((label) => label.threshold));
-    return select(this._names, named(scores), thresholds, this.rules, this.topK, this._never, new Set());
+    const byName = (values) => new Map(this._names.map((name, j) => [name, values[j]]));
+    const thresholds = byName(this.labels.map((label) => label.threshold));
+    return select(this._names, byName(scores), thresholds, this.rules, this.topK, this._never, new Set());
   }
 
   /** Compares the answer for a computed image with the run's; also the first, slow call of the graph. */
@@ -198,9 +198,9 @@ class Model {
     const data = Uint8Array.from({ length: 3 * height * width }, (_, i) => (i * 7 + Math.floor(i / width) * 13) % 256);
     const { logits } = await this.run([{ data, height, width }]);
     const expected = this.probabilities(this._expected);
-    const off = Math.max(...this.probabilities(logits.data).map((p, j) => Math.abs(p - expected[j])));
-    if (!(off <= NEAR)) {
-      throw new LabelwiseError(`${this.provider} with a probability ${off.toPrecision(2)} from the run's`, `at most ${NEAR}`, "use another provider or browser");
+    const difference = Math.max(...this.probabilities(logits.data).map((p, j) => Math.abs(p - expected[j])));
+    if (!(difference <= NEAR)) {
+      throw new LabelwiseError(`${this.provider} with a probability ${difference.toPrecision(2)} from the run's`, `at most ${NEAR}`, "use another provider or browser");
     }
   }
 

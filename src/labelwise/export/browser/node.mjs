@@ -11,20 +11,20 @@ async function* chunks() {
 }
 
 const input = chunks();
-let held = Buffer.alloc(0);
+let buffered = Buffer.alloc(0);
 
 /** The next bytes of the input up to a number of them, or up to a line's end; nothing at its end. */
-async function next(enough) {
-  const parts = [held];
-  for (let size = held.length; ;) {
-    const all = parts.length > 1 ? Buffer.concat(parts.splice(0)) : parts.pop();
-    const end = typeof enough === "number" ? (all.length >= enough ? enough : -1) : all.indexOf(enough) + 1 || -1;
+async function next(until) {
+  const parts = [buffered];
+  for (let size = buffered.length; ;) {
+    const bytes = parts.length > 1 ? Buffer.concat(parts.splice(0)) : parts.pop();
+    const end = typeof until === "number" ? (bytes.length >= until ? until : -1) : bytes.indexOf(until) + 1 || -1;
     if (end >= 0) {
-      held = all.subarray(end);
-      return all.subarray(0, end);
+      buffered = bytes.subarray(end);
+      return bytes.subarray(0, end);
     }
-    parts.push(all);
-    for (const least = typeof enough === "number" ? enough : size + 1; size < least;) {
+    parts.push(bytes);
+    for (const least = typeof until === "number" ? until : size + 1; size < least;) {
       const { done, value } = await input.next();
       if (done) return null;
       parts.push(value);
@@ -43,9 +43,9 @@ try {
     const size = 3 * height * width;
     const inputs = Array.from({ length: count }, (_, i) => ({ data: data.subarray(i * size, (i + 1) * size), height, width }));
     const output = await model.run(inputs);
-    const wanted = [output.logits, ...(output.maps ? [output.maps] : [])];
-    await line(wanted.map((tensor) => tensor.dims));
-    for (const { data: values } of wanted) await write(Buffer.from(values.buffer, values.byteOffset, values.byteLength));
+    const outputs = [output.logits, ...(output.maps ? [output.maps] : [])];
+    await line(outputs.map((tensor) => tensor.dims));
+    for (const { data: values } of outputs) await write(Buffer.from(values.buffer, values.byteOffset, values.byteLength));
   }
 } catch (error) {
   await line({ error: error.message });

@@ -16,8 +16,8 @@ function rounded(x) {
 export function shownWindow(height, width, [rows, columns], resize) {
   const unit = Math.min(height / rows, width / columns);
   const [h, w] = resize === "crop" ? [unit * rows, unit * columns] : [height, width];
-  const part = { height: Math.max(1, Math.min(height, rounded(h))), width: Math.max(1, Math.min(width, rounded(w))) };
-  return { top: Math.floor((height - part.height) / 2), left: Math.floor((width - part.width) / 2), ...part };
+  const visible = { height: Math.max(1, Math.min(height, rounded(h))), width: Math.max(1, Math.min(width, rounded(w))) };
+  return { top: Math.floor((height - visible.height) / 2), left: Math.floor((width - visible.width) / 2), ...visible };
 }
 
 /** Keys' cubic convolution with a = -1/2. */
@@ -60,7 +60,7 @@ function weightsOf(size, out) {
 }
 
 /** Resizes `lines` lines of `size` values, `step` apart within a line and `stride` between lines, to `out` each. */
-function along(pixels, lines, stride, size, step, out, result, outStride, outStep) {
+function resizeLines(pixels, lines, stride, size, step, out, result, outStride, outStep) {
   const { first, count, taps, weights, bits } = weightsOf(size, out);
   const half = 2 ** (bits - 1);
   const unit = 0.5 ** bits;
@@ -105,23 +105,23 @@ export function averaged({ data, width, height }, scale) {
  * @returns {Uint8Array} three planes of `rows x columns` bytes
  */
 export function resized({ data, width, height }, size, resize) {
-  const part = shownWindow(height, width, size, resize);
+  const visible = shownWindow(height, width, size, resize);
   const [rows, columns] = size;
-  const wide = new Uint8Array(3 * part.height * columns);
+  const wide = new Uint8Array(3 * visible.height * columns);
   const result = new Uint8Array(3 * rows * columns);
   for (let colour = 0; colour < 3; colour++) {
-    const from = data.subarray(3 * (part.top * width + part.left) + colour);
-    const plane = wide.subarray(colour * part.height * columns);
-    if (part.width === columns) {
-      for (let y = 0; y < part.height; y++) {
+    const from = data.subarray(3 * (visible.top * width + visible.left) + colour);
+    const plane = wide.subarray(colour * visible.height * columns);
+    if (visible.width === columns) {
+      for (let y = 0; y < visible.height; y++) {
         for (let x = 0; x < columns; x++) plane[y * columns + x] = from[3 * (y * width + x)];
       }
     } else {
-      along(from, part.height, 3 * width, part.width, 3, columns, plane, columns, 1);
+      resizeLines(from, visible.height, 3 * width, visible.width, 3, columns, plane, columns, 1);
     }
     const target = result.subarray(colour * rows * columns, (colour + 1) * rows * columns);
-    if (part.height === rows) target.set(plane.subarray(0, rows * columns));
-    else along(plane, columns, 1, part.height, columns, rows, target, 1, columns);
+    if (visible.height === rows) target.set(plane.subarray(0, rows * columns));
+    else resizeLines(plane, columns, 1, visible.height, columns, rows, target, 1, columns);
   }
   return result;
 }
@@ -141,8 +141,8 @@ export function sheet(image, sizes, resize) {
     const view = resized(image, [rows, columns], resize);
     for (let colour = 0; colour < 3; colour++) {
       for (let y = 0; y < rows; y++) {
-        const at = (colour * rows + y) * columns;
-        data.set(view.subarray(at, at + columns), (colour * height + top + y) * width);
+        const start = (colour * rows + y) * columns;
+        data.set(view.subarray(start, start + columns), (colour * height + top + y) * width);
       }
     }
     top += rows;

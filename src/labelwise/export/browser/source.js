@@ -7,20 +7,20 @@ export const AT_ONCE = 1; // the graph answers one after the other
 const megabytes = (count) => (count / 1e6).toFixed(0);
 
 // A photograph that is dropped before the model is here must not replace the page.
-for (const event of ["dragover", "drop"]) document.addEventListener(event, (e) => e.preventDefault());
+for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault());
 document.querySelector(".late").remove();
 
-let read = 0;
-let shown = -1;
+let loaded = 0;
+let shownMegabytes = -1;
 function progress(bytes) {
-  read += bytes;
-  if (megabytes(read) === shown) return;
-  shown = megabytes(read);
-  at("what").textContent = `Loading the model: ${shown} MB`;
+  loaded += bytes;
+  if (megabytes(loaded) === shownMegabytes) return;
+  shownMegabytes = megabytes(loaded);
+  at("what").textContent = `Loading the model: ${shownMegabytes} MB`;
 }
 
 const provider = new URLSearchParams(location.search).get("provider") ?? "auto";
-const opened = await load(undefined, { provider, progress }).catch((error) => {
+const loadedModel = await load(undefined, { provider, progress }).catch((error) => {
   at("problem").textContent = error.message;
   at("what").textContent = "The model cannot be loaded.";
   throw error;
@@ -29,19 +29,19 @@ const opened = await load(undefined, { provider, progress }).catch((error) => {
 const PROVIDERS = { wasm: "WebAssembly", webgpu: "WebGPU" };
 export const about = "Photographs stay on this device; nothing is sent.";
 export const model = {
-  model: opened.title,
-  labels: opened.labels,
-  groups: opened.groups,
-  rules: opened.rules,
-  top_k: opened.topK,
+  model: loadedModel.title,
+  labels: loadedModel.labels,
+  groups: loadedModel.groups,
+  rules: loadedModel.rules,
+  top_k: loadedModel.topK,
   takes_states: false,
-  gives_maps: opened.hasMaps,
-  view: opened.view,
+  gives_maps: loadedModel.hasMaps,
+  view: loadedModel.view,
 };
 
-at("engine").textContent = `computed here with ${PROVIDERS[opened.provider]}`;
+at("engine").textContent = `computed here with ${PROVIDERS[loadedModel.provider]}`;
 at("choose").disabled = false;
-at("problem").textContent = opened.note;
+at("problem").textContent = loadedModel.note;
 
 /** One photograph in each part. */
 export const inParts = (photographs) => photographs.map((photograph) => [photograph]);
@@ -50,5 +50,5 @@ export const inParts = (photographs) => photographs.map((photograph) => [photogr
 export async function predict([photograph]) {
   // The page shows the progress before the next photograph keeps the browser busy.
   await new Promise((done) => setTimeout(done));
-  return [await opened.predict(photograph.file, { maps: opened.hasMaps })];
+  return [await loadedModel.predict(photograph.file, { maps: loadedModel.hasMaps })];
 }

@@ -9,8 +9,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const textual = column === 0;
       const descending = head.getAttribute("aria-sort") ? head.getAttribute("aria-sort") === "ascending" : !textual;
       const key = (row) => (textual ? row.cells[0].textContent : Number(row.cells[column].dataset.value));
-      const order = (a, b) => (textual ? key(a).localeCompare(key(b)) : key(a) - key(b));
-      const rows = [...body.rows].sort((a, b) => (descending ? order(b, a) : order(a, b)));
+      const compare = (a, b) => (textual ? key(a).localeCompare(key(b)) : key(a) - key(b));
+      const rows = [...body.rows].sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       body.append(...rows);
@@ -18,29 +18,29 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-const explored = document.getElementById("explored");
-if (explored) {
-  const labels = JSON.parse(explored.textContent);
+const explorerData = document.getElementById("explored");
+if (explorerData) {
+  const labels = JSON.parse(explorerData.textContent);
   const pick = document.getElementById("pick");
-  const set = (id, values) => {
+  const setAttributes = (id, values) => {
     for (const [name, value] of Object.entries(values)) document.getElementById(id).setAttribute(name, value);
   };
-  const show = () => {
+  const showLabel = () => {
     const label = labels[pick.value];
-    set("curve", { d: label.curve });
-    set("operating", { cx: label.x, cy: label.y });
-    set("up", { d: label.up });
-    set("down", { d: label.down });
-    set("threshold", { x1: label.threshold, x2: label.threshold });
+    setAttributes("curve", { d: label.curve });
+    setAttributes("operating", { cx: label.x, cy: label.y });
+    setAttributes("up", { d: label.up });
+    setAttributes("down", { d: label.down });
+    setAttributes("threshold", { x1: label.threshold, x2: label.threshold });
     document.getElementById("picked").textContent = label.text;
   };
-  pick.addEventListener("change", show);
+  pick.addEventListener("change", showLabel);
   document.getElementById("others").addEventListener("click", (event) => {
     if (event.target.dataset.label === undefined) return;
     pick.value = event.target.dataset.label;
-    show();
+    showLabel();
   });
-  show();
+  showLabel();
 }
 
 const photos = [...document.querySelectorAll("button.photo")];

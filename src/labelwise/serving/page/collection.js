@@ -2,7 +2,7 @@
 import { ask, askJson, at, build, percent, send } from "/assets/common.js";
 import { drawing } from "/assets/drawing.js";
 
-const SOON = 6; // results whose pictures come first
+const FIRST_PICTURES = 6; // results whose pictures come first
 const SHOWN = 40; // labels at once; the field finds the others
 const LISTS = ["like", "unlike", "present", "absent"];
 const base = (name) => `/collection/${name}`;
@@ -10,54 +10,54 @@ const base = (name) => `/collection/${name}`;
 let search = read();
 let answer = null;
 let about = { labels: [], images: 0 };
-let turn = null; // the request on its way
+let currentRequest = null; // the request on its way
 const selection = new Map();
-const fingers = matchMedia("(hover: none)").matches;
+const isTouch = matchMedia("(hover: none)").matches;
 const urls = []; // of the pictures on the page
 const examples = new Map(); // the elements of each photograph of the search
 
 // The search in the address -----------------------------------------------------------------------------------------
 
 function read() {
-  const given = new URLSearchParams(location.search);
+  const query = new URLSearchParams(location.search);
   return {
-    label: given.get("label"), by: given.get("by") === "score" ? "score" : "feature",
-    least: Number(given.get("least")) || 0, page: Math.max(1, Number.parseInt(given.get("page") ?? "1", 10) || 1),
-    boxes: Object.fromEntries(given.getAll("box").map((box) => box.split(":", 2))),
-    ...Object.fromEntries(LISTS.map((name) => [name, given.getAll(name)])),
+    label: query.get("label"), by: query.get("by") === "score" ? "score" : "feature",
+    least: Number(query.get("least")) || 0, page: Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1),
+    boxes: Object.fromEntries(query.getAll("box").map((box) => box.split(":", 2))),
+    ...Object.fromEntries(LISTS.map((name) => [name, query.getAll(name)])),
   };
 }
 
 function parameters() {
-  const given = new URLSearchParams();
-  if (search.label !== null) given.set("label", search.label);
-  for (const name of LISTS) for (const value of search[name]) given.append(name, value);
-  for (const [id, sides] of Object.entries(search.boxes)) given.append("box", `${id}:${sides}`);
-  if (search.least) given.set("least", search.least);
-  if (search.by === "score") given.set("by", "score");
-  if (search.page > 1) given.set("page", search.page);
-  return given.toString();
+  const query = new URLSearchParams();
+  if (search.label !== null) query.set("label", search.label);
+  for (const name of LISTS) for (const value of search[name]) query.append(name, value);
+  for (const [id, sides] of Object.entries(search.boxes)) query.append("box", `${id}:${sides}`);
+  if (search.least) query.set("least", search.least);
+  if (search.by === "score") query.set("by", "score");
+  if (search.page > 1) query.set("page", search.page);
+  return query.toString();
 }
 
 /** Changes the search, and the address with it; a page number belongs to one search only. */
-function go(changes, { replace = false } = {}) {
+function changeSearch(changes, { replace = false } = {}) {
   search = { ...search, page: 1, ...changes };
   search.boxes = Object.fromEntries(Object.entries(search.boxes).filter(([id]) => [...search.like, ...search.unlike].includes(id)));
-  const asked = parameters();
-  history[replace ? "replaceState" : "pushState"](null, "", asked ? `?${asked}` : location.pathname);
+  const query = parameters();
+  history[replace ? "replaceState" : "pushState"](null, "", query ? `?${query}` : location.pathname);
   return load();
 }
 
 async function load() {
-  turn?.abort();
-  const own = new AbortController();
-  turn = own;
+  currentRequest?.abort();
+  const request = new AbortController();
+  currentRequest = request;
   const fromGrid = at("grid").contains(document.activeElement);
   at("grid").setAttribute("aria-busy", "true");
   showSearch();
   try {
-    const content = await askJson(`${base("results")}?${parameters()}`, { signal: own.signal });
-    if (turn !== own) return;
+    const content = await askJson(`${base("results")}?${parameters()}`, { signal: request.signal });
+    if (currentRequest !== request) return;
     answer = content;
     if (content.label !== search.label || content.page !== search.page) {
       search = { ...search, label: content.label, page: content.page };
@@ -67,7 +67,7 @@ async function load() {
     showSearch();
     showResults();
   } catch (error) {
-    if (turn !== own || error.name === "AbortError") return;
+    if (currentRequest !== request || error.name === "AbortError") return;
     answer = null;
     showFailure(error);
   }
@@ -82,25 +82,25 @@ function showFailure(error) {
   at("order").textContent = "";
   at("pager").hidden = true;
   at("grid").replaceChildren();
-  const again = build("button", { className: "button", type: "button", textContent: "Try again" });
+  const retry = build("button", { className: "button", type: "button", textContent: "Try again" });
   const start = build("button", { className: "button", type: "button", textContent: "New search" });
-  again.addEventListener("click", load);
-  start.addEventListener("click", () => go(nothing()));
-  at("problem").replaceChildren(build("p", { className: "error", textContent: error.message }), again, " ", start);
+  retry.addEventListener("click", load);
+  start.addEventListener("click", () => changeSearch(emptySearch()));
+  at("problem").replaceChildren(build("p", { className: "error", textContent: error.message }), retry, " ", start);
 }
 
-const nothing = () => ({ label: null, least: 0, by: "feature", boxes: {}, ...Object.fromEntries(LISTS.map((name) => [name, []])) });
+const emptySearch = () => ({ label: null, least: 0, by: "feature", boxes: {}, ...Object.fromEntries(LISTS.map((name) => [name, []])) });
 
 // What is searched --------------------------------------------------------------------------------------------------
 
 function showSearch() {
-  const photographs = answer && sameQuestion() ? [...answer.like, ...answer.unlike] : [];
+  const photographs = answer && answersSearch() ? [...answer.like, ...answer.unlike] : [];
   const compared = search.like.length > 0;
-  const examples = search.like.length + search.unlike.length;
-  at("question").hidden = !examples;
+  const exampleCount = search.like.length + search.unlike.length;
+  at("question").hidden = !exampleCount;
   at("teach").hidden = search.like.length < 2;
   // Its place is taken before the photographs come.
-  at("examples").style.setProperty("--wide", `${examples > 1 ? Math.min(560, 144 * examples - 8) : 204}px`);
+  at("examples").style.setProperty("--wide", `${exampleCount > 1 ? Math.min(560, 144 * exampleCount - 8) : 204}px`);
   for (const button of at("labels").querySelectorAll("button")) {
     button.setAttribute("aria-pressed", String(button.dataset.label === search.label));
   }
@@ -109,7 +109,7 @@ function showSearch() {
     const what = list === "present" ? "with" : "without";
     const chip = build("button", { className: "chip", type: "button", "aria-label": `Remove: ${what} ${name}` },
       build("span", { textContent: `${what} ${name}` }), build("span", { textContent: "×" }));
-    chip.addEventListener("click", () => go({ [list]: search[list].filter((other) => other !== name) }));
+    chip.addEventListener("click", () => changeSearch({ [list]: search[list].filter((other) => other !== name) }));
     return build("li", {}, chip);
   }));
   at("least").value = search.least;
@@ -125,7 +125,7 @@ function showSearch() {
 }
 
 const ids = (photographs) => photographs.map((photograph) => photograph.id).join();
-const sameQuestion = () => ids(answer.like) === search.like.join() && ids(answer.unlike) === search.unlike.join();
+const answersSearch = () => ids(answer.like) === search.like.join() && ids(answer.unlike) === search.unlike.join();
 
 function showQuestion(photographs) {
   const key = JSON.stringify([search.like, search.unlike, answer.label, about.takes_boxes]);
@@ -138,7 +138,7 @@ function showQuestion(photographs) {
   for (const photograph of photographs) showExample(photograph, photographs.length > 1);
   const drawn = Object.keys(search.boxes).length > 0;
   at("hint").textContent = !about.takes_boxes ? ""
-    : drawn ? (fingers ? "Drag the box or its corners." : "Arrow keys move the box, with Shift they resize it; Esc removes it.") : "Draw a box on the photograph to compare only that part.";
+    : drawn ? (isTouch ? "Drag the box or its corners." : "Arrow keys move the box, with Shift they resize it; Esc removes it.") : "Draw a box on the photograph to compare only that part.";
   const first = photographs[0];
   const stored = new Set(about.labels.map((label) => label.name));
   const compared = first.labels.filter((label) => stored.has(label.name)).slice(0, 12);
@@ -146,7 +146,7 @@ function showQuestion(photographs) {
   at("of").replaceChildren(...compared.map((label) => {
     const chip = build("button", { className: "chip", type: "button", "aria-pressed": String(label.name === answer.label) },
       build("span", { textContent: label.name }), build("span", { className: "number", textContent: percent(label.score) }));
-    chip.addEventListener("click", () => go({ label: label.name }));
+    chip.addEventListener("click", () => changeSearch({ label: label.name }));
     return build("li", {}, chip);
   }));
 }
@@ -156,37 +156,37 @@ function example(photograph) {
   const { id, name } = photograph;
   const list = search.like.includes(id) ? "like" : "unlike";
   const remove = build("button", { className: "remove", type: "button", textContent: "×", "aria-label": `Remove ${name} from the search` });
-  remove.addEventListener("click", () => go({ [list]: search[list].filter((other) => other !== id) }));
-  const shown = frame("div", photograph);
+  remove.addEventListener("click", () => changeSearch({ [list]: search[list].filter((other) => other !== id) }));
+  const picture = frame("div", photograph);
   const text = build("p", { className: "small", title: name });
-  const pen = about.takes_boxes ? drawing(shown.querySelector(".inner"), name, (box) => {
-    const { [id]: before, ...others } = search.boxes;
-    go({ boxes: box ? { ...others, [id]: box.join() } : others, by: "feature" });
+  const boxDrawing = about.takes_boxes ? drawing(picture.querySelector(".inner"), name, (box) => {
+    const { [id]: removed, ...others } = search.boxes;
+    changeSearch({ boxes: box ? { ...others, [id]: box.join() } : others, by: "feature" });
   }) : null;
-  examples.set(id, { shown, text, pen });
-  return build("li", {}, shown, remove, text, ...(pen ? [pen.button] : []));
+  examples.set(id, { picture, text, boxDrawing });
+  return build("li", {}, picture, remove, text, ...(boxDrawing ? [boxDrawing.button] : []));
 }
 
 /** What an answer says of a photograph of the search, and its box in the address. */
 function showExample({ id, name, score, box }, many) {
-  const { shown, text, pen } = examples.get(id);
+  const { picture, text, boxDrawing } = examples.get(id);
   const sides = search.boxes[id];
-  const found = score === undefined ? "" : `score ${percent(score)}${sides ? " in the box" : ""}`;
-  text.textContent = [search.unlike.includes(id) ? "Unlike" : "", many || sides ? "" : name, found].filter(Boolean).join(" · ");
-  if (box) place(shown.querySelector(".box"), box);
-  pen?.show(sides ? sides.split(",").map(Number) : null);
+  const scoreText = score === undefined ? "" : `score ${percent(score)}${sides ? " in the box" : ""}`;
+  text.textContent = [search.unlike.includes(id) ? "Unlike" : "", many || sides ? "" : name, scoreText].filter(Boolean).join(" · ");
+  if (box) place(picture.querySelector(".box"), box);
+  boxDrawing?.show(sides ? sides.split(",").map(Number) : null);
 }
 
 function showLabels() {
-  const wanted = at("find").value.trim().toLowerCase();
-  const matches = about.labels.filter((label) => label.name.toLowerCase().includes(wanted));
+  const text = at("find").value.trim().toLowerCase();
+  const matches = about.labels.filter((label) => label.name.toLowerCase().includes(text));
   // The label of the search stays in view.
   matches.sort((a, b) => (b.name === search.label) - (a.name === search.label));
-  const shown = matches.slice(0, SHOWN);
-  at("labels").replaceChildren(...shown.map((label) => {
+  const listed = matches.slice(0, SHOWN);
+  at("labels").replaceChildren(...listed.map((label) => {
     const button = build("button", { type: "button", "data-label": label.name, title: label.name, "aria-pressed": String(label.name === search.label) },
       build("span", { textContent: label.name }), build("span", { className: "number", textContent: label.photographs.toLocaleString("en") }));
-    button.addEventListener("click", () => go({ label: label.name === search.label && !search.like.length ? null : label.name }));
+    button.addEventListener("click", () => changeSearch({ label: label.name === search.label && !search.like.length ? null : label.name }));
     return build("li", {}, button);
   }));
   oneStop(at("labels"));
@@ -224,7 +224,7 @@ function showNothing() {
   at("problem").replaceChildren(build("p", { className: "soft", textContent: text }));
   if (!filtered) return;
   const remove = build("button", { className: "button", type: "button", textContent: "Remove the filters" });
-  remove.addEventListener("click", () => go({ present: [], absent: [], least: 0 }));
+  remove.addEventListener("click", () => changeSearch({ present: [], absent: [], least: 0 }));
   at("problem").append(remove);
 }
 
@@ -241,10 +241,10 @@ function tile(photograph) {
     build("p", { className: "with", textContent: others, title: others }));
   shot.addEventListener("click", () => {
     scrollTo(0, 0);
-    go({ like: [id], unlike: [], by: "feature" });
+    changeSearch({ like: [id], unlike: [], by: "feature" });
   });
-  box.addEventListener("change", () => pick(element, photograph, box.checked));
-  element.toggle = () => pick(element, photograph, !selection.has(id));
+  box.addEventListener("change", () => setSelected(element, photograph, box.checked));
+  element.toggle = () => setSelected(element, photograph, !selection.has(id));
   return element;
 }
 
@@ -259,7 +259,7 @@ function frame(kind, photograph, properties = { className: "frame" }) {
     place(mark, box);
     inner.append(mark);
   }
-  near.observe(inner);
+  pictureObserver.observe(inner);
   return build(kind, properties, inner);
 }
 
@@ -267,9 +267,9 @@ function place(mark, [left, top, right, bottom]) {
   Object.assign(mark.style, { left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * (right - left)}%`, height: `${100 * (bottom - top)}%` });
 }
 
-const near = new IntersectionObserver((entries) => {
-  for (const entry of entries.filter((one) => one.isIntersecting)) {
-    near.unobserve(entry.target);
+const pictureObserver = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter(({ isIntersecting }) => isIntersecting)) {
+    pictureObserver.unobserve(entry.target);
     fetchPicture(entry.target);
   }
 }, { rootMargin: "400px" });
@@ -278,10 +278,10 @@ async function fetchPicture(inner) {
   const image = inner.querySelector("img");
   try {
     // The first photographs do not wait for those below.
-    const priority = [...at("grid").children].indexOf(inner.closest("li")) < SOON ? "high" : "low";
-    const got = await ask(image.dataset.src, { priority });
-    if (!got.ok) throw new Error((await got.json()).error);
-    const url = URL.createObjectURL(await got.blob());
+    const priority = [...at("grid").children].indexOf(inner.closest("li")) < FIRST_PICTURES ? "high" : "low";
+    const response = await ask(image.dataset.src, { priority });
+    if (!response.ok) throw new Error((await response.json()).error);
+    const url = URL.createObjectURL(await response.blob());
     urls.push(url);
     image.src = url;
     await image.decode();
@@ -293,7 +293,7 @@ async function fetchPicture(inner) {
 
 // Selection ---------------------------------------------------------------------------------------------------------
 
-function pick(element, photograph, chosen) {
+function setSelected(element, photograph, chosen) {
   if (chosen) selection.set(photograph.id, photograph);
   else selection.delete(photograph.id);
   element.classList.toggle("picked", chosen);
@@ -322,38 +322,38 @@ function joinSearch(list) {
   const other = list === "like" ? "unlike" : "like";
   unselect();
   scrollTo(0, 0);
-  go({ [list]: [...new Set([...search[list], ...chosen])].slice(0, 100), [other]: search[other].filter((id) => !chosen.includes(id)), by: "feature" });
+  changeSearch({ [list]: [...new Set([...search[list], ...chosen])].slice(0, 100), [other]: search[other].filter((id) => !chosen.includes(id)), by: "feature" });
 }
 
 async function saveTable() {
   const body = JSON.stringify({ images: [...selection.keys()].map(Number) });
-  const got = await ask(base("table"), { method: "POST", headers: { "Content-Type": "application/json" }, body });
-  if (!got.ok) return say((await got.json()).error);
-  const url = URL.createObjectURL(await got.blob());
+  const response = await ask(base("table"), { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  if (!response.ok) return showMessage((await response.json()).error);
+  const url = URL.createObjectURL(await response.blob());
   build("a", { href: url, download: "photographs.csv" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-function toTeach() {
+function openTeaching() {
   const field = build("input", { id: "new-name", required: true, maxLength: 100, autocomplete: "off" });
-  const said = build("p", { role: "status", textContent: `${search.like.length} photographs have the label, ${search.unlike.length} do not. The served run is not changed.` });
+  const status = build("p", { role: "status", textContent: `${search.like.length} photographs have the label, ${search.unlike.length} do not. The served run is not changed.` });
   const start = build("button", { className: "button main", textContent: "Teach" });
   const close = build("button", { className: "button", type: "button", textContent: "Close" });
-  const form = build("form", {}, build("label", { htmlFor: "new-name", textContent: "Name of the new label" }), field, said, start, close);
+  const form = build("form", {}, build("label", { htmlFor: "new-name", textContent: "Name of the new label" }), field, status, start, close);
   const dialog = build("dialog", { "aria-label": "Teach a new label" }, form);
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     start.disabled = true;
-    said.className = "soft";
-    said.textContent = "Teaching …";
+    status.className = "soft";
+    status.textContent = "Teaching …";
     try {
       const { sentence, run, command } = await send(base("teach"), { name: field.value.trim(), positives: search.like, negatives: search.unlike });
-      said.replaceChildren(`${sentence}. The new run is ${run}. Try it:`, build("code", { textContent: command }));
+      status.replaceChildren(`${sentence}. The new run is ${run}. Try it:`, build("code", { textContent: command }));
     } catch (error) {
-      said.className = "error";
-      said.textContent = error.message;
+      status.className = "error";
+      status.textContent = error.message;
       start.disabled = false;
     }
   });
@@ -361,18 +361,18 @@ function toTeach() {
   dialog.showModal();
 }
 
-async function toReview() {
+async function sendToReview() {
   try {
     const { added, there, absent } = await send(base("review"), { images: [...selection.keys()].map(Number), label: search.label });
-    const more = [there ? `${there} in the queue already` : "", absent ? `${absent} not in the data of the review` : ""].filter(Boolean);
+    const notes = [there ? `${there} in the queue already` : "", absent ? `${absent} not in the data of the review` : ""].filter(Boolean);
     unselect();
-    say(`${added} added to the review${more.length ? `; ${more.join(", ")}` : ""}.`, false);
+    showMessage(`${added} added to the review${notes.length ? `; ${notes.join(", ")}` : ""}.`, false);
   } catch (error) {
-    say(error.message);
+    showMessage(error.message);
   }
 }
 
-function say(text, alert = true) {
+function showMessage(text, alert = true) {
   const close = build("button", { className: "button main", textContent: "Close" });
   const dialog = build("dialog", {}, build("form", { method: "dialog" }, build("p", { className: alert ? "error" : "", textContent: text }), close));
   dialog.addEventListener("close", () => dialog.remove());
@@ -389,10 +389,10 @@ async function upload(file) {
   at("grid").setAttribute("aria-busy", "true");
   try {
     const { id } = await askJson(base("photographs"), { method: "POST", body: form });
-    await go({ like: [id], unlike: [], label: null, by: "feature" });
+    await changeSearch({ like: [id], unlike: [], label: null, by: "feature" });
   } catch (error) {
     at("grid").removeAttribute("aria-busy");
-    say(error.message);
+    showMessage(error.message);
   }
 }
 
@@ -407,13 +407,13 @@ function oneStop(list) {
 
 function move(event) {
   const buttons = [...event.currentTarget.querySelectorAll("li > button")];
-  const here = buttons.indexOf(event.target.closest("li > button"));
-  if (here < 0) return;
+  const index = buttons.indexOf(event.target.closest("li > button"));
+  if (index < 0) return;
   const columns = Math.max(1, buttons.findIndex((button) => button.offsetTop + button.parentElement.offsetTop > buttons[0].offsetTop + buttons[0].parentElement.offsetTop));
-  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -here, End: buttons.length - 1 - here };
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -index, End: buttons.length - 1 - index };
   if (event.key === " " && event.currentTarget === at("grid")) event.target.closest("li").toggle();
   else if (event.key in steps) {
-    const next = buttons[Math.min(buttons.length - 1, Math.max(0, here + steps[event.key]))];
+    const next = buttons[Math.min(buttons.length - 1, Math.max(0, index + steps[event.key]))];
     for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
     next.focus();
   } else return;
@@ -423,7 +423,7 @@ function move(event) {
 function escape(event) {
   if (event.key !== "Escape" || document.querySelector("dialog[open]") || event.target.value) return;
   if (selection.size) unselect();
-  else if (search.like.length || search.unlike.length) go({ like: [], unlike: [] });
+  else if (search.like.length || search.unlike.length) changeSearch({ like: [], unlike: [] });
 }
 
 for (const list of ["grid", "labels"]) at(list).addEventListener("keydown", move);
@@ -442,24 +442,24 @@ for (const list of ["present", "absent"]) {
   at(list).addEventListener("change", () => {
     const name = at(list).value;
     at(list).value = "";
-    if (about.labels.some((label) => label.name === name) && !search[list].includes(name)) go({ [list]: [...search[list], name] });
+    if (about.labels.some((label) => label.name === name) && !search[list].includes(name)) changeSearch({ [list]: [...search[list], name] });
   });
 }
 at("least").addEventListener("input", () => { at("least-value").textContent = percent(Number(at("least").value)); });
-at("least").addEventListener("change", () => go({ least: Number(at("least").value) }));
-for (const radio of document.querySelectorAll('[name="by"]')) radio.addEventListener("change", () => go({ by: radio.value }));
-for (const [id, by] of [["previous", -1], ["next", 1]]) {
+at("least").addEventListener("change", () => changeSearch({ least: Number(at("least").value) }));
+for (const radio of document.querySelectorAll('[name="by"]')) radio.addEventListener("change", () => changeSearch({ by: radio.value }));
+for (const [id, step] of [["previous", -1], ["next", 1]]) {
   at(id).addEventListener("click", () => {
     scrollTo(0, 0);
-    go({ page: search.page + by });
+    changeSearch({ page: search.page + step });
   });
 }
-at("clear-question").addEventListener("click", () => go({ like: [], unlike: [] }));
+at("clear-question").addEventListener("click", () => changeSearch({ like: [], unlike: [] }));
 at("alike").addEventListener("click", () => joinSearch("like"));
 at("unlike").addEventListener("click", () => joinSearch("unlike"));
 at("table").addEventListener("click", saveTable);
-at("teach").addEventListener("click", toTeach);
-at("review").addEventListener("click", toReview);
+at("teach").addEventListener("click", openTeaching);
+at("review").addEventListener("click", sendToReview);
 at("none").addEventListener("click", unselect);
 at("whole").addEventListener("click", () => {
   for (const element of at("grid").children) if (!element.classList.contains("picked")) element.toggle();
@@ -470,18 +470,18 @@ at("file").addEventListener("change", () => {
   at("file").value = "";
 });
 for (const event of ["dragenter", "dragover"]) {
-  document.addEventListener(event, (e) => {
-    e.preventDefault();
+  document.addEventListener(event, (event) => {
+    event.preventDefault();
     document.body.classList.add("dropping");
   });
 }
-document.addEventListener("dragleave", (e) => {
-  if (!e.relatedTarget) document.body.classList.remove("dropping");
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dropping");
 });
-document.addEventListener("drop", (e) => {
-  e.preventDefault();
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
   document.body.classList.remove("dropping");
-  upload(e.dataTransfer.files[0]);
+  upload(event.dataTransfer.files[0]);
 });
 
 // Start: frames of results stand in place before anything has come.
@@ -493,8 +493,8 @@ at("grid").replaceChildren(...Array.from({ length: 24 }, () => build("li", { cla
 at("main").hidden = false;
 const results = load();
 try {
-  const [model, described] = await Promise.all([askJson("/labels"), askJson(base("about"))]);
-  about = described;
+  const [model, description] = await Promise.all([askJson("/labels"), askJson(base("about"))]);
+  about = description;
   at("model").textContent = model.model;
   at("review").hidden = !model.review;
   at("names").replaceChildren(...about.labels.map((label) => build("option", { value: label.name })));

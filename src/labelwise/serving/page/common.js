@@ -6,22 +6,22 @@ const KEY = "labelwise-token";
 export async function ask(path, options = {}) {
   const token = sessionStorage.getItem(KEY);
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-  const answer = await fetch(path, { ...options, headers });
-  if (answer.status === 401) {
+  const response = await fetch(path, { ...options, headers });
+  if (response.status === 401) {
     await askToken();
     return ask(path, options);
   }
-  return answer;
+  return response;
 }
 
 /** Requests JSON; a refusal becomes an error with the server's message. */
 export async function askJson(path, options) {
-  const answer = await ask(path, options);
-  const content = await answer.json().catch(() => ({ error: `the server answered with status ${answer.status}` }));
-  if (!answer.ok && !content.predictions) {
-    throw Object.assign(new Error(content.error ?? `status ${answer.status}`), {
-      status: answer.status,
-      after: Number(answer.headers.get("Retry-After") ?? 0),
+  const response = await ask(path, options);
+  const content = await response.json().catch(() => ({ error: `the server answered with status ${response.status}` }));
+  if (!response.ok && !content.predictions) {
+    throw Object.assign(new Error(content.error ?? `status ${response.status}`), {
+      status: response.status,
+      after: Number(response.headers.get("Retry-After") ?? 0),
     });
   }
   return content;
@@ -32,10 +32,10 @@ export function send(path, body) {
   return askJson(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }
 
-let asking = null;
+let tokenRequest = null;
 
 function askToken() {
-  asking ??= new Promise((done) => {
+  tokenRequest ??= new Promise((done) => {
     const field = build("input", { type: "password", id: "token", autocomplete: "off", required: true });
     const form = build("form", { method: "dialog" },
       build("label", { htmlFor: "token", textContent: "This server requires a token." }), field,
@@ -44,13 +44,13 @@ function askToken() {
     dialog.addEventListener("close", () => {
       sessionStorage.setItem(KEY, field.value);
       dialog.remove();
-      asking = null;
+      tokenRequest = null;
       done();
     });
     document.body.append(dialog);
     dialog.showModal();
   });
-  return asking;
+  return tokenRequest;
 }
 
 /** An element with properties and children. */
@@ -86,7 +86,7 @@ export function paint(canvas, map) {
   const pixels = context.createImageData(SIDE, SIDE);
   for (let y = 0; y < SIDE; y++) {
     for (let x = 0; x < SIDE; x++) {
-      const level = range ? (between(map, (y + 0.5) / SIDE, (x + 0.5) / SIDE) - low) / range : 0;
+      const level = range ? (interpolated(map, (y + 0.5) / SIDE, (x + 0.5) / SIDE) - low) / range : 0;
       const alpha = range ? 255 * (0.14 + 0.54 * level) : 0;
       pixels.data.set([...colour(level), alpha], 4 * (y * SIDE + x));
     }
@@ -94,7 +94,7 @@ export function paint(canvas, map) {
   context.putImageData(pixels, 0, 0);
 }
 
-function between(map, v, u) {
+function interpolated(map, v, u) {
   const [top, bottom, down] = neighbours(v, map.length);
   const [left, right, across] = neighbours(u, map[0].length);
   const row = (y) => map[y][left] * (1 - across) + map[y][right] * across;
@@ -102,9 +102,9 @@ function between(map, v, u) {
 }
 
 function neighbours(share, count) {
-  const place = Math.min(count - 1, Math.max(0, share * count - 0.5));
-  const first = Math.floor(place);
-  return [first, Math.min(count - 1, first + 1), place - first];
+  const position = Math.min(count - 1, Math.max(0, share * count - 0.5));
+  const first = Math.floor(position);
+  return [first, Math.min(count - 1, first + 1), position - first];
 }
 
 function colour(level) {

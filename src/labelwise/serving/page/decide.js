@@ -23,49 +23,49 @@ export function select(names, scores, thresholds, rules, topK, never, decided) {
     }
   }
   const ranked = names.filter((name) => chosen.has(name)).sort((a, b) => scores.get(b) - scores.get(a));
-  return topK ? fewer(ranked, rules, topK) : new Set(ranked);
+  return topK ? limited(ranked, rules, topK) : new Set(ranked);
 }
 
 /** Pairs of a label and whether it is selected, for the labels of one part of the rules. */
 function choices(part, gain, decided) {
-  if (part.group) return ofGroup(part, gain);
-  if (part.forest) return ofForest(part.forest, gain);
-  if (part.sets) return ofSets(part, gain);
+  if (part.group) return choicesOfGroup(part, gain);
+  if (part.forest) return choicesOfForest(part.forest, gain);
+  if (part.sets) return choicesOfSets(part, gain);
   return part.kept.map((name) => [name, decided.has(name)]);
 }
 
-function ofGroup({ group, needed }, gain) {
+function choicesOfGroup({ group, needed }, gain) {
   const best = group.reduce((a, b) => (gain(b) > gain(a) ? b : a), group[0]);
   return group.map((name) => [name, name === best && (needed || gain(name) >= 0)]);
 }
 
 /** A label stays where its parent does and its subtree gains. */
-function ofForest(forest, gain) {
+function choicesOfForest(forest, gain) {
   const value = new Map(forest.map(([name]) => [name, gain(name)]));
   for (const [name, parent] of [...forest].reverse()) {
     if (parent !== null) value.set(parent, value.get(parent) + Math.max(value.get(name), 0));
   }
-  const kept = new Map();
-  for (const [name, parent] of forest) kept.set(name, value.get(name) >= 0 && (parent === null || kept.get(parent)));
-  return [...kept];
+  const selected = new Map();
+  for (const [name, parent] of forest) selected.set(name, value.get(name) >= 0 && (parent === null || selected.get(parent)));
+  return [...selected];
 }
 
-function ofSets({ labels, sets }, gain) {
+function choicesOfSets({ labels, sets }, gain) {
   const gains = labels.map(gain);
-  const sums = sets.map((one) => one.reduce((sum, i) => sum + gains[i], 0));
+  const sums = sets.map((set) => set.reduce((sum, i) => sum + gains[i], 0));
   const best = new Set(sets[sums.indexOf(Math.max(...sums))]);
   return labels.map((name, i) => [name, best.has(i)]);
 }
 
 /** The least likely label that no other needs goes first. */
-function fewer(ranked, rules, topK) {
-  const kept = new Set(ranked);
+function limited(ranked, rules, topK) {
+  const selected = new Set(ranked);
   const needed = new Set(rules.exactly_one.flat());
-  const free = (name) => !needed.has(name) && !rules.implies.some(([child, parent]) => parent === name && kept.has(child));
-  while (kept.size > topK) {
-    const next = [...ranked].reverse().find((name) => kept.has(name) && free(name));
+  const removable = (name) => !needed.has(name) && !rules.implies.some(([child, parent]) => parent === name && selected.has(child));
+  while (selected.size > topK) {
+    const next = [...ranked].reverse().find((name) => selected.has(name) && removable(name));
     if (next === undefined) break;
-    kept.delete(next);
+    selected.delete(next);
   }
-  return kept;
+  return selected;
 }

@@ -27,8 +27,8 @@ export function shares(group, scores) {
     const p = Math.min(Math.max(scores.get(name), 1e-12), 1 - 1e-12);
     return Math.log(p) - Math.log1p(-p);
   });
-  const top = Math.max(0, ...logs); // divided by the largest odds, so that nothing overflows
-  const odds = logs.map((log) => Math.exp(log - top));
-  const sum = odds.reduce((a, b) => a + b, Math.exp(-top));
+  const largest = Math.max(0, ...logs); // divided by the largest odds, so that nothing overflows
+  const odds = logs.map((log) => Math.exp(log - largest));
+  const sum = odds.reduce((a, b) => a + b, Math.exp(-largest));
   return new Map(group.map((name, i) => [name, odds[i] / sum]));
 }

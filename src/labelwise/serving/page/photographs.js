@@ -9,8 +9,8 @@ const NEXT = 4; // rows below the selected ones
 const SLIDERS = 60; // at once; the field finds the others
 
 const names = model.labels.map((label) => label.name);
-const own = new Map(model.labels.map((label) => [label.name, label.threshold]));
-const thresholds = new Map(own);
+const ownThresholds = new Map(model.labels.map((label) => [label.name, label.threshold]));
+const thresholds = new Map(ownThresholds);
 const never = new Set(model.labels.filter((label) => label.never_selected).map((label) => label.name));
 const NEVER = "never selected: no positive in train";
 let photographs = [];
@@ -24,7 +24,7 @@ if (matchMedia("(max-width: 900px)").matches) at("panel").open = false;
 // Adding photographs -------------------------------------------------------------------------------------------------
 
 async function add(files) {
-  const added = [...files].map((file) => ({ file, url: URL.createObjectURL(file), states: {}, whole: false, pinned: null }));
+  const added = [...files].map((file) => ({ file, url: URL.createObjectURL(file), states: {}, showsAll: false, pinned: null }));
   if (!added.length) return;
   document.body.classList.remove("empty");
   for (const photograph of added) {
@@ -42,14 +42,14 @@ async function add(files) {
 async function answer(part) {
   try {
     const lines = await predict(part);
-    part.forEach((photograph, i) => take(photograph, lines[i]));
+    part.forEach((photograph, i) => setAnswer(photograph, lines[i]));
   } catch (error) {
-    part.forEach((photograph) => take(photograph, { error: error.message }));
+    part.forEach((photograph) => setAnswer(photograph, { error: error.message }));
   }
   showProgress();
 }
 
-function take(photograph, line) {
+function setAnswer(photograph, line) {
   photograph.error = line.error;
   photograph.scores = line.labels && new Map(line.labels.map((label) => [label.name, label.score]));
   photograph.decided = new Set((line.labels ?? []).filter((label) => label.selected).map((label) => label.name));
@@ -70,7 +70,7 @@ function card(photograph) {
   const rows = build("ul", { className: "rows", "aria-label": `Labels of ${photograph.file.name}` });
   const more = build("button", { className: "plain more", type: "button", hidden: true });
   more.addEventListener("click", () => {
-    photograph.whole = !photograph.whole;
+    photograph.showsAll = !photograph.showsAll;
     show(photograph);
   });
   const element = build("li", { className: "card" },
@@ -88,12 +88,12 @@ function show(photograph) {
   photograph.chosen = chosen;
   state.textContent = chosen.size ? "" : "Nothing over its threshold.";
   const ranked = [...photograph.scores.keys()].sort((a, b) => chosen.has(b) - chosen.has(a));
-  const few = Math.max(FEWEST, chosen.size + NEXT);
+  const count = Math.max(FEWEST, chosen.size + NEXT);
   const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-  rows.replaceChildren(...groupedRows(photograph, photograph.whole ? ranked : ranked.slice(0, few)).filter(Boolean));
+  rows.replaceChildren(...groupedRows(photograph, photograph.showsAll ? ranked : ranked.slice(0, count)).filter(Boolean));
   if (focused) rows.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-  more.hidden = ranked.length <= few;
-  more.textContent = photograph.whole ? "Fewer labels" : `All ${ranked.length} labels`;
+  more.hidden = ranked.length <= count;
+  more.textContent = photograph.showsAll ? "Fewer labels" : `All ${ranked.length} labels`;
 }
 
 /** Rows of these labels below the names of their groups; of an exclusive group only the choice, unless all are shown. */
@@ -103,7 +103,7 @@ function groupedRows(photograph, shown) {
     const whole = model.groups.find(({ name }) => name === group.name).labels;
     const share = shares(whole, photograph.scores);
     const rank = (name) => share.get(name) + photograph.chosen.has(name);
-    const labels = photograph.whole ? group.labels : [whole.reduce((a, b) => (rank(b) > rank(a) ? b : a))];
+    const labels = photograph.showsAll ? group.labels : [whole.reduce((a, b) => (rank(b) > rank(a) ? b : a))];
     return [heading(group.name, `one of ${whole.length}`), ...labels.map((name) => row(photograph, name, share.get(name)))];
   });
 }
@@ -135,10 +135,10 @@ function row(photograph, name, share) {
     build("span", { className: "name" }, ...breakable(name)),
     build("span", { className: "track" }, fill, tick),
     build("span", { className: "value", textContent: percent(score) }));
-  const look = () => overlay(photograph, name);
-  const away = () => overlay(photograph, photograph.pinned);
-  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, look);
-  for (const event of ["mouseleave", "blur"]) button.addEventListener(event, away);
+  const showMap = () => overlay(photograph, name);
+  const restoreMap = () => overlay(photograph, photograph.pinned);
+  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, showMap);
+  for (const event of ["mouseleave", "blur"]) button.addEventListener(event, restoreMap);
   button.addEventListener("click", () => {
     photograph.pinned = photograph.pinned === name ? null : name;
     for (const other of photograph.card.rows.querySelectorAll(".row")) {
@@ -163,13 +163,13 @@ const STATES = new Map([["", "unknown"], ["true", "present"], ["false", "absent"
 
 /** A button for the known state of a label: unknown, present or absent; a change predicts the photograph again. */
 function stateButton(photograph, name) {
-  const now = name in photograph.states ? String(photograph.states[name]) : "";
+  const state = name in photograph.states ? String(photograph.states[name]) : "";
   const button = build("button", {
-    type: "button", className: "state", "data-state": now, "data-key": `state ${name}`, textContent: STATES.get(now),
-    "aria-label": `${name}: ${STATES.get(now)}; change the known state`,
+    type: "button", className: "state", "data-state": state, "data-key": `state ${name}`, textContent: STATES.get(state),
+    "aria-label": `${name}: ${STATES.get(state)}; change the known state`,
   });
   button.addEventListener("click", async () => {
-    const next = { "": true, true: false, false: undefined }[now];
+    const next = { "": true, true: false, false: undefined }[state];
     if (next === undefined) delete photograph.states[name];
     else photograph.states[name] = next;
     await answer([photograph]);
@@ -180,14 +180,14 @@ function stateButton(photograph, name) {
 // Thresholds ---------------------------------------------------------------------------------------------------------
 
 function sliders() {
-  const wanted = at("filter").value.trim().toLowerCase();
-  const matches = names.filter((name) => name.toLowerCase().includes(wanted));
+  const text = at("filter").value.trim().toLowerCase();
+  const matches = names.filter((name) => name.toLowerCase().includes(text));
   at("sliders").replaceChildren(...matches.slice(0, SLIDERS).map(slider));
   if (matches.length > SLIDERS) at("sliders").append(build("p", { className: "soft small", textContent: `and ${matches.length - SLIDERS} more; find them by name` }));
 }
 
-function slider(name, place) {
-  const id = `threshold-${place}`;
+function slider(name, index) {
+  const id = `threshold-${index}`;
   if (never.has(name)) {
     const note = build("span", { className: "soft small never", textContent: NEVER });
     return build("div", { className: "slider" }, build("span", { textContent: name, title: name }), note);
@@ -195,24 +195,24 @@ function slider(name, place) {
   const value = build("output", { htmlFor: id });
   const range = build("input", { type: "range", id, min: 0, max: 1, step: 0.01, value: thresholds.get(name) });
   const element = build("div", { className: "slider" }, build("label", { htmlFor: id, textContent: name, title: name }), value, range);
-  const mark = () => {
+  const update = () => {
     value.textContent = thresholds.get(name).toFixed(2);
-    element.classList.toggle("moved", thresholds.get(name) !== own.get(name));
-    at("reset").hidden = names.every((other) => thresholds.get(other) === own.get(other));
+    element.classList.toggle("moved", thresholds.get(name) !== ownThresholds.get(name));
+    at("reset").hidden = names.every((other) => thresholds.get(other) === ownThresholds.get(other));
   };
   range.addEventListener("input", () => {
     thresholds.set(name, Number(range.value));
-    mark();
+    update();
     photographs.forEach(show);
     showProgress();
   });
-  mark();
+  update();
   return element;
 }
 
 at("filter").addEventListener("input", sliders);
 at("reset").addEventListener("click", () => {
-  for (const [name, value] of own) thresholds.set(name, value);
+  for (const [name, value] of ownThresholds) thresholds.set(name, value);
   sliders();
   photographs.forEach(show);
   showProgress();
@@ -224,20 +224,20 @@ sliders();
 
 function showProgress() {
   const done = photographs.filter((photograph) => photograph.scores || photograph.error).length;
-  const bad = photographs.filter((photograph) => photograph.error).length;
-  const all = photographs.length;
-  const count = done < all ? `${done} of ${all} photographs` : `${all} photograph${all === 1 ? "" : "s"}`;
-  at("count").textContent = bad ? `${count}, ${bad} unreadable` : count;
-  at("save").disabled = done < all;
+  const unreadable = photographs.filter((photograph) => photograph.error).length;
+  const total = photographs.length;
+  const count = done < total ? `${done} of ${total} photographs` : `${total} photograph${total === 1 ? "" : "s"}`;
+  at("count").textContent = unreadable ? `${count}, ${unreadable} unreadable` : count;
+  at("save").disabled = done < total;
 }
 
 const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 function table() {
   const lines = photographs.map((photograph) => {
-    const picked = photograph.scores ? [...photograph.scores.keys()].filter((name) => photograph.chosen.has(name)) : [];
+    const selected = photograph.scores ? [...photograph.scores.keys()].filter((name) => photograph.chosen.has(name)) : [];
     const scores = names.map((name) => photograph.scores?.get(name).toFixed(6) ?? "");
-    return [photograph.file.name, photograph.error ?? "", picked.join("; "), ...scores];
+    return [photograph.file.name, photograph.error ?? "", selected.join("; "), ...scores];
   });
   return [["image", "error", "selected", ...names], ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
 }
@@ -264,17 +264,17 @@ at("files").addEventListener("change", () => {
   at("files").value = "";
 });
 for (const event of ["dragenter", "dragover"]) {
-  document.addEventListener(event, (e) => {
-    e.preventDefault();
+  document.addEventListener(event, (event) => {
+    event.preventDefault();
     at("drop").classList.add("over");
   });
 }
-document.addEventListener("dragleave", (e) => {
-  if (!e.relatedTarget) at("drop").classList.remove("over");
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) at("drop").classList.remove("over");
 });
-document.addEventListener("drop", (e) => {
-  e.preventDefault();
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
   at("drop").classList.remove("over");
-  add(e.dataTransfer.files);
+  add(event.dataTransfer.files);
 });
 document.body.dataset.ready = "yes";

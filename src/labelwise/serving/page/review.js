@@ -7,9 +7,9 @@ const KEYS = { k: "keep", c: "change", u: "unknown" };
 const [model, queue] = await Promise.all([askJson("/labels"), askJson("/review/items")]);
 const items = queue.items;
 const photos = new Map();
-let place = Math.max(0, items.findIndex((item) => item.choice === null));
+let current = Math.max(0, items.findIndex((item) => item.choice === null));
 let saving = false;
-let evidence = false;
+let showsEvidence = false;
 
 at("model").textContent = model.model;
 at("saved").textContent = `· every decision is saved to ${queue.journal}`;
@@ -26,8 +26,8 @@ const CHOICES = [
   ["unknown", "U", () => "Unknown", "cannot be decided; training leaves it out"],
 ];
 
-function show() {
-  const item = items[place];
+function showItem() {
+  const item = items[current];
   if (!item) return;
   at("question").textContent = `Is “${item.label}” in this photograph?`;
   at("why").textContent = item.reason || `Listed as ${item.kind}.`;
@@ -38,10 +38,10 @@ function show() {
     button.addEventListener("click", () => decide(choice));
     return button;
   }));
-  at("back").disabled = place === 0;
-  at("forward").disabled = place === items.length - 1;
+  at("back").disabled = current === 0;
+  at("forward").disabled = current === items.length - 1;
   showProgress();
-  return picture();
+  return showPicture();
 }
 
 function facts(item) {
@@ -57,7 +57,7 @@ function facts(item) {
 
 function showProgress() {
   const done = items.filter((item) => item.choice !== null).length;
-  at("progress").textContent = `Item ${place + 1} of ${items.length}, ${done} decided`;
+  at("progress").textContent = `Item ${current + 1} of ${items.length}, ${done} decided`;
   at("done").style.width = `${items.length ? (100 * done) / items.length : 0}%`;
 }
 
@@ -77,32 +77,32 @@ function forget(i) {
   photos.delete(i);
 }
 
-async function picture() {
-  const here = place;
+async function showPicture() {
+  const index = current;
   const image = at("image");
   at("map").classList.remove("on");
   try {
-    const url = await photo(here);
-    if (here !== place) return;
+    const url = await photo(index);
+    if (index !== current) return;
     image.src = url;
-    image.alt = items[here].image;
+    image.alt = items[index].image;
     await image.decode();
     fit(image);
   } catch {
-    if (here === place) {
+    if (index === current) {
       image.removeAttribute("src");
-      image.alt = `${items[here].image} cannot be shown`;
+      image.alt = `${items[index].image} cannot be shown`;
     }
   }
-  photo(here + 1)?.catch(() => {});
-  if (evidence) overlay();
+  photo(index + 1)?.catch(() => {});
+  if (showsEvidence) overlay();
 }
 
 async function overlay() {
-  const here = place;
-  const item = items[here];
-  item.map ??= (await askJson(`/review/items/${here}/map`)).map ?? false;
-  if (here !== place || !evidence) return;
+  const index = current;
+  const item = items[index];
+  item.map ??= (await askJson(`/review/items/${index}/map`)).map ?? false;
+  if (index !== current || !showsEvidence) return;
   at("problem").textContent = item.map ? "" : "This model has no map for the label.";
   if (!item.map) return;
   lay(at("map"), at("image"), model.view);
@@ -113,13 +113,13 @@ async function overlay() {
 async function decide(choice) {
   if (saving) return;
   saving = true;
-  const here = place;
+  const index = current;
   try {
-    await send(`/review/items/${here}`, { choice });
-    items[here].choice = choice;
+    await send(`/review/items/${index}`, { choice });
+    items[index].choice = choice;
     at("problem").textContent = "";
-    if (here < items.length - 1) place = here + 1;
-    show();
+    if (index < items.length - 1) current = index + 1;
+    showItem();
   } catch (error) {
     at("problem").textContent = `Not saved: ${error.message}`;
   } finally {
@@ -127,17 +127,17 @@ async function decide(choice) {
   }
 }
 
-function step(by) {
-  const next = Math.min(items.length - 1, Math.max(0, place + by));
-  if (saving || next === place) return;
-  place = next;
-  show();
+function step(offset) {
+  const next = Math.min(items.length - 1, Math.max(0, current + offset));
+  if (saving || next === current) return;
+  current = next;
+  showItem();
 }
 
 function toggle() {
-  evidence = !evidence;
-  at("show").setAttribute("aria-pressed", String(evidence));
-  if (evidence) overlay();
+  showsEvidence = !showsEvidence;
+  at("show").setAttribute("aria-pressed", String(showsEvidence));
+  if (showsEvidence) overlay();
   else at("map").classList.remove("on");
 }
 
@@ -168,5 +168,5 @@ at("export").addEventListener("click", async () => {
   at("export").disabled = false;
 });
 
-await show();
+await showItem();
 document.body.dataset.ready = "yes";

@@ -31,10 +31,10 @@ export async function predict(part) {
 }
 
 /** Repeats a request after the time that a full server returns. */
-async function retried(work) {
+async function retried(call) {
   for (let attempt = 0; ; attempt++) {
     try {
-      return await work();
+      return await call();
     } catch (error) {
       if (error.status !== 429 || attempt === 20) throw error;
       await new Promise((done) => setTimeout(done, 1000 * Math.max(1, error.after)));
