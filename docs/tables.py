@@ -87,6 +87,7 @@ PARTIAL = {
     "sarb": "`sarb`",
     "sst": "`sst`",
 }
+SUBSETS = {"cuhk": "CUHK", "prid": "PRID", "viper": "VIPeR"}
 SHARES = ("0.1", "0.3", "0.5", "0.7", "0.9")
 EVIDENCE = (("pointing", "pointing_hard"), ("pointing_found", "pointing_found_hard"), ("energy",))
 
@@ -688,6 +689,43 @@ def place_prior() -> str:
     return markdown([*head, "in the part", "seeds"], lines)
 
 
+def left_out() -> str:
+    """What is lost on a sub-dataset that training has not seen, by region of the body."""
+    rows = [row for row in kept("peta-left-out") if row["figure"] in ("mAP", "mA")]
+    lines = []
+    for (name, region), own in grouped(rows, "left_out", "region").items():
+        cells = {row["figure"]: row for row in own}
+        gaps = (interval({**cells[key], "difference": cells[key]["drop"]}) for key in ("mAP", "mA"))
+        figures = (f"{100 * float(cells['mAP'][key]):.1f}" for key in ("seen", "unseen"))
+        lines.append([SUBSETS[name], region, cells["mAP"]["labels"], *figures, *gaps])
+    return markdown(
+        ["left out", "region", "attributes", "mAP, seen", "mAP, not seen", "loss of mAP", "loss of mA"], lines
+    )
+
+
+def left_out_noticed() -> str:
+    """How well familiarity tells the images of a sub-dataset from others, seen in training and not."""
+    rows = [row for row in kept("peta-left-out") if row["figure"] == "AUROC"]
+    lines = []
+    for (name,), own in grouped(rows, "left_out").items():
+        cells = {row["run"].startswith("without"): row for row in own}
+        areas = (f"{float(cells[unseen]['value']):.3f}" for unseen in (False, True))
+        called = (f"{100 * float(cells[unseen]['called']):.1f}" for unseen in (False, True))
+        lines.append([SUBSETS[name], *areas, *called, f"{100 * float(cells[True]['others_called']):.1f}"])
+    head = ["left out", "AUROC, seen", "AUROC, not seen", "called unfamiliar, seen", "not seen", "the others"]
+    return markdown(head, lines)
+
+
+def body_stream() -> str:
+    """Strategies on a stream of attributes that come by region of the body."""
+    lines = []
+    for (strategy, method), own in grouped(kept("continual-peta"), "strategy", "method").items():
+        keys = ("mAP", "OF1", "fitted_OF1", "forgetting_mAP", "forgetting_OF1")
+        lines.append([f"`{strategy}`", f"`{method}`", *(figure(own, key, 1) for key in keys), str(len(own))])
+    head = ["strategy", "head", "mAP", "OF1", "OF1, fitted threshold", "mAP forgotten", "OF1 forgotten"]
+    return markdown([*head, "seeds"], lines)
+
+
 def web() -> str:
     """Answers in a browser and in Node beside the run's."""
     head = ["where", "input", "photographs", "largest difference of a probability", "other decisions"]
@@ -779,6 +817,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "peta-parts": attribute_parts,
     "body-regions": body_regions,
     "place-prior": place_prior,
+    "peta-left-out": left_out,
+    "peta-left-out-noticed": left_out_noticed,
+    "peta-stream": body_stream,
     "web": web,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),
