@@ -27,6 +27,9 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 
+Control = Literal["uniform-attention", "no-edges"]
+"""What an experiment takes away from a method, see `labelwise.composition.controls`."""
+
 Class = TypeVar("Class", bound=type)
 _SCALARS = (bool, int, float, str)
 _BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}

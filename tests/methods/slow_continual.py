@@ -13,10 +13,11 @@ from torch import nn
 
 from labelwise.classifiers import PerLabelClassifier
 from labelwise.continual.memories import ClassBalanced
-from labelwise.continual.regularisers import ElasticWeights, former_answers
+from labelwise.continual.regularisers import ElasticWeights, FormerModel, former_answers
 from labelwise.extractors import Pooled
 from labelwise.model import LabelModel
-from labelwise.types import Batch, Targets
+from labelwise.runs.continual_settings import ContinualSettings
+from labelwise.types import Batch, LabelFeatures, Targets
 
 
 def former() -> Iterator[Pair]:
@@ -28,6 +29,27 @@ def former() -> Iterator[Pair]:
             for j in range(2)
         ]
         yield former_answers(new, old, temperature).item(), temperature**2 * sum(terms) / len(terms)
+
+
+def features() -> Iterator[Pair]:
+    """Of a map whose columns are the labels' features: those of the new model are twice as long and moved by one."""
+
+    class Scaled(nn.Module):
+        def __init__(self, factor: float, shift: float) -> None:
+            super().__init__()
+            self.factor, self.shift = factor, shift
+
+        def forward(self, x: torch.Tensor, want_maps: bool = False) -> LabelFeatures:
+            return LabelFeatures(self.factor * x[:, :, 0].mT + self.shift)
+
+    old, new = (
+        LabelModel(nn.Identity(), Scaled(*how), PerLabelClassifier(L, D)).double() for how in ((1, 0), (2, 1))
+    )
+    labels, x = [0, 2], some(B, D, 1, L)
+    held = FormerModel(old, labels, "features", ContinualSettings(feature_weight=3.0))
+    values = [x[i, d, 0, j].item() for i in range(B) for j in labels for d in range(D)]
+    slow = 3.0 * sum((2 * value + 1 - value) ** 2 for value in values) / sum(value**2 for value in values)
+    yield held.penalty(new, Batch(x, targets(), torch.arange(B), is_map=True)).item(), slow
 
 
 def elastic() -> Iterator[Pair]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.attentive import Attentive
+from labelwise.options import Control
 from labelwise.types import LabelFeatures
-
-Control = Literal["uniform-attention", "no-edges"]
 
 
 def check_controls(controls: Collection[str]) -> None:

@@ -108,7 +108,7 @@ def former_answers(
 
 
 def former_features(new: Float[Tensor, "B K D"], old: Float[Tensor, "B K D"]) -> Float[Tensor, ""]:
-    """Distillation of label features: `mean_bl ||f_bl - f'_bl||^2 / mean_bl ||f'_bl||^2` over the K old labels.
+    """Distillation of label features: `sum_bld (f_bld - f'_bld)^2 / sum_bld f'_bld^2` over the K old labels.
 
     The division makes the weight independent of a head's scale and width. Ours: distillation as in LwF, of the input of
     each label's classifier instead of its output.

@@ -51,6 +51,7 @@ class SemanticDecoupling(Attentive):
     Differs: fc3 and fc4 are multiplied before they are applied to the map; the scale of the map and the default widths
     are ours.
 
+    >>> import torch
     >>> from labelwise.relations import LabelVectors
     >>> head = SemanticDecoupling(8, 3, LabelVectors(3, 5), joint=4)
     >>> out = head(torch.rand(2, 8, 5, 7), want_maps=True)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from labelwise.composition.controls import Control
 from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
+from labelwise.options import Control
 from labelwise.registry import TERMS
 from labelwise.runs.continual_settings import ContinualSettings
 from labelwise.runs.data_settings import DataSettings
