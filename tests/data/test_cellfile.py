@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from labelwise.data import positives_mask, read_cells, save_cells
+from labelwise.data import group_mask, positives_mask, read_cells, save_cells
 from labelwise.data.dataset import Dataset
 from labelwise.data.masks import known_mask
 from labelwise.errors import LabelwiseError
@@ -80,3 +80,13 @@ def test_positives_are_dropped_by_the_random_numbers_of_the_known_mask() -> None
     assert 0.35 < few.sum() / positive.sum() < 0.45
     with pytest.raises(LabelwiseError, match="a known proportion of 40"):
         positives_mask(positive, 40)
+
+
+def test_images_of_a_group_know_the_same_labels() -> None:
+    group = np.random.default_rng(0).integers(40, 300, 900)
+    known = group_mask(group, 11, 0.3)
+    codes = sorted(set(group.tolist()))
+    of_groups = known_mask(len(codes), 11, 0.3)
+    for code, row in zip(group.tolist(), known, strict=True):
+        np.testing.assert_array_equal(row, of_groups[codes.index(code)])
+    assert not (known & ~group_mask(group, 11, 0.6)).any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 import labelwise as lw
 import tiny_runs
 from documents import ROOT
-from labelwise.data import known_mask, save_cells, single_positive_mask
+from labelwise.data import group_mask, known_mask, save_cells, single_positive_mask
 from labelwise.errors import LabelwiseError
 from labelwise.experiments.sweep import SweepPlan
 from labelwise.losses import BinaryCrossEntropy, UnknownLoss
@@ -52,6 +53,15 @@ def test_settings_hide_what_they_say(table: Path) -> None:
     assert positives.known.any()
     assert not (positives.known & ~rows.positive).any()
     assert shown_rows(rows, config_of(table).data) is rows
+    grouped = replace(rows, group=np.arange(len(rows)) // 3)
+    by_group = shown_rows(grouped, config_of(table, {"known": "groups", "known_proportion": 0.5}).data)
+    assert np.array_equal(by_group.known, group_mask(grouped.group, len(rows.labels), 0.5))
+    with pytest.raises(
+        LabelwiseError, match=r"images without groups; expected a table with the column group"
+    ):
+        shown_rows(
+            replace(rows, group=None), config_of(table, {"known": "groups", "known_proportion": 0.5}).data
+        )
 
 
 @pytest.mark.parametrize(

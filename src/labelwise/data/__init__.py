@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from labelwise.data.dataset import Dataset, Sample
     from labelwise.data.decode import UnreadableImage, decode_image
     from labelwise.data.loading import eval_loader, train_loader
-    from labelwise.data.masks import known_mask, positives_mask, single_positive_mask
+    from labelwise.data.masks import group_mask, known_mask, positives_mask, single_positive_mask
     from labelwise.data.readers import read
     from labelwise.data.splits import ensure_splits, stratified_split
     from labelwise.data.transforms import TransformConfig, build_transform
@@ -23,6 +23,7 @@ _HOME = {
     "decode_image": "decode",
     "eval_loader": "loading",
     "train_loader": "loading",
+    "group_mask": "masks",
     "known_mask": "masks",
     "positives_mask": "masks",
     "single_positive_mask": "masks",
@@ -44,6 +45,7 @@ __all__ = [
     "decode_image",
     "ensure_splits",
     "eval_loader",
+    "group_mask",
     "known_mask",
     "positives_mask",
     "read",

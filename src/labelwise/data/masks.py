@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 
 from labelwise.errors import LabelwiseError
 
@@ -36,6 +36,32 @@ def known_mask(rows: int, labels: int, proportion: float, seed: int = 0) -> Bool
     if rows < 0 or labels < 0:
         raise LabelwiseError(f"a mask of {rows} x {labels}", "sizes of 0 or more", "correct the sizes")
     return np.random.RandomState(seed).random_sample((rows, labels)) < proportion
+
+
+def group_mask(
+    group: Int64[np.ndarray, " N"], labels: int, proportion: float, seed: int = 0
+) -> Bool[np.ndarray, "N L"]:
+    """Mask of known cells that images of one group share, so that no image shows what is hidden in another.
+
+    The rows of `known_mask` are given to the groups by ascending code.
+
+    Args:
+        group: `[N]`, such as the person or the scene of each image.
+        labels: number of labels.
+        proportion: share of known cells, in [0, 1].
+        seed: as in `known_mask`.
+
+    Returns:
+        `[N, labels]` bool.
+
+    Raises:
+        LabelwiseError: for a proportion outside [0, 1].
+
+    >>> group_mask(np.array([7, 3, 7]), 4, 0.5).tolist()[0::2]
+    [[True, False, True, False], [True, False, True, False]]
+    """
+    codes, place = np.unique(group, return_inverse=True)
+    return known_mask(len(codes), labels, proportion, seed)[place]
 
 
 def positives_mask(

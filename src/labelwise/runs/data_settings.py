@@ -28,10 +28,11 @@ class DataSettings(Section):
     known_proportion: float = Field(
         1.0, gt=0, le=1, description="share of training cells kept known; others hidden"
     )
-    known: Literal["cells", "positives", "single-positive"] = Field(
+    known: Literal["cells", "groups", "positives", "single-positive"] = Field(
         "cells",
-        description="cells that known_proportion selects from: all training cells; positives, with every negative "
-        "hidden; or single-positive, one known positive per image and nothing else",
+        description="cells that known_proportion selects from: all training cells; groups, the same labels for all "
+        "images of a group; positives, with every negative hidden; or single-positive, one known positive per image "
+        "and nothing else",
     )
     mask_file: str = Field(
         "", description="npz of the training cells that stay known, such as another run's known.npz"

@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from labelwise.data import known_mask, positives_mask, read_cells, save_cells, single_positive_mask
+from labelwise.data import (
+    group_mask,
+    known_mask,
+    positives_mask,
+    read_cells,
+    save_cells,
+    single_positive_mask,
+)
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError, advice
 from labelwise.losses import Facts, UnknownLoss
@@ -57,6 +64,14 @@ def _mask(rows: Dataset, settings: DataSettings) -> Bool[np.ndarray, "N L"] | No
         return single_positive_mask(rows.positive)
     if kind == "positives":
         return positives_mask(rows.positive, share)
+    if kind == "groups":
+        if rows.group is None:
+            raise LabelwiseError(
+                "data.known=groups and images without groups",
+                "a table with the column group",
+                "add it, or set data.known to cells",
+            )
+        return group_mask(rows.group, len(rows.labels), share)
     return known_mask(len(rows), len(rows.labels), share) if hides else None
 
 
