@@ -248,8 +248,20 @@ def test_bf16_is_requested_by_name_and_bounded(own: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(frozen_engine, "BOUND_BF16", -1)
     for file in own.glob("*.json"):
         file.unlink()
-    (said,) = chosen(backbone(), config("openvino-bf16"))
-    assert "differ" in said
+    net = backbone()
+    refused, said = chosen(net, config("openvino-bf16"))
+    assert refused.startswith("note: not OpenVINO in bf16: its maps differ by")
+    assert refused.endswith("of their norm")
+    assert said.startswith("maps by OpenVINO ")
+    assert not engine_name(net).endswith("bf16")
+
+
+def test_differences_are_shares_of_the_largest_value_and_of_each_map() -> None:
+    expected = torch.tensor([[3.0, 4.0], [0.0, 10.0]]).view(2, 2, 1, 1)
+    maps = torch.tensor([[3.0, 3.0], [0.0, 8.0]]).view(2, 2, 1, 1)
+    assert frozen_engine._largest_difference(expected, maps) == pytest.approx(2 / 10)
+    assert frozen_engine._norm_difference(expected, maps) == pytest.approx(max(1 / 5, 2 / 10))
+    assert np.isnan(frozen_engine._norm_difference(expected * float("nan"), maps))
 
 
 def test_without_openvino(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

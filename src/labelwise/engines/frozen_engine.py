@@ -30,12 +30,13 @@ WORTH = 400 * 224 * 224
 """Pixels of all images above which `auto` spends the seconds of a conversion."""
 BOUND = 1e-4
 """Largest accepted difference from PyTorch in fp32, as a share of the largest value of a map."""
-BOUND_BF16 = 0.05
-"""The same in bf16, whose values have 8 significant bits."""
+BOUND_BF16 = 0.15
+"""The same in bf16, as a share of the norm of an image's map. Single values differ by up to a third of the largest one,
+since 8 significant bits move activations across the bounds of ReLUs; see results/LOG.md for what mAP makes of it."""
 QUICKER = 0.9
 """Largest accepted share of PyTorch's time."""
 EAGER = "PyTorch"
-_FORMAT = 3
+_FORMAT = 4
 _BATCH_SIZES = (1, 2, 3, 8)
 """Sizes of compared batches: OpenVINO 2026.4 computes some graphs wrongly for more than one image."""
 _ROUNDS = 6
@@ -88,8 +89,10 @@ def use_engine(
             "note: PyTorch computes the maps; OpenVINO is often twice as fast: pip install 'labelwise[openvino]'"
         )
         return
-    precision = "bf16" if requested == "openvino-bf16" else "fp32"
-    engines = [_accepted_engine(backbone, size, precision, say) for size in sizes]
+    for precision in ("bf16", "fp32") if requested == "openvino-bf16" else ("fp32",):
+        engines = [_accepted_engine(backbone, size, precision, say) for size in sizes]
+        if None not in engines:
+            break
     backbone.engine = OpenVINOMaps.joined([engine for engine in engines if engine is not None])
 
 
@@ -135,6 +138,7 @@ def _accepted_engine(
 ) -> OpenVINOMaps | None:
     """The engine of one size, if it agrees and is faster; a cached decision is not tested again."""
     folder = cache_folder() / "engines"
+    refusal = "not OpenVINO in bf16" if precision == "bf16" else "PyTorch computes the maps, not OpenVINO"
     graph = folder / f"{_key(backbone, size, precision)}.xml"
     decision_file = graph.with_suffix(".json")
 
@@ -153,17 +157,17 @@ def _accepted_engine(
             engine = open_graph()
             record = _comparison(backbone, engine, size)
         except LabelwiseError as error:  # such as a full disk: the next run tries again
-            say(f"note: PyTorch computes the maps, not OpenVINO: {error.given}")
+            say(f"note: {refusal}: {error.given}")
             return None
         except Exception as error:  # converters raise nearly anything
             record = {"taken": False, "why": f"{type(error).__name__}: {first_line(error)}"}
         write_json(decision_file, record)
     if not record["taken"]:
-        say(f"note: PyTorch computes the maps, not OpenVINO: {record['why']}")
+        say(f"note: {refusal}: {record['why']}")
         return None
     say(
         f"maps by {engine.name}: {record['times']:.1f} times as fast as PyTorch, "
-        f"largest difference {record['difference']:.0e} of the largest value"
+        f"largest difference {record['difference']:.0e} of {record['share']}"
     )
     return engine
 
@@ -174,21 +178,34 @@ def _comparison(backbone: TimmBackbone, engine: OpenVINOMaps, size: Size) -> dic
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (max(_BATCH_SIZES), 3, *size), dtype=torch.uint8, generator=generator)
     expected, differences = backbone(images).float(), []
+    bound, difference_of, share = BOUND, _largest_difference, "the largest value"
+    if engine.name.endswith("bf16"):
+        bound, difference_of, share = BOUND_BF16, _norm_difference, "their norm"
     record: dict[str, Any] = {"taken": False, "engine": engine.name}
     for count in _BATCH_SIZES:
         reference, maps = expected[:count], engine(images[:count])
         if reference.shape != maps.shape:
             return {**record, "why": f"maps of {list(maps.shape)}, not {list(reference.shape)}"}
-        differences.append((reference - maps).abs().max())
-    difference = float(torch.stack(differences).max() / expected.abs().max().clamp_min(1e-12))
-    images = images[:3]
+        differences.append(difference_of(reference, maps))
+    difference, images = float(np.max(differences)), images[:3]
     eager_seconds, engine_seconds = _seconds(lambda: backbone(images), lambda: engine(images))
-    record |= {"difference": difference, "times": eager_seconds / engine_seconds}
-    if not difference <= (BOUND_BF16 if engine.name.endswith("bf16") else BOUND):
-        return {**record, "why": f"its maps differ by {difference:.0e} of the largest value"}
+    record |= {"difference": difference, "share": share, "times": eager_seconds / engine_seconds}
+    if not difference <= bound:
+        return {**record, "why": f"its maps differ by {difference:.0e} of {share}"}
     if engine_seconds > QUICKER * eager_seconds:
         return {**record, "why": f"it takes {engine_seconds / eager_seconds:.1f} times as long"}
     return {**record, "taken": True}
+
+
+def _largest_difference(expected: Tensor, maps: Tensor) -> float:
+    """The largest difference of a value, as a share of the largest value."""
+    return float((expected - maps).abs().max() / expected.abs().max().clamp_min(1e-12))
+
+
+def _norm_difference(expected: Tensor, maps: Tensor) -> float:
+    """The largest norm of an image's difference, as a share of the norm of its map."""
+    norms = (expected - maps).flatten(1).norm(dim=1), expected.flatten(1).norm(dim=1)
+    return float((norms[0] / norms[1].clamp_min(1e-12)).max())
 
 
 def _seconds(*calls: Callable[[], object]) -> list[float]:
