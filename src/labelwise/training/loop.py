@@ -56,7 +56,7 @@ class Trainer:
         accelerator: device, precision and processes.
         examples: returns this process's share of the training rows, each once and not augmented, for what a method
             refreshes between epochs.
-        stop: a request to stop at the next step; `None` for a run that cannot be stopped.
+        stop: a request to stop at the next step; `None` for a run that keeps neither weights nor state.
         record: plain data that every state carries, see `checkpoint.recorded`.
     """
 
@@ -100,7 +100,7 @@ class Trainer:
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
         self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._process_mean)
         self.move = Move(method, self.optimizer, self.ema, scaler, blind)
-        self.stop, self.record = stop or StopRequest(), dict(record or {})
+        self.stop, self.record, self._keeps = stop or StopRequest(), dict(record or {}), stop is not None
         self._agreement = Agreement(self.stop, accelerator.num_processes)
         averages = None if self.ema is None else self.ema.module
         parts = {"method": method, "optimizer": self.optimizer, "ema": averages}
@@ -234,7 +234,7 @@ class Trainer:
         if best:
             p.best_epoch, p.best = p.epoch, -1.0 if score is None else score
         p.seconds = time.perf_counter() - started
-        weights = self.weights if best else None
+        weights = self.weights if best and self._keeps else None
         if self.accelerator.is_main_process:
             if weights is not None:
                 self.run.save_weights(weights)
@@ -285,7 +285,7 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        if self._shares is None and not self.accelerator.is_main_process:
+        if not self._keeps or (self._shares is None and not self.accelerator.is_main_process):
             return
         self.guard.refuse_broken(self.progress.step)
         states = states_of(self._parts)

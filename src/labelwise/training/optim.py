@@ -74,7 +74,7 @@ def is_fused(settings: OptimSettings, device: torch.device, scaled: bool) -> boo
         device: of the weights.
         scaled: whether a gradient scaler checks each step, as with fp16.
     """
-    return (device.type == "cuda" and not scaled) if settings.fused == "auto" else settings.fused
+    return (device.type in ("cuda", "cpu") and not scaled) if settings.fused == "auto" else settings.fused
 
 
 def step_where(kept: Tensor, optimizer: Any) -> None:
