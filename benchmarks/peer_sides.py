@@ -17,8 +17,8 @@ BACKBONE = "tf_efficientnet_lite0"
 WEIGHTS = "weights.pth"
 """ImageNet weights under timm's names, in the folder of a job."""
 PLAIN = "resnet18"
-"""Backbone beside LightlyTrain, without weights: LightlyTrain 0.18.0 cannot train networks of timm with more features
-than channels of their last map, such as every EfficientNet and MobileNet."""
+"""Backbone beside LightlyTrain, without weights: with the other one LightlyTrain 0.18.0 stops in the first step, with
+320 features for a layer that takes 1,280."""
 
 
 @dataclass(frozen=True)
