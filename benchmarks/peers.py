@@ -163,7 +163,7 @@ def tree_memory(process: int) -> float:
 
 
 def watched(command: Sequence[str], environment: Mapping[str, str], log: Path) -> tuple[float, float]:
-    """Seconds of a process, and the largest memory of it and its children in MiB, looked at four times a second.
+    """Seconds of a process, and the largest memory of it and its children in MiB, looked at twice a second.
 
     Raises:
         SystemExit: it fails; the end of its output is shown.
@@ -173,7 +173,7 @@ def watched(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=output)
         while process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(0.25)
+                process.wait(0.5)
             peak = max(peak, tree_memory(process.pid))
     seconds = time.perf_counter() - started
     if process.returncode:
