@@ -252,7 +252,7 @@ def main() -> None:
     few, many = args.work / "few", args.work / "many"
     write_photographs(args.data, few, {"train": 3 * args.batch, "val": args.batch, "test": args.batch})
     write_photographs(args.data, many, {"train": args.train, "val": args.val, "test": args.predict})
-    names, taken = args.sides.split(";"), []
+    names, taken, before = args.sides.split(";"), [], conditions()
     for repeat in range(args.repeats + 1):  # the first one compiles and fills caches
         for name in names:
             work = many if repeat else few
@@ -260,7 +260,7 @@ def main() -> None:
             figures = measured(name, job, repeat, args.peers)
             taken += [{"side": name, **figures}] if repeat else []
             show({"repeat": repeat, "side": name, **figures})
-    rows = [row_of(name, [f for f in taken if f["side"] == name], args) for name in names]
+    rows = [{**row_of(name, [f for f in taken if f["side"] == name], args), **before} for name in names]
     of = {row["side"]: row for row in rows}
     for row in rows:
         ours = of.get(SIDES[row["side"]].beside)
@@ -272,7 +272,7 @@ def main() -> None:
 
 
 def row_of(name: str, taken: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
-    """The medians of a side, with the conditions."""
+    """The medians of a side."""
     keys = (
         "training_per_second",
         "seconds_to_model",
@@ -283,7 +283,7 @@ def row_of(name: str, taken: Sequence[Mapping[str, Any]], args: argparse.Namespa
     figures = {key: round(median(one[key] for one in taken), 1) for key in keys}
     numbers = {"train": args.train, "val": args.val, "predicted": args.predict, "repeats": len(taken)}
     row = {"side": name, "version": taken[0]["version"], **figures, "beside": SIDES[name].beside}
-    return {**row, **numbers, **conditions(), "processor": processor()}
+    return {**row, **numbers, "processor": processor()}
 
 
 if __name__ == "__main__":
