@@ -28,6 +28,7 @@ PAGES = tuple(
         "docs/unfamiliar.md",
         "docs/attributes.md",
         "docs/serving.md",
+        "docs/scale.md",
         "README.md",
     )
 )
@@ -789,6 +790,28 @@ def overload() -> str:
     )
 
 
+def peers() -> str:
+    """Training and prediction by other libraries, beside the row of Labelwise that does the same work."""
+    lines = []
+    for row in kept("peers"):
+        version = "" if row["side"].startswith("Labelwise") else f" ({row['version']})"
+        times = (row[f"ours_{key}"] for key in ("training", "prediction"))
+        lines.append(
+            [
+                f"{row['side']}{version}",
+                row["training_per_second"],
+                row["seconds_to_model"],
+                f"{float(row['peak_MiB']) / 1024:.1f}",
+                row["prediction_per_second"],
+                row["prediction_seconds"],
+                *times,
+            ]
+        )
+    head = ["", "training, images/s", "seconds to a model", "peak GiB", "prediction, images/s"]
+    head += ["seconds to a table", "ours, times as fast in training", "in prediction"]
+    return markdown(head, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -826,6 +849,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "decide": decide,
     "kserve": kserve,
     "overload": overload,
+    "peers": peers,
 }
 
 
