@@ -17,6 +17,7 @@ import statistics
 import time
 from pathlib import Path
 
+from labelwise.runs.run import WEIGHTS
 from measuring import keep, show
 from serving import message, server
 
@@ -97,6 +98,7 @@ def main() -> None:
                 good = sorted(seconds for status, seconds in answers if status == 200)
                 refused = sorted(seconds for status, seconds in answers if status == 429)
                 row = {
+                    "model": "run" if (Path(given.run) / WEIGHTS).exists() else "export",
                     "side": side,
                     "load": share,
                     "capacity_per_second": round(capacity, 1),

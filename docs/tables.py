@@ -285,6 +285,8 @@ def kinds(of: str) -> str:
     """Average precision for images in which a label looks alike, by each feature."""
     lines = [row for row in kept("kinds") if (row["set"], row["split"]) == (of, "test")]
     lines = [row for row in lines if "head weight" not in row["feature"]]
+    shown = ("label feature", "stored", "by the label's score")
+    lines = [row for row in lines if row["head"] in ("", "dlfl") or row["feature"] in shown]
     groups = [group for group in dict.fromkeys(row["group"] for row in lines) if group != "mean"]
     base = "best_stripe" if lines[0].get("over_best_stripe") else "whole"
     rows = []
@@ -770,14 +772,20 @@ def kserve() -> str:
 
 def overload() -> str:
     """Goodput of the server at and beyond its capacity, before and with refusal by time."""
-    head = ["refuses", "requests, of capacity", "capacity, images/s", "answered in time, of capacity"]
+    head = ["model", "refuses", "requests, of capacity", "capacity, images/s", "answered in time, of capacity"]
     head += ["median answer", "median, 99 % of refusals", "without an answer"]
-    sides = {"before": "a full queue (64fdb6d)", "now": "what would be late"}
+    sides = {
+        ("export", "before"): "a full queue (64fdb6d)",
+        ("run", "before"): "a full queue (01c7837)",
+        ("export", "now"): "what would be late",
+        ("run", "now"): "what would be late",
+    }
     return markdown(
         head,
         [
             [
-                sides[row["side"]],
+                row["model"],
+                sides[row["model"], row["side"]],
                 row["load"],
                 row["capacity_per_second"],
                 f"{float(row['share_of_capacity']):.2f}",
