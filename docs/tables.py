@@ -294,11 +294,12 @@ def kinds(of: str) -> str:
         by = {row["group"]: row for row in own}
         mean = by["mean"]
         low, high = (f"{100 * float(mean[side]):.1f}" for side in ("low", "high"))
+        spread = f" ± {100 * float(mean['sd']):.1f}, {mean['seeds']} seeds" if mean["sd"] else ""
         gaps = [f"{100 * float(mean[f'over_{base}{side}']):+.1f}" for side in ("", "_low", "_high")]
         rows.append(
             [
                 feature + (f", `{head}`" if head else ""),
-                f"{figure([mean], 'ap', 1)} ({low} to {high})",
+                f"{figure([mean], 'ap', 1)}{spread} ({low} to {high})",
                 f"{gaps[0]} ({gaps[1]} to {gaps[2]})",
                 *(figure([by[group]], "ap", 1) for group in groups),
             ]
