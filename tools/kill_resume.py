@@ -20,14 +20,17 @@ import json
 import os
 import random
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from forked import ended, is_alive, start
 from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
 
 ARGUMENTS = (
@@ -35,6 +38,7 @@ ARGUMENTS = (
     "--set extractor.dim=64 --set extractor.ffn=64 --set augment.randaugment_ops=1 --no-report"
 )
 PROGRAM = [sys.executable, "-m", "labelwise"]
+IMPORTED = ("labelwise.anytime.ladder", "labelwise.inference", "labelwise.reports", "pandas")
 TIMES = ("seconds", "images_per_second")
 """Entries of JSON files that differ between two equal runs."""
 LAST = "evaluation on test, report"
@@ -129,27 +133,30 @@ def _train_through_stages(
     out.mkdir(parents=True)
     (out / "plan.json").write_text(json.dumps({**stored, "ladder": left_out}), encoding="utf-8")
     parts = [(row["stage"], row["seconds"]) for row in stored["ladder"] if "seconds" in row] + [(LAST, rest)]
-    command, refused = [*PROGRAM, "train", "--out", str(out), "--resume"], 0
-    log = out.with_name("killed.log")
+    train, predict = ["train", "--out", str(out), "--resume"], ["predict", str(out), str(image)]
+    refused, log = 0, out.with_name("killed.log")
+    for name in IMPORTED:
+        import_module(name)  # once, for every forked program
     for kill, (stage, wait) in enumerate(_moments(parts, kills, chance)):
         earlier = {name for name, _ in parts[: [name for name, _ in parts].index(stage)]}
-        with open(log, "wb") as lines:
-            process = subprocess.Popen(command, stdout=lines, stderr=lines)
-            while process.poll() is None and not (b"plan for" in log.read_bytes() and earlier <= _done(out)):
-                time.sleep(0.01)
-            time.sleep(wait)
-            process.kill()
-        if process.wait() != -9:
-            print(f"kill {kill + 1}: the program had ended with {process.returncode}: {log.read_text()}")
+        log.write_bytes(b"")
+        (process,) = start(train, log)
+        while is_alive(process) and not (b"plan for" in log.read_bytes() and earlier <= _done(out)):
+            time.sleep(0.01)
+        time.sleep(wait)
+        os.kill(process, signal.SIGKILL)
+        if ended([process]) != [-signal.SIGKILL]:
+            print(f"kill {kill + 1}: the program had ended: {log.read_text(encoding='utf-8')}")
             return kill, refused
         finished, answer = _done(out), "no prediction yet"
         if image is not None and parts[0][0] in finished:
-            done = subprocess.run([*PROGRAM, "predict", str(out), str(image)], capture_output=True, text=True)
-            answer = "predicts" if done.returncode == 0 and done.stdout.strip() else f"REFUSES: {done.stderr}"
-            refused += answer != "predicts"
+            log.write_bytes(b"")
+            is_answered = ended(start(predict, log)) == [0] and log.stat().st_size > 0
+            answer = "predicts" if is_answered else f"REFUSES: {log.read_text(encoding='utf-8')}"
+            refused += not is_answered
         current = next((name for name, _ in parts if name not in finished), LAST)
         print(f"kill {kill + 1}: in {current}, {wait:.1f} s after {stage} went on; {answer}", flush=True)
-    subprocess.run(command, check=True)
+    subprocess.run([*PROGRAM, *train], check=True)
     return kills, refused
 
 

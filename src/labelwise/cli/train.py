@@ -165,19 +165,19 @@ def _print_config(config: Config) -> None:
     typer.echo(described_yaml(settings_to_train(opened, config)), nl=False)
 
 
-def _refuse_another(begun: Config, seconds: float, now: Config, asked: float | None) -> None:
+def _refuse_another(begun: Config, seconds: float, now: Config, given: float | None) -> None:
     """Raise `LabelwiseError` if stages are to be resumed under another time or another setting.
 
     Args:
         begun, seconds: those of the plan.
         now: the settings of the command.
-        asked: its seconds; `None` without `--time` and `--preset`.
+        given: its seconds; `None` without `--time` and `--preset`.
     """
     from labelwise.training.resuming import refuse_changes
 
-    if asked not in (None, seconds):
+    if given not in (None, seconds):
         raise LabelwiseError(
-            f"--resume with another time ({asked:g} s after {seconds:g} s)",
+            f"--resume with another time ({given:g} s after {seconds:g} s)",
             "the time that the plan was made for",
             "leave --time and --preset out, or use another --out",
         )
