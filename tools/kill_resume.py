@@ -1,7 +1,8 @@
 """Kills a training many times at random moments, resumes it each time, and compares it with an uninterrupted one.
 
 A single training is killed a random time after it has saved a state. A training in stages goes on from the plan of the
-uninterrupted one, with a cache of its own. It is killed at moments drawn uniformly over the time of its stages, of the
+uninterrupted one, with a cache of its own but for its graphs: their time decides once whether a machine uses them, and
+another decision is another run. It is killed at moments drawn uniformly over the time of its stages, of the
 evaluation on test and of the report. From the end of the first stage on, `labelwise predict` must answer after each
 kill.
 
@@ -20,6 +21,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +72,8 @@ def main() -> int:
         _use_cache(base / "killed-cache")
         plan = whole / "plan.json"
         if plan.is_file():
+            if (graphs := base / "whole-cache" / "engines").is_dir():
+                shutil.copytree(graphs, base / "killed-cache" / "engines")
             rest = ended - plan.stat().st_mtime
             kills, refused = _train_through_stages(killed, plan, rest, args.kills, args.image, chance)
         else:
