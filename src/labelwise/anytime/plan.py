@@ -174,8 +174,10 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     if not candidates:
         first = max((size for size in sizes if probe_time(size) < limit and stored(size)), default=sizes[0])
         kept = " and ".join(sorted(given & {"method", "image_size", "epochs", "batch_size"}))
-        reason = f"maps of every size need more than {disk}" if in_time else "no head fits in the time"
-        note = f"a linear probe alone, since {reason}{kept and f' with the given {kept}'}"
+        reason = f"no head fits in the time{kept and f' with the given {kept}'}"
+        if in_time:
+            reason = f"maps of every size need more than {disk}"
+        note = f"a linear probe alone, since {reason}"
         return Plan(
             seconds, (_probe_stage(first, probe_time(first), test_images * speed.map(first)),), (note,)
         )
