@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from labelwise.inference.folders import fingerprint_model
 from labelwise.metrics import functional as F
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.run import Run
+from labelwise.training import resuming
+from labelwise.training.loop import Trainer
 from labelwise.training.stopping import StopRequest
 
 
@@ -69,8 +72,8 @@ def test_a_simpler_stage_is_replaced_by_one_that_is_better_beyond_noise(
     ours: str | None, theirs: str | None, share: float
 ) -> None:
     settings = [{"method": name} if name else {"test_time": "flip"} for name in (ours, theirs)]
-    assert ladder._needed_share(*settings, 1) == share
-    assert ladder._needed_share(*settings, 4) == (
+    assert ladder.needed_share(*settings, 1) == share
+    assert ladder.needed_share(*settings, 4) == (
         0.975 if share == 0.9 else share
     )  # four chances to win by luck
 
@@ -97,7 +100,7 @@ def test_stages_leave_runs_and_the_best_is_chosen(config: Config, whole: Path, t
     kept = "1-probe"
     for name in list(rows)[1:]:
         assert rows[name]["against"] == kept
-        share = ladder._needed_share(rows[name]["settings"], rows[kept]["settings"], len(STAGES) - 1)
+        share = ladder.needed_share(rows[name]["settings"], rows[kept]["settings"], len(STAGES) - 1)
         assert rows[name]["chosen"] == (rows[name]["better_in"] >= share)
         kept = name if rows[name]["chosen"] else kept
     assert Run.open(out).path == out / "stages" / kept
@@ -141,6 +144,46 @@ def test_fine_tuning_goes_on_from_the_chosen_stage(
     moved_to = out.rename(tmp_path / "moved")
     assert Run.open(moved_to).path == moved_to / "stages" / "3-tuned"
     lw.evaluate(moved_to, lw.read(config.data.source))
+
+
+def test_a_stage_resumes_in_a_folder_that_was_moved(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fine-tuning has the path of the stage that it starts from among its settings."""
+    tuned = Stage("3-tuned", {**TUNED, "epochs": 2}, 1.0, "a reason")
+    monkeypatch.setattr(ladder, "make_plan", lambda *_: Plan(3600, (STAGES[1], tuned)))
+    whole, out, saves, save = tmp_path / "whole", tmp_path / "run", [], Trainer._save
+
+    def interrupted_save(self: Trainer) -> None:
+        saves.append(self.run.path.name)
+        if len(saves) == 4:
+            raise KeyboardInterrupt
+        save(self)
+
+    train_within(config, 3600, whole, quiet=True)
+    monkeypatch.setattr(Trainer, "_save", interrupted_save)
+    with pytest.raises(KeyboardInterrupt):
+        train_within(config, 3600, out, quiet=True)
+    assert saves == ["2-csra", "2-csra", "3-tuned", "3-tuned"]
+    monkeypatch.setattr(Trainer, "_save", save)
+    out.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    train_within(config, 3600, Path("moved"), resume=True, quiet=True)
+    assert files(tmp_path / "moved") == files(whole)
+
+
+@pytest.mark.parametrize(
+    ("stage", "begun", "now", "same"),
+    [
+        ("run/stages/3-tuned", "old/run/stages/2-csra", "run/stages/2-csra", True),
+        ("run/stages/3-tuned", "run/stages/2-csra", "run/stages/1-probe", False),
+        ("run/stages/3-tuned", "old/run/stages/2-csra", "other/stages/2-csra", False),
+        ("runs/grown", "old/runs/base", "runs/base", False),  # two runs may have one name
+        ("run/stages/2-csra", "", "", False),
+    ],
+)
+def test_the_stage_to_start_from_is_known_by_its_place(stage: str, begun: str, now: str, same: bool) -> None:
+    assert resuming._is_same_stage(Path(stage), begun, now) == same
 
 
 def test_views_are_a_stage_of_the_chosen_run(
@@ -234,6 +277,46 @@ def test_a_finished_stage_without_a_record_is_compared_again(
     assert files(out) == files(whole)
 
 
+def test_the_folder_names_the_chosen_stage_before_the_plan_does(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two files leaves a usable run."""
+    out, writes = tmp_path / "run", []
+    write_json = ladder.write_json
+
+    def record(path: Path, data: Any) -> None:
+        write_json(path, data)
+        if path.name == "plan.json" and any(row.get("chosen") for row in data["ladder"]):
+            writes.append(Run.open(out).path.name)
+
+    monkeypatch.setattr(ladder, "write_json", record)
+    train_within(config, 600, out, quiet=True)
+    assert writes[0] == STAGES[0].name
+    assert len(writes) == len(STAGES)
+
+
+def test_a_full_disk_under_a_copied_stage_is_one_line(
+    config: Config, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    stored = json.loads((out / "plan.json").read_text())
+    stored["stages"].append({"name": "4-flip", "settings": {"test_time": "flip"}, "seconds": 1.0, "why": ""})
+    (out / "plan.json").write_text(json.dumps(stored))
+
+    def full(source: Path, target: Path) -> None:
+        target.mkdir()
+        raise shutil.Error([(str(source), str(target), "[Errno 28] No space left on device")])
+
+    monkeypatch.setattr(ladder.shutil, "copytree", full)
+    with pytest.raises(LabelwiseError, match=r"4-flip could not be written \(\[Errno 28\] No space") as error:
+        train_within(config, 600, out, resume=True, quiet=True)
+    assert "--resume" in str(error.value)
+    assert not (out / "stages" / "4-flip").exists()
+    assert Run.open(out).path.name == Run.open(whole).path.name
+    monkeypatch.undo()
+
+
 def test_a_stage_without_enough_time_is_left_out(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +387,29 @@ def test_folders_of_other_kinds_are_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(LabelwiseError, match="with several processes"):
         train_within(config, 600, tmp_path / "run", quiet=True)
+
+
+def test_a_resumed_training_without_a_plan_begins(config: Config, whole: Path, tmp_path: Path) -> None:
+    """It may have been killed before it had one, and a scheduler repeats its command."""
+    train_within(config, 600, tmp_path / "run", resume=True, quiet=True)
+    assert files(tmp_path / "run") == files(whole)
+
+
+@pytest.mark.parametrize("unjudged", [False, True])
+def test_validation_that_cannot_judge_is_refused(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unjudged: bool
+) -> None:
+    data = lw.read(config.data.source)
+    values = data.values.copy()
+    values[data.rows_of("val")] = 0
+    monkeypatch.setattr(
+        "labelwise.training.opening.with_splits", lambda config, _: replace(data, values=values)
+    )
+    settings = config.data.model_copy(update={"unjudged_validation": unjudged})
+    with pytest.raises(LabelwiseError, match="16 val images in which no label has both") as error:
+        train_within(config.model_copy(update={"data": settings}), 600, tmp_path / "run", quiet=True)
+    assert "--epochs 10 --set data.unjudged_validation=true" in str(error.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_without_validation_are_refused(

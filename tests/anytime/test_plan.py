@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,19 +196,41 @@ def test_small_originals_are_not_enlarged(config: Config, data: Dataset) -> None
 def test_maps_that_do_not_fit_on_the_disk_are_not_planned(
     config: Config, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = 2.2 * 6400 * SPEED.bytes_of_map(320)
+    free = [round(2.2 * 6400 * SPEED.bytes_of_map(320))]
 
     class Usage:
         def __init__(self, path: object) -> None:
-            self.free = free
+            (self.free,) = free
 
+    assert plan(config, data, 1e6).notes == ()
     monkeypatch.setattr(planner.shutil, "disk_usage", Usage)
-    assert side(plan(config, data, 1e6).stages[1]) == 320
+    made = plan(config, data, 1e6)
+    assert [side(stage) for stage in made.stages[:2]] == [320, 320]  # the probe's maps count too
+    assert "note: 320 px, since maps of 448 px need more than half" in "\n".join(made.lines())
+    free[0] = round(2 * 6400 * (SPEED.bytes_of_map(320) + SPEED.bytes_of_map(160)))
+    stored = {side(stage) for stage in trained(plan(config, data, 500))}
+    assert sum(SPEED.bytes_of_map(size) for size in stored) <= free[0] / (2 * 6400)
+    free[0] = 0
+    made = plan(config, data, 1e6)
+    assert [side(stage) for stage in made.stages] == [planner.SIZES[0]]
+    assert "a linear probe alone, since maps of every size need more than half" in made.notes[0]
+
+
+def test_a_plan_without_heads_says_why(config: Config, data: Dataset) -> None:
+    assert plan(config, data, 60).notes == ("a linear probe alone, since no head fits in the time",)
+    many = config.model_copy(update={"epochs": 10_000})
+    made = plan(many, data, 600, ("epochs", "data"))
+    assert made.notes == ("a linear probe alone, since no head fits in the time with the given epochs",)
+    first, *_ = made.lines()
+    assert first == "plan for 600 s: one stage, a complete run"
 
 
 def test_a_plan_is_read_back(config: Config, data: Dataset) -> None:
-    made = plan(config, data, 600)
-    assert Plan.from_json(made.to_json()) == made
+    made = replace(plan(config, data, 600), notes=("a note",))
+    assert Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
+    earlier = {name: value for name, value in made.to_json().items() if name != "notes"}
+    assert Plan.from_json(earlier) == replace(made, notes=())
+    made = replace(made, notes=())
     assert len(list(made.lines())) == len(made.stages) + 2
 
 

@@ -47,8 +47,17 @@ def test_the_command(config: Config, tmp_path: Path) -> None:
     for command in (["evaluate", str(out)], ["report", str(out)], ["tune", str(out)]):
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(app, ["train", "--out", str(out), "--resume", "--no-report"])
-    assert result.exit_code == 0, result.output
+    for more in ([], arguments[1:-2], ["--set", "workers=1"]):
+        result = CliRunner().invoke(app, ["train", *more, "--out", str(out), "--resume", "--no-report"])
+        assert result.exit_code == 0, result.output
+    for more, message in (
+        (["--time", "20m"], "another time (1200 s after 600 s)"),
+        (["--preset", "fast"], "another time (180 s after 600 s)"),
+        (["--epochs", "3"], "another epochs (3 after"),
+        (["--data", "digits:"], "another data.source (digits: after"),
+    ):
+        result = CliRunner().invoke(app, ["train", *more, "--out", str(out), "--resume"])
+        assert message in str(result.exception)
     assert isinstance(CliRunner().invoke(app, arguments).exception, LabelwiseError)
 
 

@@ -189,12 +189,27 @@ def test_a_full_disk_is_no_verdict(own: Path, monkeypatch: pytest.MonkeyPatch) -
     def full(*_: object) -> None:
         raise LabelwiseError("a full disk", "free space", "free some")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(frozen_engine, "_convert", full)
-        assert chosen(backbone(), config()) == ["note: PyTorch computes the maps, not OpenVINO: a full disk"]
+    for name in ("_convert", "write_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(frozen_engine, name, full)
+            said = chosen(backbone(), config())
+            assert said == ["note: PyTorch computes the maps, not OpenVINO: a full disk"]
     net = backbone()
     chosen(net, config())
     assert net.engine is not None
+
+
+def test_a_cache_that_cannot_be_written_leaves_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_bytes(b"a file, not a folder")
+    monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "cache"))
+    net = backbone()
+    (said,) = chosen(net, config())
+    assert said.endswith(
+        f"not OpenVINO: {tmp_path / 'cache' / 'engines'} could not be written (Not a directory)"
+    )
+    assert net.engine is None
 
 
 def test_auto_takes_pytorch_for_few_images_and_for_backbones_that_learn(own: Path) -> None:

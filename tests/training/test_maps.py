@@ -17,6 +17,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.readers import read
 from labelwise.data.transforms import build_transform
+from labelwise.errors import LabelwiseError
 from labelwise.runs.config import Config, make_config
 from labelwise.training import maps as maps_module
 from labelwise.training.maps import MapSource, cache_folder, stored_maps
@@ -117,6 +118,15 @@ def test_a_half_written_store_is_computed_anew(
     store.with_name(f".{store.name}.part").write_bytes(b"half")
     assert len(_stored(photos, backbone, config)[2]) == 1
     assert not list(store.parent.glob(".*.part"))
+
+
+def test_a_cache_that_cannot_be_written_is_refused(
+    photos: Dataset, backbone: TimmBackbone, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_bytes(b"a file, not a folder")
+    monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(LabelwiseError, match="name another folder in LABELWISE_CACHE"):
+        _stored(photos, backbone, config)
 
 
 def test_two_runs_at_once_compute_once(photos: Dataset, backbone: TimmBackbone, config: Config) -> None:

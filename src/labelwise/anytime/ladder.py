@@ -21,13 +21,12 @@ from labelwise.evaluation.evaluate import evaluate
 from labelwise.evaluation.figures import decimals
 from labelwise.evaluation.scores import StoredScores
 from labelwise.evaluation.tune import tune_run
-from labelwise.metrics import bootstrap
+from labelwise.metrics import bootstrap, functional
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.files import read_json, write_json
 from labelwise.runs.run import CHOSEN, STAGES, Run
 from labelwise.runs.test_time import SCALES, resolved
 from labelwise.training.assigning import put
-from labelwise.training.choosing import rows_to_choose_by
 from labelwise.training.course import train_opened
 from labelwise.training.loaders import decoding_processes
 from labelwise.training.opening import TrainingData
@@ -58,11 +57,11 @@ class _Ladder:
     rows: list[dict[str, Any]]
 
     def save(self) -> None:
-        """Write the plan and its records, and point the folder at the chosen stage."""
+        """Point the folder at the chosen stage, so that it is usable first, and write the plan and its records."""
         settings = self.config.model_dump(mode="json")
-        write_json(self.out / PLAN, {**self.plan.to_json(), "settings": settings, "ladder": self.rows})
         if self.chosen is not None:
             write_json(self.out / CHOSEN, {"stage": self.chosen})
+        write_json(self.out / PLAN, {**self.plan.to_json(), "settings": settings, "ladder": self.rows})
 
     @property
     def chosen(self) -> str | None:
@@ -137,7 +136,15 @@ def _resume_or_plan(
     say: Callable[[str], None],
 ) -> _Ladder:
     """Read the plan of the folder when resuming, else measure the machine and make one."""
-    rows_to_choose_by(dataset, config)  # raises now, not after measuring the machine
+    rows = dataset.split("val")
+    if len(functional.without_average_precision(rows.positive, rows.known)) == len(rows.labels):
+        raise LabelwiseError(
+            f"training in stages, and {len(rows):,} val images in which no label has both a known positive and a "
+            "known negative",
+            "at least one such label, to choose a stage by",
+            "write 0 where a label is absent from a val image, give val more images, or train once, unjudged: "
+            "--epochs 10 --set data.unjudged_validation=true",
+        )
     file = out / PLAN
     if resume and file.is_file():
         stored = read_json(file)
@@ -185,7 +192,7 @@ def _train_stage(
     if ladder.chosen is not None:
         scores = [ladder.out / STAGES / name / "scores" / "val.npz" for name in (stage.name, ladder.chosen)]
         row |= {"against": ladder.chosen, **compared(*map(StoredScores.read, scores))}
-        row["needed"] = _needed_share(stage.settings, ladder.chosen_settings, len(ladder.plan.stages) - 1)
+        row["needed"] = needed_share(stage.settings, ladder.chosen_settings, len(ladder.plan.stages) - 1)
         row["chosen"] = row["better_in"] >= row["needed"]
         reason = (
             f"{100 * row['gain']:+.1f} points [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] to {ladder.chosen}, "
@@ -199,7 +206,7 @@ def _train_stage(
     return row
 
 
-def _needed_share(ours: Mapping[str, Any], theirs: Mapping[str, Any], stages: int) -> float:
+def needed_share(ours: Mapping[str, Any], theirs: Mapping[str, Any], stages: int) -> float:
     """The share of paired bootstrap samples in which a stage must be better than the chosen one to replace it.
 
     Args:
@@ -223,7 +230,15 @@ def _with_start(ladder: _Ladder, settings: Mapping[str, Any]) -> Mapping[str, An
 def _with_views(ladder: _Ladder, views: str, folder: Path, train_and_val: TrainingData) -> Run:
     """Copy the chosen stage and tune its decisions and figures for more test-time views."""
     shutil.rmtree(folder, ignore_errors=True)  # an unfinished copy
-    shutil.copytree(Run.open(ladder.out).path, folder)
+    try:
+        shutil.copytree(Run.open(ladder.out).path, folder)
+    except shutil.Error as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise LabelwiseError(
+            f"{folder} could not be written ({error.args[0][0][2]})",
+            "a writable disk with free space",
+            "free some space, then go on with --resume; the stages before it are intact",
+        ) from None
     workers = decoding_processes(ladder.config.workers)
     tune_run(folder, train_and_val.dataset, test_time=views, workers=workers)
     return Run.open(folder)

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from labelwise.anytime.heads import Head, heads_of
 from labelwise.anytime.speed import Speed
 from labelwise.data.cache import cache_folder
 from labelwise.data.dataset import Dataset
@@ -21,8 +22,6 @@ EPOCHS = 8
 """Epochs of a head on stored maps."""
 STEPS = 400
 """Fewest steps of a head; few images need more epochs to reach them."""
-FEW_IMAGES = 600
-"""Up to this number of training images, heads are ranked by their mAP with 200 images."""
 SHARED = 1.5
 """Factor on the time limit of the first stage if it stores the maps of all later stages."""
 SHARE = 0.9
@@ -69,10 +68,12 @@ class Plan:
     Args:
         seconds: total time.
         stages: see `Stage`.
+        notes: what made the plan smaller than data and machine allow otherwise, a sentence each.
     """
 
     seconds: float
     stages: tuple[Stage, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
@@ -82,7 +83,7 @@ class Plan:
     def from_json(cls, stored: Mapping[str, Any]) -> Plan:
         """Restore a plan from the data of `to_json`."""
         stages = tuple(Stage(**stage) for stage in stored["stages"])
-        return cls(stored["seconds"], stages)
+        return cls(stored["seconds"], stages, tuple(stored.get("notes", ())))
 
     @property
     def total(self) -> float:
@@ -92,11 +93,16 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """Yield the plan as lines of text."""
-        yield f"plan for {self.seconds:.0f} s: {len(self.stages)} stages, each a complete run; the best on val is kept"
+        number = len(self.stages)
+        kept = "one stage, a complete run"
+        if number > 1:
+            kept = f"{number} stages, each a complete run; the best on val is kept"
+        yield f"plan for {self.seconds:.0f} s: {kept}"
         for stage in self.stages:
             yield f"  {stage.name}: about {stage.seconds:.0f} s; {stage.why}"
         slowest = max(stage.judging for stage in self.stages)
         yield f"  evaluation on the test split, once, and the report: about {slowest + REPORT:.0f} s"
+        yield from (f"note: {note}" for note in self.notes)
         if self.total > self.seconds:
             yield f"warning: even this takes about {self.total:.0f} s, more than the given time"
 
@@ -126,7 +132,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     epochs = config.epochs if "epochs" in given else max(EPOCHS, -(-STEPS // per_epoch))
     steps = epochs * per_epoch
     limit = min(max(FIRST, seconds / 10), seconds / 3)
-    heads = _heads(config, splits.get("train", 0), given)
+    heads = heads_of(config, splits.get("train", 0), given)
 
     def map_time(size: int) -> float:
         return speed.opening + mapped_images * speed.map(size)
@@ -134,10 +140,10 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     def probe_time(size: int) -> float:
         return map_time(size) + speed.solving + BESIDE
 
-    def head_time(head: _Head, size: int) -> float:
+    def head_time(head: Head, size: int) -> float:
         return BESIDE + steps * speed.step(head.name, size, config.batch_size)
 
-    def time_left(first: int, head: _Head, size: int) -> float:
+    def time_left(first: int, head: Head, size: int) -> float:
         """Return the seconds that remain after a probe at side `first` and a head."""
         map_seconds = 0.0 if size == first else map_time(size)
         with_maps = SHARE * seconds - REPORT - probe_time(first) - map_seconds
@@ -146,17 +152,38 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     def allowed(first: int, size: int) -> bool:
         return probe_time(first) < limit * (SHARED if size == first else 1.0) or first == sizes[0]
 
-    candidates = [
+    free = _free_bytes()
+
+    def stored(*sides: int) -> bool:
+        """Whether the maps of these sides take at most half of the free disk space."""
+        return mapped_images * sum(map(speed.bytes_of_map, {*sides})) <= free / 2
+
+    def rank(candidate: tuple[Head, int, int]) -> tuple[float, int]:
+        head, size, first = candidate
+        return head.expected(size), first
+
+    in_time = [
         (head, size, first)
         for head in heads
         for size in sizes
         for first in sizes
-        if allowed(first, size) and time_left(first, head, size) >= 0 and _fits_on_disk(dataset, size, speed)
+        if allowed(first, size) and time_left(first, head, size) >= 0
     ]
+    candidates = [candidate for candidate in in_time if stored(*candidate[1:])]
+    disk = f"half of the free disk space of {cache_folder()}"
     if not candidates:
-        first = max((size for size in sizes if probe_time(size) < limit), default=sizes[0])
-        return Plan(seconds, (_probe_stage(first, probe_time(first), test_images * speed.map(first)),))
-    best, size, first = max(candidates, key=lambda pair: (pair[0].expected(pair[1]), pair[2]))
+        first = max((size for size in sizes if probe_time(size) < limit and stored(size)), default=sizes[0])
+        kept = " and ".join(sorted(given & {"method", "image_size", "epochs", "batch_size"}))
+        reason = f"no head fits in the time{kept and f' with the given {kept}'}"
+        if in_time:
+            reason = f"maps of every size need more than {disk}"
+        note = f"a linear probe alone, since {reason}"
+        return Plan(
+            seconds, (_probe_stage(first, probe_time(first), test_images * speed.map(first)),), (note,)
+        )
+    best, size, first = max(candidates, key=rank)
+    largest = max(in_time, key=rank)[1]
+    notes = (f"{size} px, since maps of {largest} px need more than {disk}",) if size < largest else ()
     judging = test_images * speed.map(size)
     stages = [_probe_stage(first, probe_time(first), test_images * speed.map(first))]
     spare = time_left(first, best, size)
@@ -167,7 +194,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
             chosen.append(extra)
             spare -= head_time(extra, size)
 
-    def why(head: _Head, size: int) -> str:
+    def why(head: Head, size: int) -> str:
         if "method" in given:
             return "the given method"
         return f"reaches {head.expected(size):.1f} on VOC photographs at this size"
@@ -186,9 +213,8 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
         map_seconds = 0.0  # later heads read the same maps
     test_time = seconds >= VIEWS_FROM and "test_time" not in given
     tuning = seconds >= TUNED_FROM and not given & {*TUNED, "epochs"}
-    return Plan(
-        seconds, (*stages, *_later_stages(len(stages) + 1, size, spare, speed, splits, tuning, test_time))
-    )
+    later = _later_stages(len(stages) + 1, size, spare, speed, splits, tuning, test_time)
+    return Plan(seconds, (*stages, *later), notes)
 
 
 def _later_stages(
@@ -233,60 +259,15 @@ def _later_stages(
         number += 1
 
 
-class _Head(NamedTuple):
-    """A candidate method.
-
-    Args:
-        name: id of the method.
-        rank: order of training, from simple to complex.
-        at_224, at_448: test mAP in percent at two image sizes on frozen maps of the VOC photographs.
-        settings: its other settings.
-    """
-
-    name: str
-    rank: int
-    at_224: float
-    at_448: float
-    settings: Mapping[str, Any]
-
-    def expected(self, size: int) -> float:
-        """Return the mAP at another size, linear in the logarithm of the side."""
-        return self.at_224 + (self.at_448 - self.at_224) * math.log2(size / 224)
-
-
-_HEADS_OF_MANY = (
-    _Head("baseline-mlp", 0, 85.3, 87.7, {}),
-    _Head("csra", 1, 84.6, 88.8, {}),
-    _Head("ssgrl", 2, 85.8, 90.1, {"discriminative.weight": 0.1}),
-    _Head("dlfl", 3, 84.9, 89.1, {}),
-)
-"""With 1,976 training images: results/voc-methods.csv and voc-methods-448.csv."""
-_HEADS_OF_FEW = (
-    _Head("baseline-mlp", 0, 76.6, 78.2, {}),
-    _Head("csra", 1, 76.5, 80.5, {}),
-    _Head("ssgrl", 2, 75.2, 79.7, {"discriminative.weight": 0.1}),
-)
-"""With 200 training images: results/voc-small.csv and voc-small-448.csv; `ssgrl` at 224 px uses the value of `dlfl`."""
-
-
-def _heads(config: Config, images: int, given: frozenset[str]) -> tuple[_Head, ...]:
-    """Return the candidate methods, from simple to complex."""
-    if "method" in given:
-        return (_Head(config.method, 0, 0.0, 1.0, {}),)
-    return _HEADS_OF_FEW if images <= FEW_IMAGES else _HEADS_OF_MANY
-
-
 def _probe_stage(size: int, seconds: float, judging: float) -> Stage:
     """The first stage, a linear probe."""
     settings = {"method": "baseline-gap", "optim.name": "exact", "image_size": size, "backbone.freeze": True}
     return Stage(f"1-probe-{size}", settings, seconds, "a complete run first", judging)
 
 
-def _fits_on_disk(dataset: Dataset, size: int, speed: Speed) -> bool:
-    """Whether the maps take at most half of the free disk space."""
-    splits = dataset.splits()
-    required = (splits.get("train", 0) + splits.get("val", 0)) * speed.bytes_of_map(size)
+def _free_bytes() -> int:
+    """Free space of the disk that stores maps."""
     folder = Path(cache_folder())
     while not folder.exists():
         folder = folder.parent
-    return required <= shutil.disk_usage(folder).free / 2
+    return shutil.disk_usage(folder).free

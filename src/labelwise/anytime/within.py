@@ -91,8 +91,8 @@ def _refuse(config: Config, out: Path, resume: bool) -> None:
     """Raise `LabelwiseError` for settings or folders that cannot be trained in stages."""
     if not resume and ((out / PLAN).exists() or (out / "config.yaml").exists()):
         raise LabelwiseError(f"{out} holds a run", "a new folder", "use --resume or another --out")
-    if resume and not (out / PLAN).exists():
-        raise LabelwiseError(f"{out} without {PLAN}", "a run that was trained in stages", "remove --resume")
+    if resume and not (out / PLAN).exists() and (out / "config.yaml").exists():
+        raise LabelwiseError(f"{out} without {PLAN}", "a run that was trained in stages", "use another --out")
     if conflict := conflict_of(config):
         raise LabelwiseError(
             f"--time or --preset with {conflict}",

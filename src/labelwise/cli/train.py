@@ -128,8 +128,13 @@ def train(
     with options.resumable("train", out, *(["--no-report"] if no_report else [])) as stop:
         from labelwise.anytime import settings_of_plan, train_within
 
-        if resume and (stored_plan := settings_of_plan(out)):
-            train_within(*stored_plan, out, resume=True, stop=stop)
+        if resume and (plan := settings_of_plan(out)):
+            from labelwise.experiments.sweep import merged
+
+            stored = merged(plan[0].model_dump(mode="json"), settings)
+            resumed = options.merged_config(stored, overrides, assign)
+            _refuse_another(*plan, resumed, _given_seconds(time, preset))
+            train_within(resumed, plan[1], out, resume=True, stop=stop)
         else:
             given = {name for name, value in overrides.items() if value is not None}
             chosen = frozenset(
@@ -160,6 +165,40 @@ def _print_config(config: Config) -> None:
     typer.echo(described_yaml(settings_to_train(opened, config)), nl=False)
 
 
+def _refuse_another(begun: Config, seconds: float, now: Config, given: float | None) -> None:
+    """Raise `LabelwiseError` if stages are to be resumed under another time or another setting.
+
+    Args:
+        begun, seconds: those of the plan.
+        now: the settings of the command.
+        given: its seconds; `None` without `--time` and `--preset`.
+    """
+    from labelwise.training.resuming import refuse_changes
+
+    if given not in (None, seconds):
+        raise LabelwiseError(
+            f"--resume with another time ({given:g} s after {seconds:g} s)",
+            "the time that the plan was made for",
+            "leave --time and --preset out, or use another --out",
+        )
+    refuse_changes(begun, now)
+
+
+def _given_seconds(time: str | None, preset: Preset | None) -> float | None:
+    """Return the seconds of `--time` or `--preset`; `None` without either.
+
+    Raises:
+        LabelwiseError: both, or an invalid time.
+    """
+    from labelwise.anytime import PRESETS, seconds_of
+
+    if time is not None and preset is not None:
+        raise LabelwiseError(f"--time {time} and --preset {preset.value}", "one of the two", "remove one")
+    if time is not None:
+        return seconds_of(time)
+    return None if preset is None else PRESETS[preset.value]
+
+
 def _stage_seconds(
     time: str | None, preset: Preset | None, config: Config, chosen: frozenset[str], out: Path
 ) -> float | None:
@@ -170,14 +209,10 @@ def _stage_seconds(
     Raises:
         LabelwiseError: both a time and a preset, or an invalid time.
     """
-    from labelwise.anytime import PRESETS, conflict_of, seconds_of
+    from labelwise.anytime import PRESETS, conflict_of
 
-    if time is not None and preset is not None:
-        raise LabelwiseError(f"--time {time} and --preset {preset.value}", "one of the two", "remove one")
-    if time is not None:
-        return seconds_of(time)
-    if preset is not None:
-        return PRESETS[preset.value]
+    if (seconds := _given_seconds(time, preset)) is not None:
+        return seconds
     allows_stages = all(name in _STAGE_SETTINGS or name.startswith(("data.", "unknown.")) for name in chosen)
     has_run = (out / "config.yaml").exists()
     return PRESETS["good"] if allows_stages and not has_run and conflict_of(config) is None else None

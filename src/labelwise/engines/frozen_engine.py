@@ -146,22 +146,25 @@ def _accepted_engine(
         model, name = compiled(graph, precision)
         return OpenVINOMaps({size: model}, name)
 
-    with alone(graph.with_suffix(".lock")):
-        try:
-            stored = json.loads(decision_file.read_text())
-            return open_graph() if stored["taken"] else None
-        except (OSError, ValueError, KeyError, RuntimeError):  # not cached yet, or damaged
-            pass
-        try:
-            _convert(backbone, size, graph)
-            engine = open_graph()
-            record = _comparison(backbone, engine, size)
-        except LabelwiseError as error:  # such as a full disk: the next run tries again
-            say(f"note: {refusal}: {error.given}")
-            return None
-        except Exception as error:  # converters raise nearly anything
-            record = {"taken": False, "why": f"{type(error).__name__}: {first_line(error)}"}
-        write_json(decision_file, record)
+    try:
+        with alone(graph.with_suffix(".lock")):
+            try:
+                stored = json.loads(decision_file.read_text())
+                return open_graph() if stored["taken"] else None
+            except (OSError, ValueError, KeyError, RuntimeError):  # not cached yet, or damaged
+                pass
+            try:
+                _convert(backbone, size, graph)
+                engine = open_graph()
+                record = _comparison(backbone, engine, size)
+            except LabelwiseError:
+                raise
+            except Exception as error:  # converters raise nearly anything
+                record = {"taken": False, "why": f"{type(error).__name__}: {first_line(error)}"}
+            write_json(decision_file, record)
+    except LabelwiseError as error:  # such as a full disk: the next run tries again
+        say(f"note: {refusal}: {error.given}")
+        return None
     if not record["taken"]:
         say(f"note: {refusal}: {record['why']}")
         return None

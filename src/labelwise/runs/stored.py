@@ -15,6 +15,7 @@ from filelock import FileLock
 from torch import distributed as dist
 
 from labelwise.data.cached import LIMIT, keep_within_limit, mark_used
+from labelwise.errors import LabelwiseError
 from labelwise.runs.files import write_atomic
 
 Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
@@ -101,10 +102,25 @@ def _sharing_ranks(path: Path, temporary: Path | None) -> tuple[Path, list[int]]
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold a file lock, so that other runs wait; the system releases it even if this process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    """Hold a file lock, so that other runs wait; the system releases it even if this process is killed.
+
+    Raises:
+        LabelwiseError: the folder of the cache cannot be written.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise LabelwiseError(
+            f"{path.parent} could not be written ({error.strerror})",
+            "a cache folder that can be written",
+            "correct its permissions, or name another folder in LABELWISE_CACHE",
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -15,7 +15,7 @@ from labelwise.errors import LabelwiseError, first_line
 from labelwise.labels import lacking_and_extra
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.plain_yaml import read_yaml
-from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.run import STAGES, WEIGHTS, Run
 from labelwise.training.checkpoint import has_state, recorded
 from labelwise.training.stopping import StopRequest
 
@@ -103,7 +103,25 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
     begun_settings = _begun_settings(run)
     if begun_settings is None:
         return
-    old, new = (dotted(c.model_dump()) for c in (make_config(begun_settings), run.config))
+    begun = make_config(begun_settings)
+    if _is_same_stage(run.path, begun.init_from, run.config.init_from):
+        begun = begun.model_copy(update={"init_from": run.config.init_from})
+    refuse_changes(begun, run.config)
+    if recorded(run.path).get("data", record["data"]) != record["data"]:
+        raise LabelwiseError(
+            "--resume on data that changed since the run began",
+            "the same images and labels in train and val",
+            "restore the table, or train with --init-from and another --out",
+        )
+
+
+def refuse_changes(begun: Config, now: Config) -> None:
+    """Refuse to resume with settings that would give another run.
+
+    Raises:
+        LabelwiseError: a setting has changed that is neither a log nor a number of processes.
+    """
+    old, new = (dotted(config.model_dump()) for config in (begun, now))
     changed = [k for k in {**new, **old} if new.get(k) != old.get(k) and k not in _MAY_CHANGE]
     if changed:
         raise LabelwiseError(
@@ -113,12 +131,12 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
             if changed[0] in _VECTOR_SETTINGS
             else "leave the setting out, or use another --out",
         )
-    if recorded(run.path).get("data", record["data"]) != record["data"]:
-        raise LabelwiseError(
-            "--resume on data that changed since the run began",
-            "the same images and labels in train and val",
-            "restore the table, or train with --init-from and another --out",
-        )
+
+
+def _is_same_stage(path: Path, begun: str, now: str) -> bool:
+    """Whether a stage starts from the same one as before, in a folder that was moved or is named by another path."""
+    is_stage = path.parent.name == STAGES and Path(now).resolve().parent == path.resolve().parent
+    return is_stage and Path(begun).name == Path(now).name
 
 
 def _begun_settings(run: Run) -> dict[str, Any] | None:
