@@ -539,7 +539,7 @@ def precision() -> str:
 
 def builds() -> str:
     """Commands by this build and by an earlier one."""
-    head = ["command", "`backbone.engine`", "times as fast", "seconds before", "seconds", "difference"]
+    head = ["work", "engine or precision", "times as fast", "seconds before", "seconds", "difference"]
     keys = ("work", "engine", "times", "seconds_before", "seconds", "difference")
     return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
 
