@@ -773,7 +773,13 @@ def kserve() -> str:
 
 def overload() -> str:
     """Goodput of the server at and beyond its capacity, before and with refusal by time."""
-    head = ["model", "refuses", "requests, of capacity", "capacity, images/s", "answered in time, of capacity"]
+    head = [
+        "model",
+        "refuses",
+        "requests, of capacity",
+        "capacity, images/s",
+        "answered in time, of capacity",
+    ]
     head += ["median answer", "median, 99 % of refusals", "without an answer"]
     sides = {
         ("export", "before"): "a full queue (64fdb6d)",
