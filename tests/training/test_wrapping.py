@@ -25,7 +25,7 @@ from small_trainers import a_trainer, everything
 @pytest.mark.parametrize(
     ("setting", "device", "scaled", "expected"),
     [
-        ("auto", "cpu", False, False),
+        ("auto", "cpu", False, True),
         ("auto", "cuda", False, True),
         ("auto", "cuda", True, False),  # as before there was a setting
         (True, "cpu", False, True),

@@ -138,7 +138,7 @@ class OptimSettings(Section):
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
     fused: bool | Literal["auto"] = Field(
-        "auto", description="one kernel for the step of many parameters; auto: on a GPU, but not with fp16"
+        "auto", description="one kernel for many parameters; auto: yes, but not with fp16 or sharded weights"
     )
     clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
     accumulate: int = Field(

@@ -82,7 +82,7 @@ class Trainer:
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         sharded = c.sharding == "full" and accelerator.num_processes > 1
         self._shares = Shares(method, self.ema, c, accelerator) if sharded else None
-        fused = is_fused(c.optim, accelerator.device, scaler is not None or sharded)
+        fused = is_fused(c.optim, accelerator.device, scaler is not None or c.sharding == "full")
         # A gradient scaler waits for the device in every step anyway.
         blind = fused and accelerator.device.type == "cuda" and scaler is None
         optimizer = build_optimizer(
