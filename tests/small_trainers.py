@@ -19,6 +19,7 @@ from labelwise.runs.config import make_config
 from labelwise.runs.run import Run
 from labelwise.training.loop import Trainer
 from labelwise.training.processes import make_accelerator
+from labelwise.training.stopping import StopRequest
 from labelwise.types import Batch, LabelSet
 
 
@@ -41,7 +42,13 @@ def rows(labels: LabelSet, number: int = 64) -> Dataset:
     return Dataset(labels, images, None, np.zeros(shape, np.uint8), np.ones(shape, bool))
 
 
-def a_trainer(folder: Path, batches: list[Batch], method: Method | None = None, **changes: Any) -> Trainer:
+def a_trainer(
+    folder: Path,
+    batches: list[Batch],
+    method: Method | None = None,
+    stop: StopRequest | None = None,
+    **changes: Any,
+) -> Trainer:
     """A trainer of a small method, by default that of `partial_batches`, over batches of which nobody reads a file."""
     method = method or partial_batches.build()
     method.model.backbone.hold = lambda held: None  # type: ignore[assignment]
@@ -49,7 +56,7 @@ def a_trainer(folder: Path, batches: list[Batch], method: Method | None = None, 
     labels = LabelSet(tuple(f"label {i}" for i in range(partial_batches.LABELS)))
     folder.mkdir(parents=True, exist_ok=True)
     run, accelerator = Run(folder, config, labels), make_accelerator(config)
-    return Trainer(run, method, Listed(batches), rows(labels), None, accelerator, lambda: batches)
+    return Trainer(run, method, Listed(batches), rows(labels), None, accelerator, lambda: batches, stop)
 
 
 def everything(trainer: Trainer) -> dict[str, Any]:

@@ -12,10 +12,14 @@ from torch import Tensor
 
 import partial_batches
 import tiny_runs
+from labelwise.runs.run import WEIGHTS
 from labelwise.runs.sections import OptimSettings
+from labelwise.training.checkpoint import STATE
 from labelwise.training.loop import Trainer
 from labelwise.training.moving import Move
 from labelwise.training.optim import build_optimizer, load_optimizer
+from labelwise.training.progress import ProgressBar
+from labelwise.training.stopping import StopRequest
 from small_trainers import Normed, a_trainer, everything
 
 OPTIMISERS = [
@@ -176,3 +180,12 @@ def _disagree(folder: str) -> None:
 
 def test_a_step_is_skipped_in_all_processes_or_in_none(tmp_path: Path) -> None:
     tiny_runs.together(2, _disagree, str(tmp_path))
+
+
+def test_a_run_that_cannot_be_stopped_keeps_neither_weights_nor_state(tmp_path: Path) -> None:
+    for folder, stop in ((tmp_path / "fold", None), (tmp_path / "run", StopRequest())):
+        trainer = a_trainer(folder, _batches(2), stop=stop, epochs=1)
+        trainer.fit(ProgressBar(quiet=True))
+        assert trainer.progress.epoch == 1
+        for name in (WEIGHTS, STATE):
+            assert (folder / name).exists() == (stop is not None)
