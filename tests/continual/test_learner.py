@@ -40,7 +40,7 @@ def rows(count: int, seed: int) -> tuple[Dataset, np.ndarray]:
     maps = 0.3 * rng.random((count, 12, 2, 2))
     for i, j in np.argwhere(values):
         maps[i, :, rng.integers(2), rng.integers(2)] += directions[j]
-    images = pa.array([f"{seed}-{i}.jpg" for i in range(count)])
+    images = pa.array([f"{'xyz'[i % 3]}/{seed}-{i}.jpg" for i in range(count)])
     data = Dataset(
         LabelSet(tuple("abcdef")), images, None, values, np.ones(values.shape, bool), source="made"
     )
@@ -67,13 +67,14 @@ def learner(
         np.concatenate([train.known, test.known]),
         source="made",
     ).with_split(np.repeat([0, 1], images), ("train", "test"))
-    stream = make_stream(both, setting, [2, 2, 2])
+    sizes = [] if setting == "domain-incremental" else [2, 2, 2]
+    stream = make_stream(both, setting, sizes)
     extractor = {"dim": 8, "ffn": 8} if method == "dlfl" else {}
     config = make_config({
         "data": {"source": "made"}, "method": method, "extractor": extractor, "loss": {"name": "bce"},
         "regions": regions or {},
         "optim": {"name": "adam", "lr": 0.02, "weight_decay": 0.0}, "save_every": 3,
-        "continual": {"setting": setting, "strategy": strategy, "tasks": [2, 2, 2], "memory": 30,
+        "continual": {"setting": setting, "strategy": strategy, "tasks": sizes, "memory": 30,
                       "fisher_images": 8, **more},
     })  # fmt: skip
     sources = [MapSource(train_maps, stream.train), MapSource(test_maps, stream.test)]
@@ -84,7 +85,7 @@ def quiet(_: str) -> None:
     """Says nothing."""
 
 
-@pytest.mark.parametrize("setting", ["online", "class-incremental"])
+@pytest.mark.parametrize("setting", ["online", "class-incremental", "domain-incremental"])
 @pytest.mark.parametrize("strategy", list(STRATEGIES))
 def test_every_strategy_goes_on_where_it_stopped(strategy: str, setting: str, tmp_path: Path) -> None:
     few = (60, 24)

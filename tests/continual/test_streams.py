@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,36 @@ def test_an_incremental_task_tells_its_own_labels() -> None:
     assert stream.annotated(1).tolist() == [False, False, True, True, True]
     assert [stream.known_labels(t) for t in (0, 1)] == [2, 5]
     assert stream.judged(1).tolist() == [2, 3, 4]
+
+
+def in_folders(of: list[str]) -> Dataset:
+    """The data set with image `i` in the folder `of[i % len(of)]`; even rows are train, odd ones test."""
+    images = pa.array([f"images/{of[i % len(of)]}/{i}.jpg" for i in range(60)])
+    return replace(dataset(), images=images)
+
+
+def test_a_domain_is_a_folder_with_all_labels() -> None:
+    stream = make_stream(in_folders(["b", "b", "a", "a", "b", "new"]), "domain-incremental")
+    assert [(task.folder, len(task.train), len(task.test)) for task in stream.tasks] == [("a", 10, 10), ("b", 20, 10)]
+    assert stream.tasks[0].train.tolist() == [i for i in range(30) if i % 3 == 1]
+    assert stream.tasks[1].test.tolist() == [i for i in range(30) if i % 3 == 0]
+    assert stream.annotated(1).all()
+    assert [stream.known_labels(t) for t in (0, 1)] == [5, 5]
+    assert stream.judged(0).tolist() == [0, 1, 2, 3, 4]
+    assert stream.notes == ("Folders without training images are in no task: new.",)
+
+
+@pytest.mark.parametrize(
+    ("folders", "sizes", "message"),
+    [
+        (["a", "a", "b", "b"], [2, 3], "tasks of 2, 3 labels in a domain-incremental stream; .*; leave out --tasks"),
+        (["a", "a"], [], "training images of made in 1 folder; expected two folders or more"),
+        (["a", "a", "b", "a"], [], "no test image in the folder b; "),
+    ],
+)
+def test_domains_that_are_no_stream(folders: list[str], sizes: list[int], message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
+        make_stream(in_folders(folders), "domain-incremental", sizes)
 
 
 def test_sizes_must_add_up() -> None:

@@ -169,7 +169,9 @@ def _learner(
 def _start_message(learner: Learner) -> str:
     """The line printed before the first step: strategy, stream and tasks."""
     settings, config = learner.settings, learner.config
-    sizes = ", ".join(f"{len(t.labels)} labels {len(t.train):,} images" for t in learner.stream.tasks)
+    sizes = ", ".join(
+        f"{t.folder or f'{len(t.labels)} labels'} {len(t.train):,} images" for t in learner.stream.tasks
+    )
     return f"{settings.strategy} with {config.method} on {learner.stream.name}, {settings.setting}; tasks: {sizes}"
 
 
@@ -201,7 +203,12 @@ def _result(learner: Learner, history: list[dict[str, Any]], seconds: float) -> 
             else "each task on its own test images, all labels of the stream",
         },
         "tasks": [
-            {"labels": [names[j] for j in t.labels], "train": len(t.train), "test": len(t.test)}
+            {
+                **({"folder": t.folder} if t.folder else {}),
+                "labels": [names[j] for j in t.labels],
+                "train": len(t.train),
+                "test": len(t.test),
+            }
             for t in stream.tasks
         ],
         "memory": None

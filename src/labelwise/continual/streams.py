@@ -9,6 +9,7 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.parts import folders_of
 from labelwise.runs.continual_settings import Setting
 
 
@@ -20,11 +21,13 @@ class Task:
         labels: columns of the task's own labels.
         train: rows of the stream's `train`, in the order of the data set.
         test: rows of the stream's `test` on which the task is evaluated.
+        folder: of its images, in a domain-incremental stream.
     """
 
     labels: tuple[int, ...]
     train: np.ndarray
     test: np.ndarray
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Stream:
 
     Args:
         name: its source.
-        setting: `online` or `class-incremental`, see `ContinualSettings`.
+        setting: see `ContinualSettings`.
         train: training rows; the columns of the first task's labels come first, and so on.
         test: test rows, with the same columns.
         tasks: tasks in their order.
@@ -53,7 +56,7 @@ class Stream:
         return self.setting == "class-incremental"
 
     def annotated(self, task: int) -> np.ndarray:
-        """`[L]` bool: the labels annotated in a task's images; all in an online stream, else its own."""
+        """`[L]` bool: the labels annotated in a task's images; its own if the model grows, else all."""
         mask = np.ones(len(self.train.labels), bool)
         if self.grows:
             mask[:] = False
@@ -61,7 +64,7 @@ class Stream:
         return mask
 
     def judged(self, task: int) -> np.ndarray:
-        """Columns on which a task is evaluated: all in an online stream, else its own."""
+        """Columns on which a task is evaluated: its own if the model grows, else all."""
         return np.array(self.tasks[task].labels) if self.grows else np.arange(len(self.train.labels))
 
     def known_labels(self, after: int) -> int:
@@ -98,12 +101,15 @@ def make_stream(data: Dataset, setting: Setting, sizes: Sequence[int] = ()) -> S
 
     Online: an image belongs to the task of its rarest positive label, counted in the training split, so that each
     image occurs once; images without a positive are left out. Class-incremental: a task has every training image with
-    a positive among its labels, and is evaluated on the whole test split.
+    a positive among its labels, and is evaluated on the whole test split. Domain-incremental: a task has the images of
+    one folder and all labels; folders come in the order of their names.
 
     Raises:
-        LabelwiseError: no such splits, sizes that do not fit, or a task without training images.
+        LabelwiseError: no such splits, sizes that do not fit, or a task without training or test images.
     """
     train, test = data.split("train"), data.split("test")
+    if setting == "domain-incremental":
+        return _by_folder(data.source, train, test, sizes)
     blocks = label_blocks(len(data.labels), sizes)
     owner = np.concatenate([np.full(len(block), t) for t, block in enumerate(blocks)])
     count = train.positive.sum(0)
@@ -122,6 +128,33 @@ def make_stream(data: Dataset, setting: Setting, sizes: Sequence[int] = ()) -> S
     left_out = int((~train.positive.any(1)).sum())
     notes = (f"{left_out:,} training images without a positive are in no task.",) if left_out else ()
     return Stream(data.source, setting, train, test, tasks, notes)
+
+
+def _by_folder(source: str, train: Dataset, test: Dataset, sizes: Sequence[int]) -> Stream:
+    """A stream of one task per folder with training images."""
+    if sizes:
+        raise LabelwiseError(
+            f"tasks of {', '.join(map(str, sizes))} labels in a domain-incremental stream",
+            "a task per folder, with all labels",
+            "leave out --tasks",
+        )
+    ids = [name for rows in (train, test) for name in rows.image_ids(np.arange(len(rows)))]
+    every = tuple(range(len(train.labels)))
+    tasks, without_train = [], []
+    for folder, mask in folders_of(ids).items():
+        rows, judged = np.flatnonzero(mask[: len(train)]), np.flatnonzero(mask[len(train) :])
+        if len(rows) and not len(judged):
+            raise LabelwiseError(f"no test image in the folder {folder}", "one for each task", "split again")
+        if len(rows):
+            tasks.append(Task(every, rows, judged, folder))
+        else:
+            without_train.append(folder)
+    if len(tasks) < 2:
+        raise LabelwiseError(
+            f"training images of {source} in {len(tasks)} folder", "two folders or more", "use another --setting"
+        )
+    notes = (f"Folders without training images are in no task: {', '.join(without_train)}.",)
+    return Stream(source, "domain-incremental", train, test, tuple(tasks), notes if without_train else ())
 
 
 def _rows_of_tasks(

@@ -51,7 +51,7 @@ def parts_of(
     """
     kind, _, name = by.partition(":")
     if by == "folder":
-        parts = _folders(ids)
+        parts = folders_of(ids)
     elif by == "height" and heights is not None:
         parts = _quarters(heights())
     elif kind == "label" and name:
@@ -77,8 +77,8 @@ def heights_of(rows: Dataset) -> Int64[np.ndarray, " N"]:
     return np.array([image_size(rows.encoded(i))[1] for i in range(len(rows))], np.int64)
 
 
-def _folders(ids: Sequence[str]) -> Masks:
-    """Masks by folder, named by their paths below the common one."""
+def folders_of(ids: Sequence[str]) -> Masks:
+    """Masks `[N]` of image ids by folder, sorted and named by their paths below the common one."""
     parents = [str(PurePosixPath(name.replace("\\", "/")).parent) for name in ids]
     names = sorted(set(parents))
     common = (

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Setting = Literal["online", "class-incremental"]
+Setting = Literal["online", "class-incremental", "domain-incremental"]
 StrategyName = Literal["finetune", "joint", "er", "balanced", "prs", "ocdm", "ewc", "lwf", "features"]
 
 
@@ -18,11 +18,12 @@ class ContinualSettings(BaseModel):
     setting: Setting = Field(
         "online",
         description="online: each image once, annotated with all labels, and the model has all of them from the start; "
-        "class-incremental: images are annotated with the task's own labels, and the model grows by them",
+        "class-incremental: images are annotated with the task's own labels, and the model grows by them; "
+        "domain-incremental: images come folder by folder, annotated with all labels",
     )
     strategy: StrategyName = Field("er", description="see docs/continual.md")
     tasks: list[int] = Field(
-        default_factory=list, description="labels of each task, in label order; empty for four of equal size"
+        default_factory=list, description="labels of each task, in label order; empty for four of equal size, and in domain-incremental streams"
     )
     memory: int = Field(2000, ge=1, description="images kept for replay")
     power: float = Field(
