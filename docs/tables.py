@@ -598,9 +598,23 @@ def phones() -> str:
     return markdown(head, lines)
 
 
-def attributes() -> str:
-    """Heads on pedestrian attributes, best first, with the differences of their mAP to the controls."""
-    rows = kept("peta-attributes")
+ATTRIBUTES = (
+    ("mAP", "", "mAP over its uniform twin"),
+    ("mAP", "baseline-mlp", "over the pooled MLP"),
+    ("mAP", "stripes-mlp", "over the MLP of stripes"),
+)
+"""Columns of differences: the figure, the row compared with (empty for the uniform twin), the title."""
+TUNED_ATTRIBUTES = (
+    ("mA", "baseline-gap", "mA over the strong baseline"),
+    ("F1_instance", "baseline-gap", "F1 over the strong baseline"),
+    ("mAP", "baseline-gap", "mAP over the strong baseline"),
+    ("mAP", "baseline-mlp", "mAP over the pooled MLP"),
+)
+
+
+def attributes(file: str, differences: tuple[tuple[str, str, str], ...]) -> str:
+    """Heads on pedestrian attributes, best first, with differences to the controls."""
+    rows = kept(file)
     cells = {(row["row"], row["against"], row["figure"]): row for row in rows}
     names = sorted(
         {row["row"] for row in rows if not row["row"].endswith("-uniform") and "-regions" not in row["row"]},
@@ -612,21 +626,37 @@ def attributes() -> str:
         low, high = (f"{100 * float(row[side]):.1f}" for side in ("low", "high"))
         return f"{100 * float(row['value']):.1f} [{low}, {high}]"
 
-    def gap(name: str, against: str) -> str:
-        row = cells.get((name, against, "mAP"))
+    def gap(name: str, figure: str, against: str) -> str:
+        row = cells.get((name, against or twin_of(name), figure))
         return interval({**row, "difference": row["value"]}) if row else ""
 
     lines = [
         [
             NAMES.get(name, f"`{name}`"),
             *(value(name, key) for key in ("mAP", "mA", "tuned_mA", "F1_instance")),
-            *(gap(name, other) for other in (twin_of(name), "baseline-mlp", "stripes-mlp")),
+            *(gap(name, figure, against) for figure, against, _ in differences),
             cells[name, "", "mAP"]["seeds"],
         ]
         for name in names
     ]
-    over = ["mAP over its uniform twin", "over the pooled MLP", "over the MLP of stripes", "seeds"]
-    return markdown(["head", "mAP", "mA at .5", "mA, tuned", "F1 over images", *over], lines)
+    titles = [title for *_, title in differences]
+    return markdown(["head", "mAP", "mA at .5", "mA, tuned", "F1 over images", *titles, "seeds"], lines)
+
+
+def partial_attributes() -> str:
+    """Blending over its trunk on pedestrian attributes, by the known share."""
+    cells = {(row["row"], row["against"], row["figure"]): row for row in kept("peta-partial")}
+    lines = []
+    for name in dict.fromkeys(row for row, _, _ in cells):
+        method, _, share = name.partition("-known")
+        figures = [f"{100 * float(cells[name, '', key]['value']):.1f}" for key in ("mAP", "mA", "tuned_mA")]
+        trunk = f"ssgrl-known{share}"
+        gaps = [cells.get((name, trunk, key)) for key in ("mAP", "mA", "tuned_mA")]
+        over = [interval({**row, "difference": row["value"]}) if row else "" for row in gaps]
+        lines.append([share, PARTIAL[method], *figures, *over, cells[name, "", "mAP"]["seeds"]])
+    lines.sort(key=lambda line: (line[0], "dsrb" in line[1]))
+    head = ["known", "head", "mAP", "mA at .5", "mA, tuned"]
+    return markdown([*head, "mAP over its trunk", "mA", "mA, tuned", "seeds"], lines)
 
 
 def attribute_parts() -> str:
@@ -851,7 +881,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "collection-page": collection_page,
     "teach": teach,
     "unfamiliar": unfamiliar,
-    "peta-attributes": attributes,
+    "peta-attributes": lambda: attributes("peta-attributes", ATTRIBUTES),
+    "peta-attributes-mobilenetv2": lambda: attributes("peta-attributes-mobilenetv2", ATTRIBUTES),
+    "peta-tuned": lambda: attributes("peta-tuned", TUNED_ATTRIBUTES),
+    "peta-partial": partial_attributes,
     "peta-parts": attribute_parts,
     "body-regions": body_regions,
     "place-prior": place_prior,

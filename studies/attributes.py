@@ -9,6 +9,8 @@ decisions, fitted on val. Each figure is a mean over seeds, `sd` the deviation b
 middle 95 % of 1,000 samples of persons, drawn once for all runs; differences to another row are paired by them and by
 seeds. An interval over persons does not cover the deviation between seeds.
 
+Rows of known shares, such as `dsrb-known0.1`, are also compared with their trunk at the same share.
+
 `--parts ROW` writes where the first seed of a row fails, and for whom: the figures of `labelwise evaluate --by`.
 """
 
@@ -32,8 +34,9 @@ from labelwise.metrics.bootstrap import bootstrap_attributes, bootstrap_counts, 
 from labelwise.runs.run import Run
 
 AGAINST = ("baseline-mlp", "baseline-stripes", "stripes-mlp", "baseline-gap")
+TRUNKS = {"dsrb": "ssgrl", "sst": "ssgrl", "dlfl-blending": "dlfl"}
 WAYS = ("folder", "height", "label:personalMale", "group:age")
-COMPARED = ("mAP", "mA", "F1_instance")
+COMPARED = ("mAP", "mA", "tuned_mA", "F1_instance")
 Draws = dict[str, np.ndarray]
 
 
@@ -92,7 +95,9 @@ def table(study: Path) -> list[dict[str, Any]]:
     ]
     for row, seeds in found.items():
         plain = row.partition("-regions")[0].removesuffix("-disc")
-        for other in (f"{row}-uniform", plain, *AGAINST):
+        name, known, share = row.partition("-known")
+        trunk = f"{TRUNKS.get(name, name)}{known}{share}"
+        for other in (f"{row}-uniform", plain, *([trunk] if known else []), *AGAINST):
             if other == row or other not in found:
                 continue
             both = sorted(set(seeds) & set(found[other]))

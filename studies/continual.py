@@ -112,7 +112,7 @@ def line(row: str, record: dict[str, Any]) -> dict[str, Any]:
         "memory": record["settings"]["memory"] if record["memory"] else 0,
         "memory_distance": record["memory"]["distance"] if record["memory"] else "",
         **{k: record["settings"][k] for k in ("batch", "replay", "passes", "power")},
-        "tasks": " ".join(str(len(t["labels"])) for t in record["tasks"]),
+        "tasks": " ".join(str(t.get("folder", len(t["labels"]))) for t in record["tasks"]),
         **{k: conditions[k] for k in ("backbone", "weights", "frozen", "image_size", "steps")},
         "loss": conditions["loss"]["name"],
         "lr": conditions["optimizer"]["lr"],

@@ -67,7 +67,10 @@ def in_folders(of: list[str]) -> Dataset:
 
 def test_a_domain_is_a_folder_with_all_labels() -> None:
     stream = make_stream(in_folders(["b", "b", "a", "a", "b", "new"]), "domain-incremental")
-    assert [(task.folder, len(task.train), len(task.test)) for task in stream.tasks] == [("a", 10, 10), ("b", 20, 10)]
+    assert [(task.folder, len(task.train), len(task.test)) for task in stream.tasks] == [
+        ("a", 10, 10),
+        ("b", 20, 10),
+    ]
     assert stream.tasks[0].train.tolist() == [i for i in range(30) if i % 3 == 1]
     assert stream.tasks[1].test.tolist() == [i for i in range(30) if i % 3 == 0]
     assert stream.annotated(1).all()
@@ -79,7 +82,11 @@ def test_a_domain_is_a_folder_with_all_labels() -> None:
 @pytest.mark.parametrize(
     ("folders", "sizes", "message"),
     [
-        (["a", "a", "b", "b"], [2, 3], "tasks of 2, 3 labels in a domain-incremental stream; .*; leave out --tasks"),
+        (
+            ["a", "a", "b", "b"],
+            [2, 3],
+            "tasks of 2, 3 labels in a domain-incremental stream; .*; leave out --tasks",
+        ),
         (["a", "a"], [], "training images of made in 1 folder; expected two folders or more"),
         (["a", "a", "b", "a"], [], "no test image in the folder b; "),
     ],

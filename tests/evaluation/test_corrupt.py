@@ -12,11 +12,13 @@ from sklearn.metrics import average_precision_score
 
 import labelwise as lw
 import tiny_runs
+from labelwise.cli.robustness import losses_by_group
 from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.companions import Companion, companions, cooccurrence_shift, weighted_ap
 from labelwise.evaluation.corrupt import LEVELS, STRENGTHS, Corruption, corrupt, corruption_table
 from labelwise.runs import Run
+from labelwise.types import Group, LabelSet
 
 kinds = pytest.mark.parametrize("kind", LEVELS)
 
@@ -96,11 +98,32 @@ def test_a_run_on_corrupted_scenes(run_folder: Path, table: Path) -> None:
     for row, other in zip(result.rows[:5], again.rows, strict=True):
         assert (row.kind, row.strength) == (other.kind, other.strength)
         assert row.mAP == pytest.approx(other.mAP, abs=1e-6)
+    for row in result.rows:
+        assert np.mean(list(row.AP.values())) == pytest.approx(row.mAP)
+    assert np.mean(list(result.clean_AP.values())) == pytest.approx(result.clean["mAP"])
+    assert not set(result.clean_AP) & set(result.without)
     record = json.loads(json.dumps(result.to_json()))
     assert record["protocol"]["name"] == "corruption.v1"
     assert record["mean"]["noise"] == pytest.approx(np.mean([r.mAP for r in result.rows[:5]]))
     with pytest.raises(LabelwiseError, match="corruption 'rain'"):
         corruption_table(run, rows, ["rain"])
+
+
+def test_what_groups_of_labels_lose() -> None:
+    labels = LabelSet(
+        ("hat", "cap", "shoes", "bag"),
+        groups={"head": Group(("hat", "cap")), "feet": Group(("shoes",)), "bags": Group(("bag",))},
+    )
+    corrupted = [
+        {"kind": "blur", "AP": {"hat": 0.6, "cap": 0.2, "shoes": 0.5}},
+        {"kind": "blur", "AP": {"hat": 0.4, "cap": 0.0, "shoes": 0.4}},
+        {"kind": "noise", "AP": {"hat": 0.8, "cap": 0.4, "shoes": 0.1}},
+    ]
+    clean = {"hat": 0.8, "cap": 0.4, "shoes": 0.5}
+    losses = losses_by_group({"AP": clean, "corrupted": corrupted, "mean": {"blur": 0, "noise": 0}}, labels)
+    assert list(losses) == ["head", "feet"]
+    assert losses["head"] == pytest.approx([0.6, 0.3, 0.0])
+    assert losses["feet"] == pytest.approx([0.5, 0.05, 0.4])
 
 
 def test_the_command(run_folder: Path) -> None:

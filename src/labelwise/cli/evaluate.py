@@ -87,7 +87,7 @@ def evaluate(
         if json:
             options.print_json(result)
         elif corrupt:
-            print_corruption(result)
+            print_corruption(result, opened.labels)
         else:
             print_labels(result)
             print_frequency(result)

@@ -13,6 +13,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.evaluation import Result, companions, cooccurrence_shift, corruption_table, same_labels
 from labelwise.evaluation.corrupt import STRENGTHS
 from labelwise.runs.run import Run
+from labelwise.types import LabelSet
 
 
 def sampled(data: Dataset, split: str, images: int) -> Dataset:
@@ -58,8 +59,8 @@ def with_shift(result: Result, data: Dataset) -> dict[str, Any]:
     return {**result.to_json(), "cooccurrence": shift}
 
 
-def print_corruption(result: dict[str, Any]) -> None:
-    """Print mAP by kind and strength, and the share of the clean mAP that is kept."""
+def print_corruption(result: dict[str, Any], labels: LabelSet) -> None:
+    """Print mAP by kind and strength, the share of the clean mAP that is kept, and what groups of labels lose."""
     table = table_of(["kind"], [*map(str, STRENGTHS), "mean", "kept"], "mAP under corruption")
     clean = result["clean"]["mAP"]
     for kind, mean in result["mean"].items():
@@ -68,7 +69,34 @@ def print_corruption(result: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(f"clean mAP {clean:.4f} on {result['images']:,} images", highlight=False)
+    losses = losses_by_group(result, labels)
+    if losses:
+        table = table_of(["group"], ["clean", *result["mean"]], "mAP by group, and what is lost, in points")
+        for name, (own, *lost) in losses.items():
+            table.add_row(name, f"{own:.3f}", *(f"{100 * value:.1f}" for value in lost))
+        console.print(table)
     print_left_out(result)
+
+
+def losses_by_group(result: dict[str, Any], labels: LabelSet) -> dict[str, list[float]]:
+    """The clean mAP of each group of labels, then its loss under each kind of corruption, mean over strengths.
+
+    Groups without a label that has an average precision are left out.
+    """
+    losses = {}
+    for name, group in labels.groups.items():
+        judged = [label for label in group.labels if label in result["AP"]]
+        if not judged:
+            continue
+        clean = float(np.mean([result["AP"][label] for label in judged]))
+        corrupted = {
+            kind: np.mean(
+                [[row["AP"][n] for n in judged] for row in result["corrupted"] if row["kind"] == kind]
+            )
+            for kind in result["mean"]
+        }
+        losses[name] = [clean, *(clean - float(value) for value in corrupted.values())]
+    return losses
 
 
 def print_shift(shift: dict[str, Any]) -> None:

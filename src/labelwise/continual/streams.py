@@ -151,7 +151,9 @@ def _by_folder(source: str, train: Dataset, test: Dataset, sizes: Sequence[int])
             without_train.append(folder)
     if len(tasks) < 2:
         raise LabelwiseError(
-            f"training images of {source} in {len(tasks)} folder", "two folders or more", "use another --setting"
+            f"training images of {source} in {len(tasks)} folder",
+            "two folders or more",
+            "use another --setting",
         )
     notes = (f"Folders without training images are in no task: {', '.join(without_train)}.",)
     return Stream(source, "domain-incremental", train, test, tuple(tasks), notes if without_train else ())

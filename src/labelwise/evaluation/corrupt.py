@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Generator, Tensor
@@ -94,7 +95,7 @@ class Corruption:
 
 @dataclass(frozen=True)
 class CorruptionRow:
-    """Metrics under one corruption; `kept` is the share of the clean mAP."""
+    """Metrics under one corruption; `kept` is the share of the clean mAP, `AP` is by label."""
 
     kind: str
     strength: int
@@ -102,6 +103,7 @@ class CorruptionRow:
     CF1: float
     OF1: float
     kept: float
+    AP: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Robustness:
 
     Args:
         clean: mAP, CF1 and OF1 of the uncorrupted pictures.
+        clean_AP: average precision of each label that has one, on the uncorrupted pictures.
         without: labels that have no average precision, each with what it lacks.
         rows: one per kind and strength.
         scores: of the uncorrupted pictures.
@@ -117,6 +120,7 @@ class Robustness:
     """
 
     clean: Mapping[str, float]
+    clean_AP: Mapping[str, float]  # noqa: N815 - the field's own name
     without: Mapping[str, str]
     rows: tuple[CorruptionRow, ...]
     scores: Scores
@@ -134,6 +138,7 @@ class Robustness:
             },
             "images": self.images,
             "clean": dict(self.clean),
+            "AP": dict(self.clean_AP),
             "labels_without_AP": dict(self.without),
             "corrupted": [vars(row) for row in self.rows],
             "mean": {kind: self.mean(kind) for kind in dict.fromkeys(row.kind for row in self.rows)},
@@ -173,15 +178,21 @@ def corruption_table(
     model = run.model().to(device)
     clean_transform = build_transform(run.config.transform(), train=False)
 
-    def scores_under(transform: Corruption) -> tuple[Scores, dict[str, float]]:
+    def scores_under(transform: Corruption) -> tuple[Scores, dict[str, float], dict[str, float]]:
         loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers)
         try:
             scores = collect(model, loader, rows, device)
         finally:
             loader.close()
-        return scores, _figures(scores)
+        by_label = F.average_precision(scores.logits, scores.hard, scores.known)
+        judged = {
+            name: float(value)
+            for name, value in zip(rows.labels.names, by_label, strict=True)
+            if np.isfinite(value)
+        }
+        return scores, _figures(scores), judged
 
-    scores, clean = scores_under(Corruption(clean_transform))
+    scores, clean, clean_by_label = scores_under(Corruption(clean_transform))
     without = F.without_average_precision(scores.hard, scores.known)
     if len(without) == len(rows.labels):
         raise LabelwiseError(
@@ -192,11 +203,12 @@ def corruption_table(
     progress(f"clean: mAP {clean['mAP']:.4f}")
     results = []
     for kind, strength in _kinds_and_strengths(kinds):
-        _, figures = scores_under(Corruption(clean_transform, kind, strength, seed))
-        results.append(CorruptionRow(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
+        _, figures, by_label = scores_under(Corruption(clean_transform, kind, strength, seed))
+        kept = figures["mAP"] / clean["mAP"]
+        results.append(CorruptionRow(kind, strength, **figures, kept=kept, AP=by_label))
         progress(f"{kind} {strength}: mAP {figures['mAP']:.4f}")
     names = {rows.labels.names[j]: why for j, why in without.items()}
-    return Robustness(clean, names, tuple(results), scores, len(scores.rows))
+    return Robustness(clean, clean_by_label, names, tuple(results), scores, len(scores.rows))
 
 
 def _kinds_and_strengths(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
