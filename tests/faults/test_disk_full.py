@@ -120,6 +120,6 @@ def test_stored_maps_on_a_full_disk_do_not_end_the_process(
     monkeypatch.setenv("LABELWISE_CACHE", str(small_disk))
     config = tiny_runs.settings(f"parquet:{table}", image_size=224)
     config["backbone"] = {"name": "test_resnet", "weights": "none", "freeze": True, "stage": 1}
-    with pytest.raises(LabelwiseError, match=r"\.npy could not be written \(No space left on device\)"):
+    with pytest.raises(LabelwiseError, match=r"\.rows could not be written \(No space left on device\)"):
         train(make_config(config), tmp_path / "run", quiet=True)
-    assert not list(small_disk.rglob("*.np*"))
+    assert not list(small_disk.rglob("*.rows*"))

@@ -113,7 +113,7 @@ def test_a_half_written_store_is_computed_anew(
     photos: Dataset, backbone: TimmBackbone, config: Config
 ) -> None:
     _stored(photos, backbone, config)
-    (store,) = (cache_folder() / "maps").glob("*.npy")
+    (store,) = (cache_folder() / "maps").glob("*.rows")
     store.with_suffix(".json").unlink()  # a kill between the two files
     store.with_name(f".{store.name}.part").write_bytes(b"half")
     assert len(_stored(photos, backbone, config)[2]) == 1
@@ -195,14 +195,14 @@ def test_processes_share_the_work_and_store_the_same_bytes(
         maps, bad, _ = _stored(read(f"csv:{file}"), backbone, config)
     finally:
         torch.set_num_threads(threads)
-    (alone,) = (cache_folder() / "maps").glob("*.npy")
+    (alone,) = (cache_folder() / "maps").glob("*.rows")
     expected = alone.read_bytes()
     monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "joined"))
     tiny_runs.together(world, _joined, f"csv:{file}", str(weights), str(tmp_path))
-    stores = {file.name: file.read_bytes() for file in (cache_folder() / "maps").glob("*.npy")}
+    stores = {file.name: file.read_bytes() for file in (cache_folder() / "maps").glob("*.rows")}
     assert stores.pop(alone.name) == expected
     (other,) = stores.values()
-    assert (tmp_path / "another" / "maps" / "of another disk.npy").read_bytes() == other
+    assert (tmp_path / "another" / "maps" / "of another disk.rows").read_bytes() == other
     assert (len(maps), len(bad)) == (78, 4)
     # Batches of 32, 32 and 14 images, without the unreadable ones; the first process also measures the shape.
     work = {2: [[1, 31, 13], [30]], 3: [[1, 31], [30], [13]]}[world]

@@ -18,6 +18,7 @@ from labelwise.engines.frozen_engine import use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.methods import create_method
 from labelwise.runs.config import Config
+from labelwise.runs.packed_rows import packed_share
 from labelwise.runs.sections import BackboneSettings
 from labelwise.training.first_step import settle_format
 
@@ -53,6 +54,7 @@ class Speed:
         evaluating: per image of 224 by 224 pixels through the backbone by PyTorch; 0 if not measured.
         precision: the faster one for fine-tuning.
         sides: in pixels, those that a plan chooses from; empty for all of `labelwise.anytime.plan.SIZES`.
+        packed: share of a map's size that it takes on the disk.
     """
 
     decoding: float
@@ -68,6 +70,7 @@ class Speed:
     evaluating: float = 0.0
     precision: str = "fp32"
     sides: tuple[int, ...] = ()
+    packed: float = 1.0
     _steps: dict[tuple[str, int, int], float] = field(default_factory=dict)
 
     @classmethod
@@ -140,6 +143,7 @@ class Speed:
             evaluating * area,
             precision,
             sides,
+            packed_share(feature_map.half().cpu().numpy()),
         )
 
     def map(self, size: int) -> float:
@@ -158,8 +162,8 @@ class Speed:
         return self.decoding + self.evaluating * (size / _TIMED_SIDE) ** 2
 
     def bytes_of_map(self, size: int) -> float:
-        """Return the bytes of one stored map."""
-        return 2.0 * self.channels * (size / self.stride) ** 2
+        """Return the bytes that one stored map takes on the disk."""
+        return self.packed * 2.0 * self.channels * (size / self.stride) ** 2
 
     def step(self, method: str, size: int, batch_size: int) -> float:
         """Return the seconds of a training step of a method's head on stored maps."""

@@ -15,11 +15,12 @@ def continual(
         str | None, typer.Option(help="SOURCE, or cocoseq:DIR, nuswideseq:DIR", metavar="NAME|SOURCE")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="finetune, joint, er, balanced, prs, ocdm, ewc or lwf  [default: er]")
+        str | None,
+        typer.Option(help="finetune, joint, er, balanced, prs, ocdm, ewc, lwf or features  [default: er]"),
     ] = None,
     memory: Annotated[int | None, typer.Option(help="images stored for replay  [default: 2000]")] = None,
     setting: Annotated[
-        str | None, typer.Option(help="online or class-incremental  [default: online]")
+        str | None, typer.Option(help="online, class-incremental or domain-incremental  [default: online]")
     ] = None,
     tasks: Annotated[
         str | None, typer.Option(help="number of labels per task, such as 5,5,5,5  [default: four tasks]")

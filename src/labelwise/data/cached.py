@@ -19,6 +19,8 @@ LIMIT = "LABELWISE_CACHE_LIMIT"
 """Name of the environment variable with the largest size of the stored arrays, such as `20GB`."""
 ARRAYS = {"maps": "maps", "teachers": "teacher outputs"}
 """Folders of arrays, one file per set of images, and what they hold."""
+SUFFIXES = (".npy", ".rows")
+"""Of whole arrays; a file of another name is unfinished."""
 WHOLE = {
     "fingerprints-1": "fingerprints of images",
     "pictures-1": "thumbnails of the server",
@@ -88,9 +90,9 @@ def _arrays(folder: Path) -> Iterator[tuple[Path, int, float]]:
         state = _state(path)
         if state is None or path.suffix in (".json", ".lock"):
             continue
-        list_state = _state(path.with_suffix(".json")) if path.suffix == ".npy" else None
+        list_state = _state(path.with_suffix(".json")) if path.suffix in SUFFIXES else None
         used = max(state.st_mtime, list_state.st_mtime if list_state else 0.0)
-        yield path, state.st_size + (list_state.st_size if list_state else 0), used
+        yield path, _bytes(state) + (list_state.st_size if list_state else 0), used
 
 
 def _state(path: Path) -> os.stat_result | None:
@@ -99,6 +101,11 @@ def _state(path: Path) -> os.stat_result | None:
         return path.stat() if path.is_file() else None
     except OSError:
         return None
+
+
+def _bytes(state: os.stat_result) -> int:
+    """The bytes that a file takes on the disk, without its holes; at most its length."""
+    return min(state.st_size, 512 * getattr(state, "st_blocks", state.st_size))
 
 
 def mark_used(path: Path) -> None:

@@ -24,7 +24,7 @@ class ContinualSettings(BaseModel):
     strategy: StrategyName = Field("er", description="see docs/continual.md")
     tasks: list[int] = Field(
         default_factory=list,
-        description="labels of each task, in label order; empty for four of equal size, and in domain-incremental streams",
+        description="labels of each task, in label order; empty for four of equal size; not for domain-incremental",
     )
     memory: int = Field(2000, ge=1, description="images kept for replay")
     power: float = Field(

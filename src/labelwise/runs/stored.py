@@ -16,10 +16,14 @@ from torch import distributed as dist
 
 from labelwise.data.cached import LIMIT, keep_within_limit, mark_used
 from labelwise.errors import LabelwiseError
+from labelwise.runs import packed_rows
 from labelwise.runs.files import write_atomic
+from labelwise.runs.packed_rows import PackedRows
 
 Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
 """Writes a share of the array into a file; returns (row, reason) of unreadable images."""
+Rows: TypeAlias = "np.ndarray | PackedRows"
+"""An array with one entry per image, read by `rows[numbers]`."""
 
 
 def stored(
@@ -29,11 +33,12 @@ def stored(
     message: str,
     say: Callable[[str], None],
     joined: bool = False,
-) -> tuple[np.ndarray, list[tuple[int, str]]]:
+) -> tuple[Rows, list[tuple[int, str]]]:
     """An array with one entry per image, read from its file, or computed and stored there.
 
     Args:
-        path: the file; its name identifies the images and what computes the array.
+        path: the file; its name identifies the images and what computes the array. With the suffix of `PackedRows` its
+            entries are compressed, otherwise it is a `.npy` file.
         shape: returns the shape of the array; called only if it must be computed.
         compute: writes a share of it.
         message: the line printed before it is computed.
@@ -42,7 +47,7 @@ def stored(
             the same bytes as one process writes.
 
     Returns:
-        `[N, ...]` float16 memory map, and (row, reason) of unreadable images, whose entries are zero.
+        `[N, ...]` float16, read from the file, and (row, reason) of unreadable images, whose entries are zero.
     """
     unreadable_path = path.with_suffix(".json")
     leads = joined and dist.get_rank() == 0
@@ -55,7 +60,8 @@ def stored(
             unreadable: list[tuple[int, str]] = []
 
             def write(temporary: Path) -> None:
-                _allocate(temporary, shape())
+                allocate = packed_rows.allocate if path.suffix == packed_rows.SUFFIX else _allocate
+                allocate(temporary, shape())
                 unreadable.extend(_compute_share(path, temporary, compute) if leads else compute(temporary))
 
             write_atomic(path, write)
@@ -68,7 +74,15 @@ def stored(
     if leads:
         dist.barrier()
     rows_and_reasons = [(row, reason) for row, reason in json.loads(unreadable_path.read_text())]
-    return np.load(path, mmap_mode="r"), rows_and_reasons
+    return open_rows(path), rows_and_reasons
+
+
+def open_rows(file: Path, writable: bool = False) -> np.memmap | PackedRows:
+    """The array of a file; entries are written by `rows[numbers] = values`, then `rows.flush()`."""
+    try:
+        return PackedRows(file, writable)
+    except ValueError:
+        return np.lib.format.open_memmap(file, mode="r+" if writable else "r")
 
 
 def _compute_share(path: Path, temporary: Path | None, compute: Compute) -> list[tuple[int, str]]:
@@ -123,10 +137,9 @@ def alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+def _allocate(path: Path, shape: tuple[int, ...]) -> None:
     """An array on disk, fully allocated: writing to a mapped file on a full disk would kill the process."""
     store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with open(path, "rb+") as file:
             os.posix_fallocate(file.fileno(), 0, store.offset + store.nbytes)
-    return store

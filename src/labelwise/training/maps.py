@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +26,8 @@ from labelwise.engines.frozen_engine import add_weights
 from labelwise.progress import bar
 from labelwise.runs.config import Config
 from labelwise.runs.disk import refuse_failing_disk
-from labelwise.runs.stored import stored
+from labelwise.runs.packed_rows import SUFFIX
+from labelwise.runs.stored import Rows, open_rows, stored
 from labelwise.types import Batch, Targets
 
 _BATCH = 32
@@ -39,7 +41,7 @@ def stored_maps(
     workers: int,
     say: Callable[[str], None],
     joined: bool = False,
-) -> tuple[np.ndarray, list[tuple[int, str]]]:
+) -> tuple[Rows, list[tuple[int, str]]]:
     """Feature maps of a data set's images, computed unless they are stored.
 
     Args:
@@ -53,9 +55,9 @@ def stored_maps(
             the same bytes as one process writes.
 
     Returns:
-        `[N, C, h, w]` float16 memory map, and (row, reason) of unreadable images, whose maps are zero.
+        `[N, C, h, w]` float16, read from the file, and (row, reason) of unreadable images, whose maps are zero.
     """
-    path = cache_folder() / "maps" / f"{_maps_key(dataset, backbone, config)}.npy"
+    path = cache_folder() / "maps" / f"{_maps_key(dataset, backbone, config)}{SUFFIX}"
     compute = partial(_compute, dataset, backbone, config, device, workers)
     shape = partial(_shape, len(dataset), backbone, config, device)
     return stored(path, shape, compute, f"computing maps of {len(dataset):,} images once", say, joined)
@@ -117,7 +119,7 @@ def fill(
     if not (batches := shares(len(dataset), index, processes)):
         return []
     rows = np.concatenate(batches)
-    store = np.lib.format.open_memmap(file, mode="r+")
+    store = open_rows(file, writable=True)
     images = dataset if processes == 1 else dataset.take(rows)
     unreadable: list[tuple[int, str]] = []
     loading = closing(eval_loader(images, transform, batch_size=_BATCH, workers=workers))
@@ -139,7 +141,7 @@ def _maps_key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     if transform.bits != BITS:
         size += f" {transform.bits} bits"
     engine = f" {backbone.engine.name}" if backbone.engine is not None else ""
-    digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}{engine}".encode())
+    digest.update(f"maps-2 {backbone.name} {backbone.stage} {size}{engine}".encode())
     add_weights(digest, backbone)
     return images_key(dataset, digest)
 
@@ -177,13 +179,24 @@ class MapSource:
         unreadable: row -> reason of each image without a map; it is left out of batches, as in a loader.
     """
 
-    maps: np.ndarray
+    maps: Rows
     dataset: Dataset
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
-        """The requested batches; only the rows of a request matter, since maps are never augmented."""
-        return (self._batch(request[1]) for request in requests)
+        """The requested batches; only the rows of a request matter, since maps are never augmented.
+
+        A thread reads the next batch while one is used.
+        """
+        with ThreadPoolExecutor(1, "maps") as reader:
+            ahead: Future[Batch] | None = None
+            for _, rows, *_ in requests:
+                next_batch = reader.submit(self._batch, rows)
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = next_batch
+            if ahead is not None:
+                yield ahead.result()
 
     def _batch(self, rows: np.ndarray) -> Batch:
         """A batch of the readable rows; without any a filler, the first row with unknown states."""

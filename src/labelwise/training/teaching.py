@@ -30,7 +30,7 @@ from labelwise.model import LabelModel
 from labelwise.runs.disk import refuse_failing_disk
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sections import TeacherSettings
-from labelwise.runs.stored import stored
+from labelwise.runs.stored import open_rows, stored
 from labelwise.runs.test_time import NONE
 from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
@@ -164,7 +164,7 @@ class Teacher:
         use_engine(backbone, config, len(rows), device, say)
         maps, unreadable = stored_maps(rows, backbone, config, device, workers, say)
         source, bad_rows = MapSource(maps, rows, dict(unreadable)), list[tuple[int, str]]()
-        store = np.lib.format.open_memmap(file, mode="r+")
+        store = open_rows(file, writable=True)
         for batch in source.batches([(0, chunk) for chunk in shares(len(rows), index, processes)]):
             store[batch.index.numpy()] = (
                 self._outputs(batch.images, device, True).to(torch.float16).cpu().numpy()
