@@ -90,6 +90,7 @@ PARTIAL = {
 }
 SUBSETS = {"cuhk": "CUHK", "prid": "PRID", "viper": "VIPeR"}
 SHARES = ("0.1", "0.3", "0.5", "0.7", "0.9")
+ENDS = {"difference": "", "low": "_low", "high": "_high"}
 EVIDENCE = (("pointing", "pointing_hard"), ("pointing_found", "pointing_found_hard"), ("energy",))
 
 
@@ -723,6 +724,25 @@ def place_prior() -> str:
     return markdown([*head, "in the part", "seeds"], lines)
 
 
+def same_person() -> str:
+    """Finding other pictures of a person by what is carried, by sub-dataset."""
+    cells = {(row["feature"], row["subset"]): row for row in kept("same-person")}
+    subsets = list(dict.fromkeys(subset for _, subset in cells))
+    lines = []
+    for feature in dict.fromkeys(feature for feature, _ in cells):
+        own = [cells[feature, subset] for subset in subsets]
+        over = [{**row, **{k: row[f"ap_over_whole{end}"] for k, end in ENDS.items()}} for row in own]
+        shown = [f"{100 * float(row['ap']):.1f}" for row in own]
+        compared = feature not in ("chance", "whole image")
+        gaps = [f", {interval(row)}" if compared else "" for row in over]
+        lines.append([feature, *(a + b for a, b in zip(shown, gaps, strict=True))])
+    heads = [
+        f"{s}, {cells['chance', s]['persons']} persons, {cells['chance', s]['questions']} questions"
+        for s in subsets
+    ]
+    return markdown(["feature", *heads], lines)
+
+
 def left_out() -> str:
     """What is lost on a sub-dataset that training has not seen, by region of the body."""
     rows = [row for row in kept("peta-left-out") if row["figure"] in ("mAP", "mA")]
@@ -889,6 +909,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "body-regions": body_regions,
     "place-prior": place_prior,
     "peta-left-out": left_out,
+    "same-person": same_person,
     "peta-left-out-noticed": left_out_noticed,
     "peta-stream": body_stream,
     "web": web,
