@@ -308,7 +308,9 @@ def test_maps_of_two_engines_are_stored_apart(own: Path, tmp_path: Path) -> None
     ours, _ = stored_maps(data, net, config(), CPU, 0, said.append)
     theirs, _ = stored_maps(data, eager, config(), CPU, 0, said.append)
     assert len(said) == 2  # computed twice
-    assert np.abs(np.asarray(ours, float) - np.asarray(theirs, float)).max() <= 2**-9 * float(np.abs(np.asarray(theirs)).max())
+    assert np.abs(np.asarray(ours, float) - np.asarray(theirs, float)).max() <= 2**-9 * float(
+        np.abs(np.asarray(theirs)).max()
+    )
 
 
 def test_a_run_names_its_engine_repeats_its_bytes_and_is_judged_by_it(own: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labelwise.errors import LabelwiseError
 from labelwise.runs.packed_rows import PackedRows, allocate, packed, packed_share
 from labelwise.runs.stored import open_rows
 
@@ -73,6 +74,24 @@ def test_a_row_that_does_not_shrink_is_stored_as_it_is() -> None:
     assert packed(noise) == noise.tobytes()
     assert packed_share([noise]) >= 1
     assert len(packed(np.zeros_like(noise))) < 100
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.9])
+def test_a_damaged_file_is_one_line(tmp_path: Path, zeros: float) -> None:
+    path = tmp_path / "m.rows"
+    whole = written(path, maps(zeros=zeros), [list(range(7))])
+    content = path.read_bytes()
+    place = whole._place(3)
+    path.write_bytes(content[:place])
+    with pytest.raises(LabelwiseError, match=r"m\.rows is damaged; .*labelwise cache clear"):
+        PackedRows(path)
+    lengths = np.frombuffer(content, np.int32, 7, 4096).copy()
+    lengths[3] -= 7
+    path.write_bytes(content[:4096] + lengths.tobytes() + content[4096 + 28 :])
+    store = PackedRows(path)
+    assert store[np.array([2])].any()
+    with pytest.raises(LabelwiseError, match=r"m\.rows is damaged"):
+        store[np.array([2, 3])]
 
 
 def test_the_form_is_told_by_the_content(tmp_path: Path) -> None:

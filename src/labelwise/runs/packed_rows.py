@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from labelwise.data.positions import open_descriptor, read_at, write_at
+from labelwise.errors import LabelwiseError
 
 SUFFIX = ".rows"
 _MAGIC = b"LWROWS1\n"
@@ -40,6 +41,7 @@ class PackedRows:
     Raises:
         OSError: the file cannot be opened.
         ValueError: another kind of file.
+        LabelwiseError: a file that is shorter than it was written.
     """
 
     dtype = np.dtype(np.float16)
@@ -54,6 +56,8 @@ class PackedRows:
         self.shape: tuple[int, ...] = tuple(json.loads(start[len(_MAGIC) :].rstrip(b"\0"))["shape"])
         self._raw = 2 * math.prod(self.shape[1:])
         self._lengths_end = _BLOCK + 4 * self.shape[0]
+        if os.fstat(self._file).st_size < self._place(len(self)):
+            raise self._damaged()
         self._lengths = np.frombuffer(read_at(self._file, 4 * self.shape[0], _BLOCK), np.int32)
         self._codec = pa.Codec(_CODEC)
 
@@ -61,16 +65,23 @@ class PackedRows:
         return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """The rows `[K, ...]`, a copy."""
+        """The rows `[K, ...]`, a copy.
+
+        Raises:
+            LabelwiseError: a row that cannot be read as it was written.
+        """
         found = np.zeros((len(rows), *self.shape[1:]), self.dtype)
         for values, row in zip(found, rows.tolist(), strict=True):
             length = int(self._lengths[row])
             if not length:
                 continue
-            content: Any = read_at(self._file, length, self._place(row))
-            if length < self._raw:
-                content = self._codec.decompress(content, decompressed_size=self._raw)
-            values[...] = np.frombuffer(content, self.dtype).reshape(values.shape)
+            try:
+                content: Any = read_at(self._file, length, self._place(row))
+                if length < self._raw:
+                    content = self._codec.decompress(content, decompressed_size=self._raw)
+                values[...] = np.frombuffer(content, self.dtype).reshape(values.shape)
+            except (OSError, ValueError):  # errors of Arrow are of these kinds
+                raise self._damaged() from None
         return found
 
     def __setitem__(self, rows: np.ndarray, values: np.ndarray) -> None:
@@ -85,6 +96,12 @@ class PackedRows:
     def flush(self) -> None:
         """Write everything to the disk."""
         os.fsync(self._file)
+
+    def _damaged(self) -> LabelwiseError:
+        """The error for a file that differs from what was written."""
+        return LabelwiseError(
+            f"{self.path} is damaged", "the stored maps as they were written", "run: labelwise cache clear"
+        )
 
     def _place(self, row: int) -> int:
         """The byte at which a row begins."""
