@@ -30,7 +30,7 @@ from labelwise.model import LabelModel
 from labelwise.runs.disk import refuse_failing_disk
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sections import TeacherSettings
-from labelwise.runs.stored import open_rows, stored
+from labelwise.runs.stored import Rows, open_rows, stored
 from labelwise.runs.test_time import NONE
 from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
@@ -235,7 +235,7 @@ class TeacherOutputs:
         unread: rows of images that could not be read.
     """
 
-    stored: np.ndarray
+    stored: Rows
     order: np.ndarray
     unread: frozenset[int]
 
