@@ -770,10 +770,10 @@ def left_out_noticed() -> str:
     return markdown(head, lines)
 
 
-def body_stream() -> str:
-    """Strategies on a stream of attributes that come by region of the body."""
+def pedestrian_stream(file: str) -> str:
+    """Strategies on a stream of pedestrians."""
     lines = []
-    for (strategy, method), own in grouped(kept("continual-peta"), "strategy", "method").items():
+    for (strategy, method), own in grouped(kept(file), "strategy", "method").items():
         keys = ("mAP", "OF1", "fitted_OF1", "forgetting_mAP", "forgetting_OF1")
         lines.append([f"`{strategy}`", f"`{method}`", *(figure(own, key, 1) for key in keys), str(len(own))])
     head = ["strategy", "head", "mAP", "OF1", "OF1, fitted threshold", "mAP forgotten", "OF1 forgotten"]
@@ -911,7 +911,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "peta-left-out": left_out,
     "same-person": same_person,
     "peta-left-out-noticed": left_out_noticed,
-    "peta-stream": body_stream,
+    "peta-stream": lambda: pedestrian_stream("continual-peta"),
+    "peta-domains": lambda: pedestrian_stream("continual-peta-domains"),
     "web": web,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),
