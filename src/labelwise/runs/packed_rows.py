@@ -70,8 +70,8 @@ class PackedRows:
         Raises:
             LabelwiseError: a row that cannot be read as it was written.
         """
-        found = np.zeros((len(rows), *self.shape[1:]), self.dtype)
-        for values, row in zip(found, rows.tolist(), strict=True):
+        unpacked = np.zeros((len(rows), *self.shape[1:]), self.dtype)
+        for values, row in zip(unpacked, rows.tolist(), strict=True):
             length = int(self._lengths[row])
             if not length:
                 continue
@@ -82,7 +82,7 @@ class PackedRows:
                 values[...] = np.frombuffer(content, self.dtype).reshape(values.shape)
             except (OSError, ValueError):  # errors of Arrow are of these kinds
                 raise self._damaged() from None
-        return found
+        return unpacked
 
     def __setitem__(self, rows: np.ndarray, values: np.ndarray) -> None:
         for row, value in zip(rows.tolist(), values, strict=True):
