@@ -111,6 +111,53 @@ def test_doubtful_attributes_and_images_are_named_and_reading_goes_on(tmp_path: 
     assert report.problems == [] or all("copies" in line or "no positive" in line for line in report.problems)
 
 
+def test_all_attributes_are_read_from_the_table_beside_in_any_order_of_images(tmp_path: Path) -> None:
+    folder(tmp_path, ["train", "test", "train", "val"], list("abac"))
+    names = ("hairGreen", "upperBodyPink", "personalLess15", "personalLess30", "footwearBoots")
+    states = [[1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 1, 1], [0, 1, 1, 0, 0]]
+    with (tmp_path / "labels_all106.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *names])
+        writer.writerow(["images/GRID/9.png", 1, 1, 0, 0, 1])
+        for i in (2, 0, 3, 1):
+            writer.writerow([f"images/CUHK/{i}.png", *states[i]])
+    data = lw.read(f"peta:{tmp_path}?attributes=all")
+    assert data.labels.names == names
+    assert data.values.tolist() == states
+    assert data.splits() == {"train": 2, "val": 1, "test": 1}
+    assert data.group is not None
+    assert data.group[0] == data.group[2]
+    groups = {name: group.labels for name, group in data.labels.groups.items()}
+    assert groups == {
+        "head": ("hairGreen",),
+        "upper body": ("upperBodyPink",),
+        "feet": ("footwearBoots",),
+        "person": ("personalLess15", "personalLess30"),
+        "age": ("personalLess15", "personalLess30"),
+    }
+    assert data.labels.groups["age"].exclusive
+    assert lw.read(f"peta:{tmp_path}?attributes=evaluated").labels.names == NAMES
+
+
+def test_all_attributes_are_refused_without_their_table_or_a_row_of_it(tmp_path: Path) -> None:
+    folder(tmp_path, ["train", "test"], ["a", "b"])
+    with pytest.raises(LabelwiseError, match=r"attributes=all without .*labels_all106\.csv; "):
+        lw.read(f"peta:{tmp_path}?attributes=all")
+    (tmp_path / "labels_all106.csv").write_text("image,hairGreen\nimages/CUHK/0.png,1\n")
+    with pytest.raises(
+        LabelwiseError, match=r"without 1 images of labels\.csv, such as images/CUHK/1\.png; "
+    ):
+        lw.read(f"peta:{tmp_path}?attributes=all")
+
+
+def test_images_that_lack_are_left_out_where_asked(tmp_path: Path) -> None:
+    folder(tmp_path, ["train", "test", "val"], ["a", "b", "c"])
+    (tmp_path / "images" / "CUHK" / "1.png").unlink()
+    with pytest.raises(LabelwiseError, match=r"1 of 3 image files missing .*missing=skip"):
+        lw.read(f"peta:{tmp_path}")
+    assert lw.read(f"peta:{tmp_path}?missing=skip").splits() == {"train": 1, "val": 1, "test": 0}
+
+
 def test_options_of_published_partitions_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, ["train", "test"], ["a", "b"])
     with pytest.raises(LabelwiseError, match=r"split=zs for .*labels\.csv; expected the splits of the table"):
@@ -129,3 +176,9 @@ def test_the_photographs_are_read() -> None:
     data, table = lw.read(f"peta:{root}"), lw.read(f"csv:{root}/labels.csv")
     assert data.splits() == {"train": 11_091, "val": 3_613, "test": 3_619}
     assert np.array_equal(data.values, table.values)
+    every = lw.read(f"peta:{root}?attributes=all")
+    assert (len(every.labels), every.splits()) == (106, data.splits())
+    shared = sorted(set(data.labels.names) & set(every.labels.names))
+    assert len(shared) == 34  # one is written in another way
+    columns = [[rows.labels.names.index(name) for name in shared] for rows in (data, every)]
+    assert np.array_equal(data.values[:, columns[0]], every.values[:, columns[1]])

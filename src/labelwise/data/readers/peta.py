@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,9 +18,9 @@ from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
-FORM = "peta:DIR[?split=official|zs][?leave_out=SUBSET]"
+FORM = "peta:DIR[?split=official|zs][?attributes=all][?leave_out=SUBSET]"
 MEANING = "PETA, 35 attributes of pedestrians: PETA.mat, the pickled index or labels.csv, and images/"
-OPTIONS = frozenset({"split", "order", "images", "missing", "leave_out"})
+OPTIONS = frozenset({"split", "attributes", "order", "images", "missing", "leave_out"})
 
 _NAMES = (
     "personalLess30 personalLess45 personalLess60 personalLarger60 carryingBackpack carryingOther lowerBodyCasual "
@@ -41,6 +43,9 @@ ATTRIBUTES = Attributes(
     NAMES, tuple(tuple(NAMES[i] for i in region) for region in _REGIONS), {"age": NAMES[:4]}
 )
 TABLE = "labels.csv"
+TABLE_OF_ALL = "labels_all106.csv"
+_PREFIXES = (("accessory", "hair"), ("upperBody",), ("lowerBody",), ("footwear",), ("carrying",), ("personal",))
+"""Of the names of each region, in the order of `REGIONS`."""
 DESCRIPTORS = 4
 """Columns of the file's matrix before the first attribute."""
 
@@ -50,13 +55,16 @@ def read(source: Source) -> Dataset:
 
     A folder without the published files may hold the attributes as `labels.csv`, with columns for the image, the split
     and the person (`group`). Its splits are its own. With `leave_out=SUBSET`, train and val are without the images in
-    the folder `images/SUBSET`, and the test split is of these alone: a camera that training has not seen.
+    the folder `images/SUBSET`, and the test split is of these alone: a camera that training has not seen. With
+    `attributes=all` every attribute of the file is read, also the rare ones that figures of the field leave out; beside
+    a table they are those of `labels_all106.csv`, with a column for the image.
 
     Raises:
         LabelwiseError: missing or truncated files, sizes other than the official ones, a person in two splits,
             `split` beside a table, or `leave_out` of a folder without test images or that training needs.
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
+    every = source.choice("attributes", ("evaluated", "all")) == "all"
     root = source_folder(source, "a PETA folder")
     files = ("PETA.mat", WHOLE, ZERO_SHOT)
     if (root / TABLE).is_file() and not any((root / name).is_file() for name in files):
@@ -66,8 +74,12 @@ def read(source: Source) -> Dataset:
                 "the splits of the table",
                 "remove split=",
             )
-        table = _from_table(root / TABLE)
-        data = dataset_of_attributes(table, ATTRIBUTES, source, [root, root / "images"], {})
+        given = {name: source.options[name] for name in ("images", "missing") if name in source.options}
+        table = _from_table(root / TABLE, given)
+        if every:
+            table = _with_all(table, root / TABLE_OF_ALL, given)
+        wanted = _all_of(table.names) if every else ATTRIBUTES
+        data = dataset_of_attributes(table, wanted, source, [root, root / "images"], {})
         data = data.with_notes(f"The splits are those of {TABLE}, not a published partition.")
         return _without(data, source.options["leave_out"], source) if "leave_out" in source.options else data
     if "leave_out" in source.options:
@@ -78,12 +90,38 @@ def read(source: Source) -> Dataset:
         )
     index = index_of(root, root / "PETA.mat", _from_mat, zero_shot)
     published = PUBLISHED["peta-zs" if zero_shot else "peta"]
-    return dataset_of_attributes(index, ATTRIBUTES, source, [root / "images"], published)
+    wanted = _all_of(index.names) if every else ATTRIBUTES
+    return dataset_of_attributes(index, wanted, source, [root / "images"], published)
 
 
-def _from_table(file: Path) -> Index:
-    """The index of a table with splits, and with persons if it has groups."""
-    rows = read_csv(Source("csv", str(file)))
+def _all_of(names: Sequence[str]) -> Attributes:
+    """Every attribute of a file, in its order, by region of the body."""
+    regions = tuple(tuple(name for name in names if name.startswith(starts)) for starts in _PREFIXES)
+    ages = tuple(name for name in names if name.startswith(("personalLess", "personalLarger")))
+    return Attributes(tuple(names), regions, {"age": ages})
+
+
+def _with_all(table: Index, file: Path, given: Mapping[str, str]) -> Index:
+    """The index of a table with the attributes of another one, in the order of its own images."""
+    if not file.is_file():
+        raise LabelwiseError(f"attributes=all without {file}", "all attributes beside the table", "remove attributes=")
+    rows = read_csv(Source("csv", str(file), {**given, "missing": "skip"}))
+    place = {name: row for row, name in enumerate(rows.images.to_pylist())}
+    lacking = [name for name in table.images if name not in place]
+    if lacking:
+        raise LabelwiseError(
+            f"{file} without {len(lacking):,} images of {table.file.name}, such as {lacking[0]}",
+            "a row for each image",
+            "add them, or remove attributes=",
+        )
+    order = [place[name] for name in table.images]
+    states = np.where(rows.known, rows.values.astype(np.uint8), UNKNOWN)[order]
+    return replace(table, file=file, names=rows.labels.names, states=states)
+
+
+def _from_table(file: Path, given: Mapping[str, str]) -> Index:
+    """The index of a table with splits, and with persons if it has groups; `given` says where images are."""
+    rows = read_csv(Source("csv", str(file), dict(given)))
     if rows.split_of is None:
         raise LabelwiseError(f"{file} without splits", "a column split: train, val or test", "add it")
     if rows.group is not None:
