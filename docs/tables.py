@@ -660,6 +660,16 @@ def partial_attributes() -> str:
     return markdown([*head, "mAP over its trunk", "mA", "mA, tuned", "seeds"], lines)
 
 
+def attribute_corruption() -> str:
+    """mAP of a pedestrian run by region of the body, and what each kind of corruption takes of it."""
+    kinds = ("noise", "blur", "jpeg", "erasing", "low-resolution")
+    lines = [
+        [row["group"], *(f"{100 * float(row[key]):.1f}" for key in ("clean", *kinds))]
+        for row in kept("peta-corruption")
+    ]
+    return markdown(["region", "mAP, clean", *(f"loss under {kind}" for kind in kinds)], lines)
+
+
 def attribute_parts() -> str:
     """Figures of parts of the test images of pedestrians, with the widest gap of recall."""
     rows = kept("peta-parts")
@@ -908,6 +918,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peta-parts": attribute_parts,
     "body-regions": body_regions,
     "place-prior": place_prior,
+    "peta-corruption": attribute_corruption,
     "peta-left-out": left_out,
     "same-person": same_person,
     "peta-left-out-noticed": left_out_noticed,
