@@ -257,6 +257,24 @@ def test_a_stopped_training_ends_like_an_uninterrupted_one(
     assert stops > 2
 
 
+def test_the_seconds_of_a_stopped_stage_count(config: Config, tmp_path: Path) -> None:
+    """The time that was asked holds over all processes: earlier epochs of a stage are in its record."""
+    out = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train_within(config, 600, out, quiet=True, stop=StopAfter(12))
+    (log,) = [file for file in out.glob("stages/2-*/metrics.jsonl") if "epoch" in file.read_text()]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "epoch":
+            line["seconds"] += 100.0
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"torn')
+    begun = settings_of_plan(out)
+    assert begun is not None
+    train_within(*begun, out, resume=True, quiet=True)
+    row = json.loads((out / "plan.json").read_text())["ladder"][1]
+    assert 100 < row["seconds"] < 200
+
+
 def test_a_finished_stage_without_a_record_is_compared_again(
     config: Config, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from labelwise.runs.run import CHOSEN, STAGES, Run
 from labelwise.runs.test_time import SCALES, resolved
 from labelwise.training.assigning import put
 from labelwise.training.course import train_opened
+from labelwise.training.journal import logged_seconds
 from labelwise.training.loaders import decoding_processes
 from labelwise.training.opening import TrainingData
 from labelwise.training.progress import ProgressBar
@@ -80,8 +81,15 @@ class _Ladder:
 
     @property
     def spent(self) -> float:
-        """Seconds spent on the finished stages."""
-        return sum(row.get("seconds", 0.0) for row in self.rows)
+        """Seconds spent on the finished stages, and on the epochs of one that was stopped."""
+        finished = {row["stage"] for row in self.rows}
+        next_stage = next((stage for stage in self.plan.stages if stage.name not in finished), None)
+        stopped = self.trained(next_stage) if next_stage else 0.0
+        return stopped + sum(row.get("seconds", 0.0) for row in self.rows)
+
+    def trained(self, stage: Stage) -> float:
+        """Seconds of the epochs that a stopped stage has in its log; views train nothing, their log is a copy."""
+        return 0.0 if "test_time" in stage.settings else logged_seconds(self.out / STAGES / stage.name)
 
 
 def train_stages(
@@ -175,8 +183,8 @@ def _train_stage(
     watch: ProgressBar,
 ) -> dict[str, Any]:
     """Train a stage, compare it with the chosen one and return its record."""
-    began = time.perf_counter()
     folder = ladder.out / STAGES / stage.name
+    began = time.perf_counter() - ladder.trained(stage)
     if "test_time" not in stage.settings:
         config = _with_changes(ladder.config, _with_start(ladder, stage.settings))
         if resume and folder.is_dir() and not (folder / "config.yaml").is_file():

@@ -158,3 +158,15 @@ class Journal:
         if self._writes:
             with open(self._path / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+
+def logged_seconds(folder: Path) -> float:
+    """Seconds of the last epoch that the log of a run's folder has, counted from its first step; 0 without one."""
+    file = folder / "metrics.jsonl"
+    seconds = 0.0
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            seconds = json.loads(line).get("seconds", seconds)
+        except ValueError:  # a line truncated by a power failure
+            continue
+    return seconds

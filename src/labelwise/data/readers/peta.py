@@ -44,7 +44,14 @@ ATTRIBUTES = Attributes(
 )
 TABLE = "labels.csv"
 TABLE_OF_ALL = "labels_all106.csv"
-_PREFIXES = (("accessory", "hair"), ("upperBody",), ("lowerBody",), ("footwear",), ("carrying",), ("personal",))
+_PREFIXES = (
+    ("accessory", "hair"),
+    ("upperBody",),
+    ("lowerBody",),
+    ("footwear",),
+    ("carrying",),
+    ("personal",),
+)
 """Of the names of each region, in the order of `REGIONS`."""
 DESCRIPTORS = 4
 """Columns of the file's matrix before the first attribute."""
@@ -104,7 +111,9 @@ def _all_of(names: Sequence[str]) -> Attributes:
 def _with_all(table: Index, file: Path, given: Mapping[str, str]) -> Index:
     """The index of a table with the attributes of another one, in the order of its own images."""
     if not file.is_file():
-        raise LabelwiseError(f"attributes=all without {file}", "all attributes beside the table", "remove attributes=")
+        raise LabelwiseError(
+            f"attributes=all without {file}", "all attributes beside the table", "remove attributes="
+        )
     rows = read_csv(Source("csv", str(file), {**given, "missing": "skip"}))
     place = {name: row for row, name in enumerate(rows.images.to_pylist())}
     lacking = [name for name in table.images if name not in place]
