@@ -98,6 +98,17 @@ class Task:
         return (self.trait[:, None] == self.trait[self.asked]) & others, others
 
 
+def by_chance(relevant: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The expected average precision of a random order, of each question.
+
+    Of `n` images `r` are relevant. The one at place `k` has on average `1 + (k - 1) (r - 1) / (n - 1)` relevant ones
+    up to itself.
+    """
+    n, r = others.sum(0), relevant.sum(0)
+    harmonic = np.array([(1 / np.arange(1, count + 1)).sum() for count in n])
+    return np.asarray((harmonic + (r - 1) / (n - 1) * (n - harmonic)) / n)
+
+
 def task(
     name: str, group: str, label: int, rows: np.ndarray, trait: np.ndarray, person: np.ndarray, most: int
 ) -> Task:

@@ -27,7 +27,7 @@ import numpy as np
 
 from kept import keep, show
 from kind_features import STRIPE, WHOLE, Feature, cells, fixed_features, head_features, seen, unit
-from kind_questions import Task, peta_tasks, voc_tasks
+from kind_questions import Task, by_chance, peta_tasks, voc_tasks
 from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.metrics import functional as F
@@ -46,7 +46,7 @@ def judged(tasks: list[Task], feature: Feature | None, order: np.ndarray | None 
         elif order is not None:
             likeness = np.repeat(order[t.rows, t.label][:, None], len(t.asked), 1)
         else:
-            values.append(relevant.sum(0) / others.sum(0))
+            values.append(by_chance(relevant, others))
             continue
         values.append(F.average_precision(likeness.astype(np.float64), relevant, others))
     return values

@@ -22,7 +22,7 @@ import numpy as np
 
 from kept import keep, show
 from kind_features import WHOLE, Feature, cells, fixed_features, head_features, seen, unit
-from kind_questions import Task
+from kind_questions import Task, by_chance
 from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.metrics import functional as F
@@ -65,8 +65,7 @@ def judged(tasks: list[Task], feature: Feature | None) -> list[np.ndarray]:
         others = np.arange(len(t.rows))[:, None] != t.asked
         relevant = same & others
         if feature is None:
-            share = relevant.sum(0) / others.sum(0)
-            found.append(np.stack([share, share]))
+            found.append(np.stack([by_chance(relevant, others), relevant.sum(0) / others.sum(0)]))
             continue
         x = unit(feature(labels.index(t.label), t))
         likeness = (x @ x[t.asked].T).astype(np.float64)

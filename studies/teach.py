@@ -54,7 +54,8 @@ def whole_features(run: Run, rows: Dataset, images: int) -> np.ndarray:
     model, device = run.model(), torch.device("cpu")
     use_engine(model.backbone, run.config, images, device, print)
     maps, _ = stored_maps(rows, model.backbone, run.config, device, 0, print)
-    parts = (maps[i : i + 64].astype(np.float32).mean((2, 3)) for i in range(0, len(maps), 64))
+    starts = range(0, len(maps), 64)
+    parts = (maps[np.arange(i, min(i + 64, len(maps)))].astype(np.float32).mean((2, 3)) for i in starts)
     pooled = np.concatenate(list(parts))
     return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 

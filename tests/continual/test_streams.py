@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import tiny_runs
 from labelwise.continual import published
 from labelwise.continual.published import published_stream
 from labelwise.continual.run import learn_stream
 from labelwise.continual.streams import label_blocks, make_stream
+from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.runs.config import make_config
@@ -115,6 +117,25 @@ def test_a_task_without_images_is_refused() -> None:
     data.values[:, 4] = 0
     with pytest.raises(LabelwiseError, match="no training image for the task of e; "):
         make_stream(data, "online", [4, 1])
+
+
+def test_a_folder_whose_images_cannot_be_read_is_named(tmp_path: Path) -> None:
+    table = tiny_runs.photographs(tmp_path / "photos")
+    lines = table.read_text().splitlines()
+    for number, line in enumerate(lines[1:], 1):
+        name = line.partition(",")[0]
+        folder = table.parent / ("a" if number % 2 else "b")
+        folder.mkdir(exist_ok=True)
+        (table.parent / name).rename(folder / name)
+        lines[number] = f"{folder.name}/{line}"
+        if folder.name == "b" and name.startswith("test"):
+            (folder / name).write_bytes(b"no image")
+    table.write_text("\n".join(lines))
+    backbone = {"name": "test_vit", "weights": "none", "freeze": True, "stage": 1}
+    changes = {"backbone": backbone, "continual": {"setting": "domain-incremental", "memory": 4}}
+    config = make_config(tiny_runs.settings(f"csv:{table}", **changes, method="baseline-gap", extractor={}))
+    with pytest.raises(LabelwiseError, match="the task b, whose images of train or of test cannot be read; "):
+        learn_stream(config, tmp_path / "run", read(f"csv:{table}"), quiet=True)
 
 
 def write(path: Path, data: object) -> None:

@@ -87,6 +87,17 @@ def test_an_unfinished_file_is_an_entry(cache: Path) -> None:
     assert entries() == []
 
 
+def test_a_file_that_another_process_writes_is_kept(cache: Path) -> None:
+    array(cache, "x")
+    path = next((cache / "maps").glob("x.*"))
+    (cache / "maps" / f".{path.name}.part").write_bytes(b"0" * 9)
+    with FileLock(cache / "maps" / "x.lock"):
+        removed, skipped = remove(entries())
+    assert removed == []
+    assert {reason for _, reason in skipped} == {"a process is computing it"}
+    assert len(remove(entries())[0]) == 2
+
+
 def test_the_limit_keeps_the_newest_array(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array(cache, "a", 3)
     array(cache, "b", 2)

@@ -10,7 +10,7 @@ import pytest
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.parts import excluded, part_figures, parts_of
+from labelwise.evaluation.parts import excluded, folders_of, part_figures, parts_of
 from labelwise.evaluation.scores import Scores
 from labelwise.metrics.bootstrap import bootstrap_attributes, bootstrap_counts
 from labelwise.metrics.functional import attribute_metrics
@@ -150,6 +150,12 @@ def made(by: str, heights: list[int] | None = None) -> dict[str, list[int]]:
     given = None if heights is None else lambda: np.array(heights)
     masks = parts_of(by, ids, LABELS, positive, known, given)
     return {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
+
+
+def test_folders_of_windows_are_named_alike_everywhere() -> None:
+    assert list(folders_of(["data\\a\\1.jpg", "data/b/2.jpg"])) == ["a", "b"]
+    assert list(folders_of(["C:\\a\\1.jpg", "D:\\b\\2.jpg", "C:\\a\\c\\3.jpg"])) == ["C:/a", "C:/a/c", "D:/b"]
+    assert list(folders_of(["/data/a/1.jpg", "b/2.jpg"])) == ["/data/a", "b"]
 
 
 def test_images_are_divided_by_folder_height_label_and_group() -> None:

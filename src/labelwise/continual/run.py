@@ -161,6 +161,14 @@ def _learner(
             replace(t, train=np.setdiff1d(t.train, unread[0]), test=np.setdiff1d(t.test, unread[1]))
             for t in stream.tasks
         )
+        for task in tasks:
+            if not len(task.train) or not len(task.test):
+                name = task.folder or ", ".join(stream.train.labels.names[j] for j in task.labels)
+                raise LabelwiseError(
+                    f"the task {name}, whose images of train or of test cannot be read",
+                    "a readable one of both",
+                    "see labelwise data check, and repair them or leave the task out",
+                )
         note = f"{len(unread[0])} training and {len(unread[1])} test images cannot be read and are left out."
         stream = replace(stream, tasks=tasks, notes=(*stream.notes, note))
     return Learner(stream, run.config, backbone, sources[0], sources[1], run.path, stop, record)

@@ -148,7 +148,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
         return
-    lock = path.parent / f"{path.name.partition('.')[0]}.lock"
+    key = path.name.lstrip(".").partition(".")[0]  # a file that is being written begins with a dot
+    lock = path.parent / f"{key}.lock"
     with FileLock(lock, timeout=0):
         path.with_suffix(".json").unlink(missing_ok=True)  # first: without it the array counts as missing
         path.unlink(missing_ok=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -82,10 +82,12 @@ def folders_of(ids: Sequence[str]) -> Masks:
     parents = [str(PurePosixPath(name.replace("\\", "/")).parent) for name in ids]
     names = sorted(set(parents))
     common = (
-        os.path.commonpath(names) if len(names) > 1 and len({n.startswith("/") for n in names}) == 1 else ""
+        posixpath.commonpath(names)
+        if len(names) > 1 and len({PureWindowsPath(n).anchor for n in names}) == 1
+        else ""
     )
     folder = np.array(parents, dtype=object)
-    return {os.path.relpath(name, common) if common else name: folder == name for name in names}
+    return {posixpath.relpath(name, common) if common else name: folder == name for name in names}
 
 
 def _quarters(heights: np.ndarray) -> Masks:

@@ -5,9 +5,12 @@ Most values of a feature map after a ReLU are zero: maps of `tf_efficientnet_lit
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import shutil
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,24 +27,27 @@ _MAGIC = b"LWROWS1\n"
 _BLOCK = 4096
 """Bytes of a block of the disk: rows begin at multiples of it."""
 _CODEC = "lz4_raw"
+_ENTRY = np.dtype([("length", "<i4"), ("checksum", "<u4")])
+"""Of a row: its stored bytes, and their CRC-32."""
+_CHECKED_AFTER = 256
+"""Rows that are written between two looks at the free space."""
 
 
 class PackedRows:
     """A float16 array `[N, ...]` in a file, read and written by rows.
 
-    The file holds the shape, the compressed length of each row, and a place for each row of the size that it has
-    uncompressed. Only what is written takes space: systems store the rest of a place as a hole. So processes can write
-    rows of one file in any order, and its bytes do not depend on the order. A row that does not shrink is stored as
-    it is. Rows that were never written are zero.
+    The file holds the shape, the compressed length and a checksum of each row, and a place for each row of the size
+    that it has uncompressed. Only what is written takes space: systems store the rest of a place as a hole. So
+    processes can write rows of one file in any order, and its bytes do not depend on the order. A row that does not
+    shrink is stored as it is. Rows that were never written are zero.
 
     Args:
         path: the file.
         writable: whether rows are written.
 
     Raises:
-        OSError: the file cannot be opened.
-        ValueError: another kind of file.
-        LabelwiseError: a file that is shorter than it was written.
+        OSError: the file cannot be opened, or the disk has no space for the rows that are still to be written.
+        LabelwiseError: a file that is not as it was written.
     """
 
     dtype = np.dtype(np.float16)
@@ -51,44 +57,73 @@ class PackedRows:
         self._file = open_descriptor(path, os.O_RDWR if writable else os.O_RDONLY)
         finalize(self, os.close, self._file)
         start = read_at(self._file, _BLOCK, 0)
-        if not start.startswith(_MAGIC):
-            raise ValueError(f"{path} does not hold packed rows")
-        self.shape: tuple[int, ...] = tuple(json.loads(start[len(_MAGIC) :].rstrip(b"\0"))["shape"])
+        try:
+            assert start.startswith(_MAGIC)
+            self.shape: tuple[int, ...] = tuple(json.loads(start[len(_MAGIC) :].rstrip(b"\0"))["shape"])
+        except (AssertionError, ValueError, KeyError, TypeError):
+            raise damaged(path) from None
         self._raw = 2 * math.prod(self.shape[1:])
-        self._lengths_end = _BLOCK + 4 * self.shape[0]
+        self._table_end = _BLOCK + _ENTRY.itemsize * self.shape[0]
         if os.fstat(self._file).st_size < self._place(len(self)):
-            raise self._damaged()
-        self._lengths = np.frombuffer(read_at(self._file, 4 * self.shape[0], _BLOCK), np.int32)
+            raise damaged(path)
+        self._table = np.frombuffer(read_at(self._file, self._table_end - _BLOCK, _BLOCK), _ENTRY).copy()
         self._codec = pa.Codec(_CODEC)
+        self._rows_until_check = _CHECKED_AFTER
+
+    @property
+    def empty(self) -> np.ndarray:
+        """The numbers of the rows that were never written."""
+        return np.flatnonzero(self._table["length"] == 0)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """The rows `[K, ...]`, a copy.
+        """The rows `[K, ...]` of an array of numbers, a copy.
 
         Raises:
-            LabelwiseError: a row that cannot be read as it was written.
+            OSError: the disk fails.
+            LabelwiseError: a row that is not as it was written.
         """
         unpacked = np.zeros((len(rows), *self.shape[1:]), self.dtype)
         for values, row in zip(unpacked, rows.tolist(), strict=True):
-            length = int(self._lengths[row])
+            length, checksum = self._table[row].tolist()
             if not length:
                 continue
-            try:
-                content: Any = read_at(self._file, length, self._place(row))
-                if length < self._raw:
-                    content = self._codec.decompress(content, decompressed_size=self._raw)
-                values[...] = np.frombuffer(content, self.dtype).reshape(values.shape)
-            except (OSError, ValueError):  # errors of Arrow are of these kinds
-                raise self._damaged() from None
+            content: Any = read_at(self._file, length, self._place(row))
+            if zlib.crc32(content) != checksum:
+                raise damaged(self.path)
+            if length < self._raw:
+                content = self._codec.decompress(content, decompressed_size=self._raw)
+            values[...] = np.frombuffer(content, self.dtype).reshape(values.shape)
         return unpacked
 
     def __setitem__(self, rows: np.ndarray, values: np.ndarray) -> None:
+        if values.shape != (len(rows), *self.shape[1:]):
+            raise ValueError(f"values of shape {values.shape} for {len(rows)} rows of {self.shape}")
         for row, value in zip(rows.tolist(), values, strict=True):
             content = packed(value)
             write_at(self._file, content, self._place(row))
-            write_at(self._file, np.int32(len(content)).tobytes(), _BLOCK + 4 * row)
+            self._table[row] = len(content), zlib.crc32(content)
+            write_at(self._file, self._table[row].tobytes(), _BLOCK + _ENTRY.itemsize * row)
+        self._rows_until_check -= len(rows)
+        if self._rows_until_check <= 0:
+            self._refuse_full_disk()
+
+    def _refuse_full_disk(self) -> None:
+        """Raise `OSError` where the rows that are still to be written will not fit; holes reserve no space."""
+        self._rows_until_check, status = _CHECKED_AFTER, os.fstat(self._file)
+        if not hasattr(status, "st_blocks"):
+            return
+        lengths = self._table["length"][
+            self._table["length"] > 0
+        ]  # of this process; others write rows of this kind
+        expected = float(_blocks(1) * np.ceil(lengths / _BLOCK).mean() * len(self))
+        needed = expected - 512 * status.st_blocks
+        free = shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            message = f"maps need about {needed / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free"
+            raise OSError(errno.ENOSPC, message, str(self.path))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[np.arange(len(self))].astype(dtype or self.dtype, copy=False)
@@ -97,15 +132,16 @@ class PackedRows:
         """Write everything to the disk."""
         os.fsync(self._file)
 
-    def _damaged(self) -> LabelwiseError:
-        """The error for a file that differs from what was written."""
-        return LabelwiseError(
-            f"{self.path} is damaged", "the stored maps as they were written", "run: labelwise cache clear"
-        )
-
     def _place(self, row: int) -> int:
         """The byte at which a row begins."""
-        return _blocks(self._lengths_end) + row * _blocks(self._raw)
+        return _blocks(self._table_end) + row * _blocks(self._raw)
+
+
+def damaged(path: Path) -> LabelwiseError:
+    """The error for a file that differs from what was written."""
+    return LabelwiseError(
+        f"{path} is damaged", "the stored maps as they were written", "run: labelwise cache clear"
+    )
 
 
 def packed(values: np.ndarray) -> bytes:
@@ -116,7 +152,9 @@ def packed(values: np.ndarray) -> bytes:
 
 
 def packed_share(values: Iterable[np.ndarray]) -> float:
-    """The share of their size that rows take on the disk."""
+    """The share of their size that rows take on a disk whose files may have holes; Windows fills the holes."""
+    if os.name == "nt":
+        return 1.0
     pairs = [(_blocks(len(packed(row))), 2 * row.size) for row in values]
     return sum(stored for stored, _ in pairs) / sum(raw for _, raw in pairs)
 
@@ -130,8 +168,9 @@ def allocate(path: Path, shape: tuple[int, ...]) -> None:
     description = _MAGIC + json.dumps({"shape": list(shape)}).encode()
     with open(path, "wb") as file:
         file.write(description.ljust(_BLOCK, b"\0"))
-        file.write(bytes(4 * shape[0]))
-        file.truncate(_blocks(_BLOCK + 4 * shape[0]) + shape[0] * _blocks(2 * math.prod(shape[1:])))
+        file.write(bytes(_ENTRY.itemsize * shape[0]))
+        table_end = _BLOCK + _ENTRY.itemsize * shape[0]
+        file.truncate(_blocks(table_end) + shape[0] * _blocks(2 * math.prod(shape[1:])))
 
 
 def _blocks(size: int) -> int:

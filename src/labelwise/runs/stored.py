@@ -18,7 +18,7 @@ from labelwise.data.cached import LIMIT, keep_within_limit, mark_used
 from labelwise.errors import LabelwiseError
 from labelwise.runs import packed_rows
 from labelwise.runs.files import write_atomic
-from labelwise.runs.packed_rows import PackedRows
+from labelwise.runs.packed_rows import PackedRows, damaged
 
 Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
 """Writes a share of the array into a file; returns (row, reason) of unreadable images."""
@@ -74,15 +74,20 @@ def stored(
     if leads:
         dist.barrier()
     rows_and_reasons = [(row, reason) for row, reason in json.loads(unreadable_path.read_text())]
-    return open_rows(path), rows_and_reasons
+    rows = open_rows(path)
+    if isinstance(rows, PackedRows) and set(rows.empty.tolist()) - {row for row, _ in rows_and_reasons}:
+        raise damaged(path)
+    return rows, rows_and_reasons
 
 
 def open_rows(file: Path, writable: bool = False) -> np.memmap | PackedRows:
     """The array of a file; entries are written by `rows[numbers] = values`, then `rows.flush()`."""
-    try:
+    if packed_rows.SUFFIX in file.suffixes:  # also of a file that is being written, `.NAME.rows.part`
         return PackedRows(file, writable)
-    except ValueError:
+    try:
         return np.lib.format.open_memmap(file, mode="r+" if writable else "r")
+    except ValueError:
+        raise damaged(file) from None
 
 
 def _compute_share(path: Path, temporary: Path | None, compute: Compute) -> list[tuple[int, str]]:

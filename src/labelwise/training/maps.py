@@ -188,6 +188,9 @@ class MapSource:
 
         A thread reads the next batch while one is used.
         """
+        if len(requests) == 1:
+            yield self._batch(requests[0][1])
+            return
         with ThreadPoolExecutor(1, "maps") as reader:
             ahead: Future[Batch] | None = None
             for _, rows, *_ in requests:
