@@ -337,7 +337,7 @@ def box_search() -> str:
     head = [
         "question",
         "number",
-        "chance",
+        "share that is right",
         "whole photograph",
         "box, more than that",
         "cut out, more than that",

@@ -5,7 +5,8 @@ Run: python studies/box_search.py RUN --data voc:VOC --split test [--csv results
 Questions, on photographs of VOC2007 with the boxes, poses and truncation of its XML files (objects that are marked as
 difficult are left out): `one of several`, an object of a photograph that shows several of its label with different
 values of a trait; `the only one`, one that is the only one of its label. Ranked are the photographs that show a single
-object of the label; those with the same value are right. At most `--questions` of each label and trait.
+object of the label; those with the same value are right, and `chance` is their share. At most `--questions` of each
+label and trait.
 
 Ways: `photograph`, the feature that a collection stores; `box`, that of the object's box, see
 `labelwise.collection.boxes`; `cut out`, that of the photograph cut to the box before it is resized. `label` and
