@@ -115,9 +115,8 @@ class PackedRows:
         self._rows_until_check, status = _CHECKED_AFTER, os.fstat(self._file)
         if not hasattr(status, "st_blocks"):
             return
-        lengths = self._table["length"][
-            self._table["length"] > 0
-        ]  # of this process; others write rows of this kind
+        written = self._table["length"]  # by this process; others write rows like these
+        lengths = written[written > 0]
         expected = float(_blocks(1) * np.ceil(lengths / _BLOCK).mean() * len(self))
         needed = expected - 512 * status.st_blocks
         free = shutil.disk_usage(self.path.parent).free
