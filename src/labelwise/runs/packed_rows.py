@@ -112,13 +112,14 @@ class PackedRows:
 
     def _refuse_full_disk(self) -> None:
         """Raise `OSError` where the rows that are still to be written will not fit; holes reserve no space."""
-        self._rows_until_check, status = _CHECKED_AFTER, os.fstat(self._file)
-        if not hasattr(status, "st_blocks"):
+        self._rows_until_check = _CHECKED_AFTER
+        blocks = getattr(os.fstat(self._file), "st_blocks", None)
+        if blocks is None:  # Windows, where the whole file already takes its space
             return
         written = self._table["length"]  # by this process; others write rows like these
         lengths = written[written > 0]
         expected = float(_blocks(1) * np.ceil(lengths / _BLOCK).mean() * len(self))
-        needed = expected - 512 * status.st_blocks
+        needed = expected - 512 * blocks
         free = shutil.disk_usage(self.path.parent).free
         if needed > free:
             message = f"maps need about {needed / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free"
