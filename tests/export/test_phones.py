@@ -101,8 +101,10 @@ def test_programs_have_nothing_that_converters_refuse(method: str, backbone: str
             expected = model(image, want_maps=True)
         for module, given in ((exported.module(), image), (floats, image.float())):
             logits, maps = module(given)
-            torch.testing.assert_close(logits, expected.logits)
-            torch.testing.assert_close(maps, expected.maps)
+            torch.testing.assert_close(
+                logits, expected.logits, rtol=1e-5, atol=1e-5
+            )  # processors round otherwise
+            torch.testing.assert_close(maps, expected.maps, rtol=1e-5, atol=1e-5)
 
 
 class Mean(OneByOne):

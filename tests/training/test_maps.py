@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from labelwise.data.loading import eval_loader
 from labelwise.data.readers import read
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
+from labelwise.runs import stored as stored_module
 from labelwise.runs.config import Config, make_config
 from labelwise.training import maps as maps_module
 from labelwise.training.maps import MapSource, cache_folder, stored_maps
@@ -167,6 +169,11 @@ def _joined(photos: str, weights: str, out: str) -> None:
     TimmBackbone.forward = forward  # type: ignore[method-assign]
     said: list[str] = []
     rows = read(photos)
+    if (
+        rank
+    ):  # the first process begins its second call before the others could take the lock of the first one
+        honest_lock = stored_module.alone
+        stored_module.alone = lambda path: (time.sleep(1), honest_lock(path))[1]  # type: ignore[assignment]
     for _ in range(2):
         maps, bad = stored_maps(rows, backbone, config, CPU, 0, said.append, joined=True)
     np.savez(Path(out) / f"{rank}.npz", maps=maps, bad=np.array(bad, dtype=object), seen=seen, said=said)

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -54,7 +54,9 @@ def stored(
     if joined and not leads:
         _compute_share(path, None, compute)  # and wait until the first process has stored the array
         dist.barrier()
-    with alone(path.with_suffix(".lock")):
+    # The first process waits for the others while it holds the lock, so they do not wait for the lock of a whole array.
+    is_there = joined and not leads and unreadable_path.is_file()
+    with nullcontext() if is_there else alone(path.with_suffix(".lock")):
         if not unreadable_path.is_file():
             say(message)
             unreadable: list[tuple[int, str]] = []
