@@ -161,8 +161,8 @@ def _learner(
             replace(t, train=np.setdiff1d(t.train, unread[0]), test=np.setdiff1d(t.test, unread[1]))
             for t in stream.tasks
         )
-        for task in tasks:
-            if not len(task.train) or not len(task.test):
+        for whole, task in zip(stream.tasks, tasks, strict=True):
+            if (len(whole.train) and not len(task.train)) or (len(whole.test) and not len(task.test)):
                 name = task.folder or ", ".join(stream.train.labels.names[j] for j in task.labels)
                 raise LabelwiseError(
                     f"the task {name}, whose images of train or of test cannot be read",
